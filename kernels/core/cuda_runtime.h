@@ -1,0 +1,26 @@
+// What core needs of CUDA, without a CUDA include. Two implementations: cuda_runtime_cuda.cc, and
+// cuda_runtime_absent.cc in a build without CUDA, where there are no devices. All but the destroy functions throw
+// CheckError with CUDA's code and text.
+#pragma once
+
+#include <cstdint>
+
+namespace cohort::cuda {
+
+int num_devices();  // 0 where there is no driver or no GPU
+
+void* allocate(int64_t num_bytes, int device);
+void free(void* data, int device) noexcept;
+void copy(void* destination, const void* source, int64_t num_bytes);  // any two places, synchronous
+
+void* create_stream(int device);
+void synchronize_stream(void* stream);
+void destroy_stream(void* stream) noexcept;
+
+void* create_event(int device);
+void record_event(void* event, void* stream);
+void synchronize_event(void* event);
+double elapsed_ms(void* start, void* stop);
+void destroy_event(void* event) noexcept;
+
+}  // namespace cohort::cuda

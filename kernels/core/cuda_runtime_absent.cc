@@ -1,0 +1,26 @@
+#include "kernels/core/check.h"
+#include "kernels/core/cuda_runtime.h"
+
+namespace cohort::cuda {
+namespace {
+
+[[noreturn]] void absent() {
+  check_failed(__FILE__, __LINE__, "built with CUDA", "this build has no CUDA backend");
+}
+
+}  // namespace
+
+int num_devices() { return 0; }
+void* allocate(int64_t, int) { absent(); }
+void free(void*, int) noexcept {}
+void copy(void*, const void*, int64_t) { absent(); }
+void* create_stream(int) { absent(); }
+void synchronize_stream(void*) { absent(); }
+void destroy_stream(void*) noexcept {}
+void* create_event(int) { absent(); }
+void record_event(void*, void*) { absent(); }
+void synchronize_event(void*) { absent(); }
+double elapsed_ms(void*, void*) { absent(); }
+void destroy_event(void*) noexcept {}
+
+}  // namespace cohort::cuda

@@ -1,0 +1,93 @@
+#include <cstdio>
+
+#include "kernels/core/cuda_check.h"
+#include "kernels/core/cuda_runtime.h"
+
+namespace cohort::cuda {
+namespace {
+
+// Destructors must not throw; after a device fault every call reports it again, and the first report was loud.
+void log_error(const char* call, cudaError_t error) noexcept {
+  if (error != cudaSuccess) std::fprintf(stderr, "%s: %s\n", call, cudaGetErrorString(error));
+}
+
+}  // namespace
+
+int num_devices() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaErrorNoDevice || error == cudaErrorInsufficientDriver) {
+    cudaGetLastError();  // having no GPU is an answer, not a fault to be found by the next call
+    return 0;
+  }
+  COHORT_CUDA_CHECK(error);
+  return count;
+}
+
+void* allocate(int64_t num_bytes, int device) {
+  COHORT_CUDA_CHECK(cudaSetDevice(device));
+  void* data = nullptr;
+  const cudaError_t error = cudaMalloc(&data, static_cast<size_t>(num_bytes));
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    size_t num_free = 0;
+    size_t num_total = 0;
+    COHORT_CUDA_CHECK(cudaMemGetInfo(&num_free, &num_total));
+    COHORT_CHECK(false, "cuda:" + std::to_string(device) + " has " + std::to_string(num_free) +
+                            " bytes free of " + std::to_string(num_total) + ", wanted " +
+                            std::to_string(num_bytes));
+  }
+  COHORT_CUDA_CHECK(error);
+  return data;
+}
+
+void free(void* data, int) noexcept { log_error("cudaFree", cudaFree(data)); }
+
+void copy(void* destination, const void* source, int64_t num_bytes) {
+  COHORT_CUDA_CHECK(
+      cudaMemcpy(destination, source, static_cast<size_t>(num_bytes), cudaMemcpyDefault));
+}
+
+void* create_stream(int device) {
+  COHORT_CUDA_CHECK(cudaSetDevice(device));
+  cudaStream_t stream = nullptr;
+  COHORT_CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  return stream;
+}
+
+void synchronize_stream(void* stream) {
+  COHORT_CUDA_CHECK(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)));
+}
+
+void destroy_stream(void* stream) noexcept {
+  log_error("cudaStreamDestroy", cudaStreamDestroy(static_cast<cudaStream_t>(stream)));
+}
+
+void* create_event(int device) {
+  COHORT_CUDA_CHECK(cudaSetDevice(device));
+  cudaEvent_t event = nullptr;
+  COHORT_CUDA_CHECK(cudaEventCreate(&event));
+  return event;
+}
+
+void record_event(void* event, void* stream) {
+  COHORT_CUDA_CHECK(
+      cudaEventRecord(static_cast<cudaEvent_t>(event), static_cast<cudaStream_t>(stream)));
+}
+
+void synchronize_event(void* event) {
+  COHORT_CUDA_CHECK(cudaEventSynchronize(static_cast<cudaEvent_t>(event)));
+}
+
+double elapsed_ms(void* start, void* stop) {
+  float ms = 0;
+  COHORT_CUDA_CHECK(
+      cudaEventElapsedTime(&ms, static_cast<cudaEvent_t>(start), static_cast<cudaEvent_t>(stop)));
+  return ms;
+}
+
+void destroy_event(void* event) noexcept {
+  log_error("cudaEventDestroy", cudaEventDestroy(static_cast<cudaEvent_t>(event)));
+}
+
+}  // namespace cohort::cuda

@@ -1,0 +1,38 @@
+# Every target of the project is made by one of these, so that warnings, sanitizers and include paths are the same.
+add_library(cohort_options INTERFACE)
+target_include_directories(cohort_options INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(cohort_options INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Werror -fno-omit-frame-pointer>
+  $<$<COMPILE_LANGUAGE:CUDA>:--Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror>)
+# The bits of a sum must not depend on what the compiler chose to fuse: a fused multiply-add is written where it is meant.
+target_compile_options(cohort_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
+if(COHORT_SANITIZE)
+  target_compile_options(cohort_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${COHORT_SANITIZE} -fno-sanitize-recover=all>)
+  target_link_options(cohort_options INTERFACE -fsanitize=${COHORT_SANITIZE})
+endif()
+if(COHORT_FUZZ)   # coverage for libFuzzer in everything that a target links
+  target_compile_options(cohort_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=fuzzer-no-link>)
+endif()
+
+# cohort_library(NAME SOURCES a.cc ... [DEPENDS targets that users of it see] [PRIVATE targets they do not])
+function(cohort_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;PRIVATE" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC ${ARG_DEPENDS} PRIVATE cohort_options ${ARG_PRIVATE})
+endfunction()
+
+# cohort_executable(NAME SOURCES a.cc ... [DEPENDS targets])
+function(cohort_executable name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE cohort_options ${ARG_DEPENDS})
+endfunction()
+
+# cohort_test(NAME SOURCES a.cc ... [DEPENDS targets]): a GoogleTest program; each of its cases is one ctest case.
+function(cohort_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  cohort_executable(${name} SOURCES ${ARG_SOURCES} DEPENDS ${ARG_DEPENDS} GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE COHORT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  gtest_discover_tests(${name} TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
+                       DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 300)
+endfunction()
