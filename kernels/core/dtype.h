@@ -52,14 +52,39 @@ struct bf16 {
   explicit operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 };
 
-// IEEE 754 binary16.
+// IEEE 754 binary16. Converted by integer arithmetic (after Fabian Giesen, "Half-float conversion"), because
+// compilers disagree on where _Float16 exists; hot loops use F16C, which gives the same bits.
 struct f16 {
   uint16_t bits = 0;
 
   f16() = default;
-  // Rounds to nearest, ties to even; overflows to infinity.
-  explicit f16(float value) : bits(std::bit_cast<uint16_t>(static_cast<_Float16>(value))) {}
-  explicit operator float() const { return static_cast<float>(std::bit_cast<_Float16>(bits)); }
+  // Rounds to nearest, ties to even; overflows to infinity; NaN stays NaN.
+  explicit f16(float value) {
+    const uint32_t u = std::bit_cast<uint32_t>(value);
+    const uint32_t sign = (u >> 16) & 0x8000u;
+    uint32_t magnitude = u & 0x7fffffffu;
+    if (magnitude >= 0x47800000u) {  // 65536 and up, infinity, NaN
+      bits = static_cast<uint16_t>(sign | (magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u));
+    } else if (magnitude < 0x38800000u) {  // subnormal: let the adder shift and round
+      const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
+      bits = static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000u));
+    } else {
+      const uint32_t is_odd = (magnitude >> 13) & 1u;
+      magnitude += 0xc8000fffu + is_odd;  // rebias the exponent by -112, round half to even
+      bits = static_cast<uint16_t>(sign | (magnitude >> 13));
+    }
+  }
+  explicit operator float() const {
+    const uint32_t sign = (bits & 0x8000u) << 16;
+    const uint32_t magnitude = (bits & 0x7fffu) << 13;
+    const uint32_t exponent = magnitude & 0x0f800000u;
+    if (exponent == 0x0f800000u) return std::bit_cast<float>(sign | (magnitude + 0x70000000u));
+    if (exponent == 0) {  // subnormal: let the subtractor normalise
+      const float value = std::bit_cast<float>(magnitude + 0x38800000u) - 0x1p-14f;
+      return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(value));
+    }
+    return std::bit_cast<float>(sign | (magnitude + 0x38000000u));
+  }
 };
 
 template <typename T>

@@ -6,6 +6,10 @@ target_compile_options(cohort_options INTERFACE
   $<$<COMPILE_LANGUAGE:CUDA>:--Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror>)
 # The bits of a sum must not depend on what the compiler chose to fuse: a fused multiply-add is written where it is meant.
 target_compile_options(cohort_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
+# AVX2, FMA and F16C are the least that a node has; wider instructions are chosen at run time.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  target_compile_options(cohort_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-march=x86-64-v3>)
+endif()
 if(COHORT_SANITIZE)
   target_compile_options(cohort_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${COHORT_SANITIZE} -fno-sanitize-recover=all>)
   target_link_options(cohort_options INTERFACE -fsanitize=${COHORT_SANITIZE})

@@ -1,0 +1,16 @@
+// Looking up rows of a table.
+#pragma once
+
+#include "kernels/core/stream.h"
+#include "kernels/core/tensor.h"
+
+namespace cohort {
+
+// out [num_tokens, hidden] = table [vocab, hidden] at rows ids [num_tokens] (int32). dtypes of out and table are equal.
+// Throws CheckError for an id outside the table: ids are validated when a request is admitted.
+void embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream);
+
+// out += table at rows ids: learned positions. Sums in float32.
+void add_embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream);
+
+}  // namespace cohort

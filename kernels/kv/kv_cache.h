@@ -1,0 +1,28 @@
+// The paged key/value cache of one layer: fixed blocks of positions, which block tables put into sequences.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/core/stream.h"
+#include "kernels/core/tensor.h"
+
+namespace cohort {
+
+// keys and values: [num_blocks, local_num_kv_heads, block_size, head_dim], dense, of one dtype. A head's positions within a block
+// are contiguous, so that attention streams them.
+struct KvCacheView {
+  TensorView keys;
+  TensorView values;
+
+  int64_t num_blocks() const { return keys.dim(0); }
+  int64_t num_kv_heads() const { return keys.dim(1); }
+  int64_t block_size() const { return keys.dim(2); }
+  int64_t head_dim() const { return keys.dim(3); }
+};
+
+// Stores k and v [num_tokens, num_kv_heads, head_dim] (rows may be strided) at slots [num_tokens] (int64); a slot is
+// block * block_size + offset.
+void write_kv(KvCacheView cache, ConstTensorView k, ConstTensorView v, ConstTensorView slots,
+              Stream& stream);
+
+}  // namespace cohort

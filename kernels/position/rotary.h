@@ -1,0 +1,72 @@
+// Rotary position embedding (Su et al. 2021, "RoFormer"), with the length scalings of Hugging Face checkpoints.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/core/status.h"
+#include "kernels/core/stream.h"
+#include "kernels/core/tensor.h"
+
+namespace cohort {
+
+// Which two elements of a head turn together.
+enum class RotaryPairing {
+  kHalves,       // i and i + rotary_dim / 2: Llama, GPT-NeoX ("rotate_half")
+  kInterleaved,  // 2i and 2i + 1: GPT-J, RoFormer
+};
+
+enum class RopeScalingKind { kNone, kLinear, kDynamic, kYarn, kLlama3 };
+
+// Fields as in `rope_scaling` / `rope_parameters` of config.json; a scaling reads only its own.
+struct RopeScaling {
+  RopeScalingKind kind = RopeScalingKind::kNone;
+  double factor = 1;
+  int64_t original_max_position = 0;  // positions the model was trained on
+  // llama3: wavelengths between original_max_position / high and / low are interpolated smoothly.
+  double low_freq_factor = 1;
+  double high_freq_factor = 4;
+  // yarn (Peng et al. 2023, "YaRN", section 3): rotations at which interpolation ends and begins.
+  double beta_fast = 32;
+  double beta_slow = 1;
+  bool truncate = true;        // the ramp's ends are rounded outward to whole dimensions
+  double attention_factor = 0;  // scales cos and sin; 0 derives it: 0.1 ln(factor) + 1, or from mscale
+  double mscale = 0;
+  double mscale_all_dim = 0;
+};
+
+struct RotaryConfig {
+  int64_t head_dim = 0;
+  int64_t rotary_dim = 0;  // even, at most head_dim; the rest of a head passes unchanged
+  double theta = 10000;
+  int64_t max_position = 0;  // max_position_embeddings
+  RotaryPairing pairing = RotaryPairing::kHalves;
+  RopeScaling scaling;
+};
+
+// The angles of a model. Immutable.
+class RotaryEmbedding {
+ public:
+  // INVALID_ARGUMENT names the field that cannot be.
+  static Result<RotaryEmbedding> create(const RotaryConfig& config);
+
+  const RotaryConfig& config() const { return config_; }
+  // Radians per position of each pair, [rotary_dim / 2], for a sequence of `length` positions; only `dynamic` depends on it:
+  // beyond max_position its base grows with the length.
+  std::vector<float> inv_freq(int64_t length) const;
+  float attention_factor() const { return attention_factor_; }
+
+  // Turns q [num_tokens, num_heads, head_dim] and k [num_tokens, num_kv_heads, head_dim] in place (rows may be strided) by
+  // positions [num_tokens] (int32). lengths [num_tokens] (int32): the length of the token's sequence as `dynamic` counts it,
+  // max(prompt length, position + 1), which is what makes a chunked prefill equal to a whole one.
+  void apply(TensorView q, TensorView k, ConstTensorView positions, ConstTensorView lengths,
+             Stream& stream) const;
+
+ private:
+  RotaryConfig config_;
+  std::vector<float> inv_freq_;  // for lengths up to max_position
+  float attention_factor_ = 1;
+};
+
+}  // namespace cohort
