@@ -1,0 +1,115 @@
+// The memory mapping of a safetensors file.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "runtime/weights/safetensors.h"
+
+namespace cohort {
+namespace {
+
+// Closes what it opened; the mapping outlives the descriptor.
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(const char* path) : fd_(::open(path, O_RDONLY | O_CLOEXEC)) {}
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  ~FileDescriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+void advise_pages(const char* begin, const char* end, uintptr_t page_bytes) {
+  const uintptr_t first = reinterpret_cast<uintptr_t>(begin) / page_bytes * page_bytes;
+  // Only a hint: a kernel that refuses it still gives the right bytes.
+  ::madvise(reinterpret_cast<void*>(first), reinterpret_cast<uintptr_t>(end) - first,
+            MADV_WILLNEED);
+}
+
+}  // namespace
+
+Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path) {
+  const FileDescriptor file(path.c_str());
+  if (file.get() < 0) {
+    const int error = errno;
+    const std::string message = path.string() + ": cannot be opened: " + std::strerror(error);
+    return error == ENOENT ? not_found(message) : invalid_argument(message);
+  }
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode))
+    return invalid_argument(path.string() + ": expected a regular file");
+  if (info.st_size == 0) return data_loss(path.string() + ": truncated: the file is empty");
+
+  SafetensorsFile opened;
+  void* map =
+      ::mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_SHARED, file.get(), 0);
+  if (map == MAP_FAILED)
+    return resource_exhausted(path.string() + ": cannot be mapped: " + std::strerror(errno));
+  opened.path_ = path;
+  opened.map_ = map;
+  opened.map_bytes_ = info.st_size;
+  const std::span prefix(static_cast<const uint8_t*>(map), static_cast<size_t>(info.st_size));
+  COHORT_ASSIGN_OR_RETURN(opened.entries_,
+                          parse_safetensors_header(prefix, info.st_size, path.string()));
+  uint64_t header_bytes = 0;
+  std::memcpy(&header_bytes, map, sizeof(header_bytes));
+  opened.data_begin_ = static_cast<int64_t>(sizeof(header_bytes) + header_bytes);
+  // No guessed read-ahead: a rank wants its shards, not their neighbours. will_need() asks for what
+  // is wanted.
+  ::madvise(map, static_cast<size_t>(info.st_size), MADV_RANDOM);
+  return opened;
+}
+
+SafetensorsFile::~SafetensorsFile() {
+  if (map_ != nullptr) ::munmap(map_, static_cast<size_t>(map_bytes_));
+}
+
+void SafetensorsFile::swap(SafetensorsFile& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(map_, other.map_);
+  std::swap(map_bytes_, other.map_bytes_);
+  std::swap(data_begin_, other.data_begin_);
+  std::swap(entries_, other.entries_);
+}
+
+ConstTensorView SafetensorsFile::tensor(const SafetensorsEntry& entry) const {
+  const char* data = static_cast<const char*>(map_) + data_begin_ + entry.begin;
+  if (dtype_bytes(entry.dtype, entry.shape.num_elements()) != entry.num_bytes())
+    return {data, DType::kU8, Shape{entry.num_bytes()}};
+  return {data, entry.dtype, entry.shape};
+}
+
+void SafetensorsFile::will_need(const ConstTensorView& view) const {
+  if (view.empty()) return;
+  const auto page_bytes = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto* data = static_cast<const char*>(view.data());
+  // The slice of one dimension is `num_runs` dense runs at equal distances.
+  int64_t num_runs = 1, run_elements = 1;
+  int dim = view.rank() - 1;
+  for (; dim >= 0 && (view.dim(dim) == 1 || view.stride(dim) == run_elements); --dim)
+    run_elements *= view.dim(dim);
+  const int64_t run_stride = dim < 0 ? 0 : dtype_bytes(view.dtype(), view.stride(dim));
+  for (int i = 0; i <= dim; ++i) num_runs *= view.dim(i);
+  const int64_t run_bytes = dtype_bytes(view.dtype(), run_elements);
+  // Runs that lie within a few pages of each other are cheaper read with what is between them.
+  const bool is_scattered = run_stride - run_bytes > static_cast<int64_t>(16 * page_bytes);
+  if (!is_scattered) {
+    advise_pages(data, data + (num_runs - 1) * run_stride + run_bytes, page_bytes);
+    return;
+  }
+  for (int64_t i = 0; i < num_runs; ++i) {
+    advise_pages(data + i * run_stride, data + i * run_stride + run_bytes, page_bytes);
+  }
+}
+
+}  // namespace cohort
