@@ -90,7 +90,7 @@ class [[nodiscard]] Result {
 // Returns the status of `expr` from the calling function unless it is ok.
 #define COHORT_RETURN_IF_ERROR(expr)                                 \
   do {                                                               \
-    if (::cohort::Status status_ = (expr); !status_.ok()) return status_; \
+    if (::cohort::Status cohort_status = (expr); !cohort_status.ok()) return cohort_status; \
   } while (false)
 
 // COHORT_ASSIGN_OR_RETURN(auto x, make_x()): x is the value, or the calling function returns the status.

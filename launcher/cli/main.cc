@@ -1,0 +1,44 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "launcher/cli/command.h"
+
+namespace cohort {
+namespace {
+
+int run_program(int argc, char** argv) {
+  CLI::App app("Cohort: distributed inference of transformer models", "cohort");
+  app.set_version_flag("--version", COHORT_VERSION);
+  app.require_subcommand(1);
+  Run run;
+  add_generate(app, run);
+  add_tokenize(app, run);
+  add_inspect(app, run);
+  add_completion(app, run);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;  // help and version are no errors
+  }
+  try {
+    const Status status = run();
+    if (status.ok()) return kExitOk;
+    fmt::print(stderr, "cohort: {}\n", status.message());
+    return kExitFailed;
+  } catch (const UsageError& error) {
+    fmt::print(stderr, "cohort: {}\n", error.what());
+    return kExitUsage;
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "cohort: out of memory\n");
+    return kExitFailed;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "cohort: {}\n", error.what());
+    return kExitFailed;
+  }
+}
+
+}  // namespace
+}  // namespace cohort
+
+int main(int argc, char** argv) { return cohort::run_program(argc, argv); }

@@ -1,0 +1,55 @@
+#include "runtime/decoding/request.h"
+
+#include <algorithm>
+#include <string>
+
+namespace cohort {
+
+std::string_view finish_reason_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kNone: return "";
+    case FinishReason::kStop: return "stop";
+    case FinishReason::kLength: return "length";
+    case FinishReason::kError: return "error";
+  }
+  return "";
+}
+
+Status GenerationRequest::validate(int64_t vocab, int64_t max_position) const {
+  if (prompt.empty()) return invalid_argument("prompt: expected at least one token");
+  const auto length = static_cast<int64_t>(prompt.size());
+  if (length >= max_position) {
+    return invalid_argument("prompt: " + std::to_string(length) + " tokens leave no room for output: the model's longest sequence is " +
+                            std::to_string(max_position));
+  }
+  for (const int32_t id : prompt) {
+    if (id < 0 || id >= vocab) {
+      return invalid_argument("prompt: token id " + std::to_string(id) + " is not in [0, " +
+                              std::to_string(vocab) + ")");
+    }
+  }
+  if (max_tokens < 1) {
+    return invalid_argument("max_tokens: expected at least 1, got " + std::to_string(max_tokens));
+  }
+  if (top_logprobs < 0 || top_logprobs > vocab) {
+    return invalid_argument("top_logprobs: expected 0 to " + std::to_string(vocab) + ", got " +
+                            std::to_string(top_logprobs));
+  }
+  return sampling.validate(vocab);
+}
+
+int64_t GenerationRequest::output_limit(int64_t max_position) const {
+  return std::min(max_tokens, max_position - static_cast<int64_t>(prompt.size()));
+}
+
+FinishReason finish_reason(const GenerationRequest& request, std::span<const int32_t> output,
+                           int64_t max_position) {
+  if (output.empty()) return FinishReason::kNone;
+  const bool is_stop = std::find(request.stop_ids.begin(), request.stop_ids.end(), output.back()) !=
+                       request.stop_ids.end();
+  if (is_stop && !request.ignore_stop_ids) return FinishReason::kStop;
+  const auto length = static_cast<int64_t>(output.size());
+  return length >= request.output_limit(max_position) ? FinishReason::kLength : FinishReason::kNone;
+}
+
+}  // namespace cohort

@@ -1,0 +1,41 @@
+// GenerationRequest: what a client wants of the engine, in tokens.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "kernels/core/status.h"
+#include "kernels/sampling/sampling.h"
+
+namespace cohort {
+
+enum class FinishReason {
+  kNone,    // still under way
+  kStop,    // the model ended it
+  kLength,  // max_tokens, or the model's longest sequence
+  kError,   // its logits were not numbers
+};
+
+std::string_view finish_reason_name(FinishReason reason);  // "", "stop", "length", "error"
+
+struct GenerationRequest {
+  std::vector<int32_t> prompt;  // token ids, at least one
+  int64_t max_tokens = 16;      // output tokens at most
+  SamplingParams sampling;
+  std::vector<int32_t> stop_ids;  // tokens that end the output, usually the model's end-of-text
+  bool ignore_stop_ids = false;   // for benches: always max_tokens
+  int top_logprobs = 0;           // how many of the most probable tokens to report at each step
+
+  // INVALID_ARGUMENT names the field: bad ids, an empty prompt, a prompt that leaves no room for output, sampling.
+  Status validate(int64_t vocab, int64_t max_position) const;
+
+  // Output tokens that fit: max_tokens, or what the model's longest sequence leaves.
+  int64_t output_limit(int64_t max_position) const;
+};
+
+// Why a sequence ends after `output` (whose last token was just sampled), or kNone.
+FinishReason finish_reason(const GenerationRequest& request, std::span<const int32_t> output,
+                           int64_t max_position);
+
+}  // namespace cohort

@@ -1,0 +1,35 @@
+// Attention: fused qkv, positions, the cache, and the output product.
+#pragma once
+
+#include <optional>
+
+#include "kernels/kv/kv_cache.h"
+#include "runtime/layers/batch.h"
+#include "runtime/layers/linear.h"
+#include "runtime/layers/probe.h"
+#include "runtime/layers/workspace.h"
+
+namespace cohort {
+
+class Attention {
+ public:
+  static Result<Attention> load(const ModelSpec& spec, const LayerMap& map, DType dtype,
+                                WeightSource& source, Stream& stream);
+
+  // out [num_tokens, hidden] from x [num_tokens, hidden]; the tokens' keys and values are added to `cache`.
+  void forward(TensorView out, ConstTensorView x, const BatchView& batch, KvCacheView cache,
+               Workspace& workspace, const Probe& probe, Stream& stream) const;
+
+  int64_t num_bytes() const { return qkv_.num_bytes() + out_.num_bytes(); }
+
+ private:
+  int64_t num_heads_ = 0;
+  int64_t num_kv_heads_ = 0;
+  int64_t head_dim_ = 0;
+  float scale_ = 1;
+  std::optional<RotaryEmbedding> rotary_;  // nothing with learned positions
+  Linear qkv_;
+  Linear out_;
+};
+
+}  // namespace cohort

@@ -1,0 +1,26 @@
+// Mlp: the feed-forward half of a block, plain or gated.
+#pragma once
+
+#include "runtime/layers/linear.h"
+#include "runtime/layers/workspace.h"
+
+namespace cohort {
+
+class Mlp {
+ public:
+  static Result<Mlp> load(const ModelSpec& spec, const LayerMap& map, DType dtype,
+                          WeightSource& source, Stream& stream);
+
+  // out [num_tokens, hidden] from x [num_tokens, hidden]
+  void forward(TensorView out, ConstTensorView x, Workspace& workspace, Stream& stream) const;
+
+  int64_t num_bytes() const { return up_.num_bytes() + down_.num_bytes(); }
+
+ private:
+  Activation activation_ = Activation::kSilu;
+  bool is_gated_ = false;
+  Linear up_;
+  Linear down_;
+};
+
+}  // namespace cohort

@@ -1,0 +1,43 @@
+// A family of models is data: how its config.json becomes a ModelSpec, and what its tensors are called. Adding one
+// adds a file `family_NAME.cc` and a line in family.cc.
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string_view>
+
+#include "kernels/core/status.h"
+#include "runtime/models/config_reader.h"
+#include "runtime/models/model_spec.h"
+#include "runtime/models/weight_map.h"
+
+namespace cohort {
+
+struct Family {
+  std::string_view model_type;    // `model_type` of config.json
+  std::string_view architecture;  // `architectures[0]`
+  // Reads the facts; what is missing or wrong is left in the reader's status.
+  ModelSpec (*read_spec)(ConfigReader& config);
+  // Names without base_prefix, which with_base_prefix() adds.
+  WeightMap (*weight_map)(const ModelSpec& spec);
+  // Hugging Face stores the same tensors with this prefix (a model with a head) or without (the base model alone).
+  std::string_view base_prefix;
+};
+
+extern const Family kLlamaFamily;
+extern const Family kGpt2Family;
+
+std::span<const Family* const> families();
+
+// A model directory's configuration, read and checked.
+struct ModelConfig {
+  const Family* family = nullptr;
+  ModelSpec spec;
+  GenerationDefaults generation;
+};
+
+// Reads config.json and, where there is one, generation_config.json. Errors name the file and the key; an unknown family
+// is told which are known.
+Result<ModelConfig> read_model_config(const std::filesystem::path& model_dir);
+
+}  // namespace cohort

@@ -1,0 +1,56 @@
+#include "runtime/models/rope_config.h"
+
+#include <cmath>
+
+namespace cohort {
+namespace {
+
+RopeScalingKind read_kind(ConfigReader& config, ConfigReader& rope, std::string_view rope_key) {
+  const std::string name = rope.text("rope_type", rope.text("type", "default"));
+  if (name == "default" || name == "none") return RopeScalingKind::kNone;
+  if (name == "linear") return RopeScalingKind::kLinear;
+  if (name == "dynamic") return RopeScalingKind::kDynamic;
+  if (name == "yarn") return RopeScalingKind::kYarn;
+  if (name == "llama3") return RopeScalingKind::kLlama3;
+  config.fail(rope_key, "rope type \"" + name +
+                            "\" is not known; known: default, linear, dynamic, yarn, llama3");
+  return RopeScalingKind::kNone;
+}
+
+}  // namespace
+
+RotaryConfig read_rotary_config(ConfigReader& config, int64_t head_dim, int64_t max_position) {
+  const std::string_view rope_key = config.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
+  ConfigReader rope = config.object(rope_key);
+
+  RotaryConfig rotary;
+  rotary.head_dim = head_dim;
+  rotary.max_position = max_position;
+  rotary.theta = rope.positive_number("rope_theta", config.positive_number("rope_theta", 10000));
+  const double partial = rope.positive_number("partial_rotary_factor",
+                                              config.positive_number("partial_rotary_factor", 1));
+  if (partial > 1) config.fail("partial_rotary_factor", "expected a number in (0, 1]");
+  rotary.rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
+
+  RopeScaling& scaling = rotary.scaling;
+  scaling.kind = read_kind(config, rope, rope_key);
+  scaling.factor = rope.positive_number("factor", 1);
+  scaling.original_max_position =
+      rope.positive_int("original_max_position_embeddings",
+                        config.positive_int("original_max_position_embeddings", max_position));
+  scaling.low_freq_factor = rope.positive_number("low_freq_factor", 1);
+  scaling.high_freq_factor = rope.positive_number("high_freq_factor", 4);
+  scaling.beta_fast = rope.positive_number("beta_fast", 32);
+  scaling.beta_slow = rope.positive_number("beta_slow", 1);
+  scaling.truncate = rope.boolean("truncate", true);
+  scaling.attention_factor = rope.number("attention_factor", 0);
+  scaling.mscale = rope.number("mscale", 0);
+  scaling.mscale_all_dim = rope.number("mscale_all_dim", 0);
+  if (scaling.kind != RopeScalingKind::kNone && !rope.has("factor")) {
+    rope.fail("factor", "missing, expected a number of at least 1");
+  }
+  config.merge(rope);
+  return rotary;
+}
+
+}  // namespace cohort

@@ -1,0 +1,57 @@
+// WeightMap: which tensors of a checkpoint make which part of a decoder. A family fills it from its ModelSpec; the
+// loader, the check of a checkpoint against its config.json and `cohort inspect` all read it.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/core/shape.h"
+#include "kernels/gemm/gemm.h"
+
+namespace cohort {
+
+struct TensorRef {
+  std::string name;
+  Shape shape;  // in the checkpoint
+};
+
+// A product whose outputs may be stored as several tensors, stacked in this order: q, k, v; gate, up.
+struct LinearMap {
+  std::vector<TensorRef> weights;
+  std::vector<TensorRef> biases;  // empty, or one a weight
+  WeightLayout layout = WeightLayout::kOutIn;
+};
+
+struct NormMap {
+  TensorRef weight;
+  std::optional<TensorRef> bias;
+};
+
+struct LayerMap {
+  NormMap attn_norm;
+  LinearMap qkv;  // outputs: all q heads, all k heads, all v heads
+  LinearMap attn_out;
+  NormMap mlp_norm;
+  LinearMap up;  // outputs: ffn, or gate and up
+  LinearMap down;
+};
+
+struct WeightMap {
+  TensorRef embedding;                          // [vocab, hidden]
+  std::optional<TensorRef> position_embedding;  // [max_position, hidden]
+  std::vector<LayerMap> layers;
+  NormMap final_norm;
+  std::optional<TensorRef> head;  // [vocab, hidden]; nothing when tied
+
+  // Names of tensors that checkpoints of the family carry and nothing uses; '*' stands for any run of characters.
+  std::vector<std::string> ignorable;
+};
+
+// Every tensor of the map, in the order of the layers.
+std::vector<TensorRef> all_tensors(const WeightMap& map);
+
+// The map with `prefix` before every name but the head's, which is no part of the base model.
+WeightMap with_base_prefix(WeightMap map, const std::string& prefix);
+
+}  // namespace cohort
