@@ -1,11 +1,14 @@
-// Matrix products with weights that are packed once, when they are loaded: out = x * weight^T + bias.
+// Matrix products with weights that are packed once, when they are loaded: out = x * weight^T +
+// bias.
 //
-// Layout invariance. A row of `out` has the same bits whatever other rows `x` has, however many threads run, and,
-// when K is cut into `num_chunks`, whatever contiguous power-of-two part of the chunks a rank holds: each chunk's
-// dot product is summed alone, in one fixed order, and the chunks are added as a binary tree, ((0+1)+(2+3))+....
-// Which order a chunk uses may differ between CPUs with different vector units, never on one CPU.
+// Layout invariance. A row of `out` has the same bits whatever other rows `x` has, however many
+// threads run, and, when K is cut into `num_chunks`, whatever contiguous power-of-two part of the
+// chunks a rank holds: each chunk's dot product is summed alone, in one fixed order, and the chunks
+// are added as a binary tree, ((0+1)+(2+3))+.... Which order a chunk uses may differ between CPUs
+// with different vector units, never on one CPU.
 //
-// A PackedWeight is immutable after pack(); gemm() may be called from several threads on different streams.
+// A PackedWeight is immutable after pack(); gemm() may be called from several threads on different
+// streams.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +29,9 @@ class PackedWeight {
  public:
   PackedWeight() = default;
 
-  // Packs `weight` ([n, k] or [k, n], float32, float16 or bfloat16; rows may be strided) for products with activations of `dtype` on
-  // `stream`'s device, converting it to `dtype`. `num_chunks`: a power of two that divides k; see above.
+  // Packs `weight` ([n, k] or [k, n], float32, float16 or bfloat16; rows may be strided) for
+  // products with activations of `dtype` on `stream`'s device, converting it to `dtype`.
+  // `num_chunks`: a power of two that divides k; see above.
   static PackedWeight pack(ConstTensorView weight, WeightLayout layout, DType dtype, int num_chunks,
                            Stream& stream);
 
@@ -47,14 +51,15 @@ class PackedWeight {
 };
 
 // out [num_rows, n] = x [num_rows, k] * weight^T + bias [n].
-// x has the weight's dtype; out has it too, or is float32, which gives the sum before it is rounded. bias is empty
-// (a default ConstTensorView) for none, else float32, and is added after the tree. Products are summed in float32.
-// Rows of x and out may be strided. Allocates nothing.
+// x has the weight's dtype; out has it too, or is float32, which gives the sum before it is
+// rounded. bias is empty (a default ConstTensorView) for none, else float32, and is added after the
+// tree. Products are summed in float32. Rows of x and out may be strided. Allocates nothing.
 void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
           Stream& stream);
 
-// The number of chunks for a dimension k that ranks may split: the largest power of two up to 16 for which each chunk
-// is a whole number of `granule` elements (the head dimension, say); 1 if none is.
+// The number of chunks for a dimension k that ranks may split: the largest power of two up to 16
+// for which each chunk is a whole number of `granule` elements (the head dimension, say); 1 if none
+// is.
 int choose_num_chunks(int64_t k, int64_t granule);
 
 }  // namespace cohort

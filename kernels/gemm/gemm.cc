@@ -1,0 +1,52 @@
+#include "kernels/gemm/gemm.h"
+
+#include <string>
+
+#include "kernels/core/check.h"
+#include "kernels/gemm/kernels.h"
+
+namespace cohort {
+namespace {
+
+void check_gemm(const ConstTensorView& out, const ConstTensorView& x, const PackedWeight& weight,
+                const ConstTensorView& bias) {
+  COHORT_CHECK(x.rank() == 2 && x.dim(1) == weight.k(),
+               "x " + x.shape().to_string() + ", k " + std::to_string(weight.k()));
+  COHORT_CHECK(out.rank() == 2 && out.dim(0) == x.dim(0) && out.dim(1) == weight.n(),
+               "out " + out.shape().to_string() + ", x " + x.shape().to_string() + ", n " +
+                   std::to_string(weight.n()));
+  COHORT_CHECK(x.dtype() == weight.dtype(), std::string(dtype_name(x.dtype())) + " x, " +
+                                                std::string(dtype_name(weight.dtype())) +
+                                                " weight");
+  COHORT_CHECK(out.dtype() == x.dtype() || out.dtype() == DType::kF32,
+               std::string(dtype_name(out.dtype())));
+  COHORT_CHECK(bias.empty() || (bias.dtype() == DType::kF32 && bias.num_elements() == weight.n() &&
+                                bias.is_dense()),
+               "bias " + bias.shape().to_string());
+}
+
+}  // namespace
+
+void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
+          Stream& stream) {
+  check_gemm(out, x, weight, bias);
+  if (out.empty()) return;
+  COHORT_CHECK(stream.device() == kCpuDevice, "gemm on " + to_string(stream.device()));
+  const gemm_internal::Problem problem{.num_rows = x.dim(0),
+                                       .n = weight.n(),
+                                       .k = weight.k(),
+                                       .num_chunks = weight.num_chunks(),
+                                       .dtype = weight.dtype(),
+                                       .num_threads = stream.num_threads()};
+  run_gemm(choose_config(problem, cpu_features()), out, x, weight, bias, stream);
+}
+
+int choose_num_chunks(int64_t k, int64_t granule) {
+  COHORT_CHECK(k > 0 && granule > 0, std::to_string(k) + ", " + std::to_string(granule));
+  for (int num_chunks = 16; num_chunks > 1; num_chunks /= 2) {
+    if (k % (num_chunks * granule) == 0) return num_chunks;
+  }
+  return 1;
+}
+
+}  // namespace cohort

@@ -1,0 +1,72 @@
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "kernels/core/check.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/gemm/layout.h"
+
+namespace cohort {
+namespace {
+
+using gemm_internal::kPanelWidth;
+using gemm_internal::PanelLayout;
+
+template <typename To, typename From>
+To convert(From value) {
+  if constexpr (std::is_same_v<To, From>) return value;
+  return static_cast<To>(static_cast<float>(value));
+}
+
+// Fills one panel of the zeroed buffer.
+template <typename To, typename From>
+void pack_panel(To* packed, const PanelLayout& panels, int64_t panel, ConstTensorView weight,
+                WeightLayout layout) {
+  const bool is_out_in = layout == WeightLayout::kOutIn;
+  const int64_t n = weight.dim(is_out_in ? 0 : 1);
+  const int64_t k = weight.dim(is_out_in ? 1 : 0);
+  const int64_t num_columns = std::min(kPanelWidth, n - panel * kPanelWidth);
+  const int64_t column_step = is_out_in ? weight.stride(0) : 1;
+  const int64_t k_step = is_out_in ? 1 : weight.stride(0);
+  const From* first = weight.data<From>() + panel * kPanelWidth * column_step;
+  for (int64_t i = 0; i < k; ++i) {
+    To* row = packed + panels.offset(panel, i / panels.chunk_k, i % panels.chunk_k);
+    for (int64_t column = 0; column < num_columns; ++column) {
+      row[column * panels.column_stride()] = convert<To>(first[column * column_step + i * k_step]);
+    }
+  }
+}
+
+}  // namespace
+
+PackedWeight PackedWeight::pack(ConstTensorView weight, WeightLayout layout, DType dtype,
+                                int num_chunks, Stream& stream) {
+  COHORT_CHECK(weight.rank() == 2, weight.shape().to_string());
+  COHORT_CHECK(stream.device() == kCpuDevice, "pack on " + to_string(stream.device()));
+  PackedWeight result;
+  result.n_ = weight.dim(layout == WeightLayout::kOutIn ? 0 : 1);
+  result.k_ = weight.dim(layout == WeightLayout::kOutIn ? 1 : 0);
+  result.num_chunks_ = num_chunks;
+  result.dtype_ = dtype;
+  COHORT_CHECK(
+      num_chunks >= 1 && (num_chunks & (num_chunks - 1)) == 0 && result.k_ % num_chunks == 0,
+      std::to_string(num_chunks) + " chunks of " + std::to_string(result.k_));
+  const PanelLayout panels(result.n_, result.k_, num_chunks, dtype);
+  result.buffer_ = Buffer(dtype_bytes(dtype, panels.num_elements()), stream.device());
+  dispatch_float(dtype, [&]<typename To>() {
+    dispatch_float(weight.dtype(), [&]<typename From>() {
+      To* packed = static_cast<To*>(result.buffer_.data());
+      stream.parallel_for(panels.num_panels, 1, [&](int64_t begin, int64_t end) {
+        // By the threads that may read it, so that its pages lie near them.
+        std::memset(static_cast<void*>(packed + begin * panels.panel_elements), 0,
+                    static_cast<size_t>((end - begin) * panels.panel_elements) * sizeof(To));
+        for (int64_t panel = begin; panel < end; ++panel) {
+          pack_panel<To, From>(packed, panels, panel, weight, layout);
+        }
+      });
+    });
+  });
+  return result;
+}
+
+}  // namespace cohort
