@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -64,8 +65,13 @@ class RotaryEmbedding {
              Stream& stream) const;
 
  private:
+  // Whether a sequence of `length` positions has frequencies of its own.
+  bool depends_on_length(int64_t length) const;
+  // inv_freq(length) of pairs [first_pair, first_pair + out.size()).
+  void compute_inv_freq(int64_t length, int64_t first_pair, std::span<float> out) const;
+
   RotaryConfig config_;
-  std::vector<float> inv_freq_;  // for lengths up to max_position
+  std::vector<float> inv_freq_;  // of pairs [rotary_dim / 2], for lengths that have none of their own
   float attention_factor_ = 1;
 };
 

@@ -1,0 +1,344 @@
+#include <algorithm>
+#include <functional>
+#include <limits>
+#include <string>
+
+#include "kernels/activation/vector_math.h"
+#include "kernels/attention/attention.h"
+#include "kernels/attention/product.h"
+
+namespace cohort {
+namespace {
+
+constexpr int64_t kRun =
+    64;  // positions whose scores are softmaxed together; runs begin at multiples
+constexpr int64_t kTileRows = 32;   // (query, head) pairs that share the loads of a run
+constexpr int64_t kTileDims = 256;  // dimensions of a head at a time; a larger head_dim takes turns
+
+// What one tile needs, about 140 KB of its thread's stack.
+struct alignas(64) Scratch {
+  float q[kTileRows * kTileDims];    // [row, dim], scaled
+  float kv[kRun * kTileDims];        // keys as [dim, position], then values as [position, dim]
+  float scores[kTileRows * kRun];    // [row, position]; probabilities after the softmax
+  float acc[kTileRows * kTileDims];  // [row, dim]: sum of probabilities times values
+  float max[kTileRows];
+  float sum[kTileRows];
+};
+
+// Some rows of one sequence and one KV head. Row r is query r / group_size under the KV head's
+// query head r % group_size, so that rows see more and more positions.
+template <typename T>
+struct Tile {
+  const T* q;  // query 0, first head of the group
+  T* out;      // likewise
+  int64_t q_stride, q_head_stride, out_stride, out_head_stride;
+  const T* keys;    // block 0 of the KV head
+  const T* values;  // likewise
+  const int32_t* block_table;
+  int64_t num_blocks, block_stride, block_size, head_dim;
+  int64_t group_size;
+  int64_t first_position;  // of query 0
+  int64_t first_row, num_rows;
+  float scale;
+
+  int64_t query(int64_t row) const { return (first_row + row) / group_size; }
+  int64_t head(int64_t row) const { return (first_row + row) % group_size; }
+  int64_t num_visible(int64_t row) const { return first_position + query(row) + 1; }
+  const T* q_row(int64_t row) const {
+    return q + query(row) * q_stride + head(row) * q_head_stride;
+  }
+  T* out_row(int64_t row) const {
+    return out + query(row) * out_stride + head(row) * out_head_stride;
+  }
+};
+
+// Where positions [begin, begin + count) begin in `cache` (keys or values of a tile).
+template <typename T>
+void find_positions(const T** rows, const Tile<T>& tile, const T* cache, int64_t begin,
+                    int64_t count) {
+  int64_t block_index = begin / tile.block_size;
+  int64_t offset = begin % tile.block_size;
+  int64_t i = 0;
+  while (i < count) {
+    const int64_t block = tile.block_table[block_index];
+    COHORT_CHECK(block >= 0 && block < tile.num_blocks,
+                 "block " + std::to_string(block) + " of " + std::to_string(tile.num_blocks));
+    const T* row = cache + block * tile.block_stride + offset * tile.head_dim;
+    for (; i < count && offset < tile.block_size; ++i, ++offset, row += tile.head_dim)
+      rows[i] = row;
+    offset = 0;
+    ++block_index;
+  }
+}
+
+// Rows of q, dimensions [begin, begin + num_dims), times the scale.
+template <typename T>
+void pack_queries(Scratch& s, const Tile<T>& tile, int64_t begin, int64_t num_dims) {
+  for (int64_t row = 0; row < tile.num_rows; ++row) {
+    const T* const q = tile.q_row(row) + begin;
+    float* const packed = s.q + row * kTileDims;
+    for (int64_t d = 0; d < num_dims; d += kLanes) {
+      store8(packed + d, load8_of(q, d, num_dims) * tile.scale);
+    }
+  }
+}
+
+// Keys of `count` positions transposed to [dim, position]; up to seven positions behind them repeat
+// the last one.
+template <typename T>
+void pack_keys(Scratch& s, const T* const* rows, int64_t count, int64_t begin, int64_t num_dims) {
+  for (int64_t j = 0; j < count; j += kLanes) {
+    const T* row[kLanes];
+    for (int64_t i = 0; i < kLanes; ++i) row[i] = rows[std::min(j + i, count - 1)] + begin;
+    float* const packed = s.kv + j;
+    int64_t d = 0;
+    for (; d + kLanes <= num_dims; d += kLanes) {
+      Float8 x[kLanes];
+      for (int64_t i = 0; i < kLanes; ++i) x[i] = load8(row[i] + d);
+      transpose8(x);
+      for (int64_t i = 0; i < kLanes; ++i) store8(packed + (d + i) * kRun, x[i]);
+    }
+    for (; d < num_dims; ++d) {
+      for (int64_t i = 0; i < kLanes; ++i) packed[d * kRun + i] = static_cast<float>(row[i][d]);
+    }
+  }
+}
+
+// Values of `count` positions, dimensions [begin, begin + num_dims), as [position, dim] with rows
+// of whole vectors.
+template <typename T>
+void pack_values(Scratch& s, const T* const* rows, int64_t count, int64_t begin, int64_t num_dims,
+                 int64_t stride) {
+  for (int64_t j = 0; j < count; ++j) {
+    float* const packed = s.kv + j * stride;
+    for (int64_t d = 0; d < num_dims; d += kLanes) {
+      store8(packed + d, load8_of(rows[j] + begin, d, num_dims));
+    }
+  }
+}
+
+// scores = q k^T of rows [first_row, num_rows) for a run. Each score is one sum over the dimensions
+// in order.
+template <typename T>
+void score_run(Scratch& s, const Tile<T>& tile, int64_t first_row, int64_t run, int64_t count) {
+  const T* rows[kRun];
+  find_positions(rows, tile, tile.keys, run, count);
+  const int64_t num_rows = tile.num_rows - first_row;
+  std::fill_n(s.scores + first_row * kRun, num_rows * kRun, 0.0f);
+  for (int64_t begin = 0; begin < tile.head_dim; begin += kTileDims) {
+    const int64_t num_dims = std::min(kTileDims, tile.head_dim - begin);
+    if (run == 0 || tile.head_dim > kTileDims) pack_queries(s, tile, begin, num_dims);
+    pack_keys(s, rows, count, begin, num_dims);
+    add_product(s.scores + first_row * kRun, kRun, s.q + first_row * kTileDims, kTileDims, s.kv,
+                kRun, num_rows, num_dims, (count + kLanes - 1) / kLanes);
+  }
+}
+
+// Makes probabilities (not yet divided by their sum) of the scores of a run, and rescales what was
+// summed before to their new largest score. `count` positions of the run are visible to the row.
+void softmax_run(Scratch& s, int64_t row, int64_t count, int64_t num_acc_dims) {
+  float* const scores = s.scores + row * kRun;
+  const int64_t padded = (count + kLanes - 1) / kLanes * kLanes;
+  std::fill(scores + count, scores + padded, -std::numeric_limits<float>::infinity());
+  Float8 lane_max = load8(scores);
+  for (int64_t j = kLanes; j < padded; j += kLanes) lane_max = max8(load8(scores + j), lane_max);
+  const float max = std::max(s.max[row], max_of8(lane_max));
+  Float8 lane_sum = {};
+  for (int64_t j = 0; j < padded; j += kLanes) {
+    const Float8 p = exp8(load8(scores + j) - max);
+    store8(scores + j, p);
+    lane_sum += p;
+  }
+  const float correction = exp_float(s.max[row] - max);
+  s.max[row] = max;
+  s.sum[row] = s.sum[row] * correction + sum_of8(lane_sum);
+  if (correction == 1.0f) return;
+  float* const acc = s.acc + row * kTileDims;
+  for (int64_t d = 0; d < num_acc_dims; d += kLanes) store8(acc + d, load8(acc + d) * correction);
+}
+
+// acc += probabilities * values for rows [first_row, num_rows), each over the positions it sees, in
+// order. The positions that all rows see go through the blocked product; a position that a row does
+// not see is not multiplied by zero but left out, because what is stored there may be infinite.
+template <typename T>
+void add_values(Scratch& s, const Tile<T>& tile, int64_t first_row, int64_t run, int64_t count,
+                int64_t begin, int64_t num_dims) {
+  const T* rows[kRun];
+  find_positions(rows, tile, tile.values, run, count);
+  const int64_t num_vectors = (num_dims + kLanes - 1) / kLanes;
+  const int64_t stride = num_vectors * kLanes;
+  pack_values(s, rows, count, begin, num_dims, stride);
+  const int64_t num_common = std::min(count, tile.num_visible(first_row) - run);
+  add_product(s.acc + first_row * kTileDims, kTileDims, s.scores + first_row * kRun, kRun, s.kv,
+              stride, tile.num_rows - first_row, num_common, num_vectors);
+  for (int64_t row = first_row; row < tile.num_rows; ++row) {
+    const int64_t num_seen = std::min(count, tile.num_visible(row) - run);
+    if (num_seen == num_common) continue;
+    add_product(s.acc + row * kTileDims, kTileDims, s.scores + row * kRun + num_common, kRun,
+                s.kv + num_common * stride, stride, 1, num_seen - num_common, num_vectors);
+  }
+}
+
+// Dimensions [begin, begin + num_dims) of the output of a tile, num_dims at most kTileDims.
+template <typename T>
+void attend(const Tile<T>& tile, int64_t begin, int64_t num_dims) {
+  Scratch s;
+  const int64_t num_acc_dims = (num_dims + kLanes - 1) / kLanes * kLanes;
+  std::fill_n(s.max, tile.num_rows, -std::numeric_limits<float>::infinity());
+  std::fill_n(s.sum, tile.num_rows, 0.0f);
+  for (int64_t row = 0; row < tile.num_rows; ++row) {
+    std::fill_n(s.acc + row * kTileDims, num_acc_dims, 0.0f);
+  }
+  const int64_t num_positions = tile.num_visible(tile.num_rows - 1);
+  int64_t first_row = 0;  // rows before it see nothing of this run
+  for (int64_t run = 0; run < num_positions; run += kRun) {
+    const int64_t count = std::min(kRun, num_positions - run);
+    while (tile.num_visible(first_row) <= run) ++first_row;
+    score_run(s, tile, first_row, run, count);
+    for (int64_t row = first_row; row < tile.num_rows; ++row) {
+      softmax_run(s, row, std::min(count, tile.num_visible(row) - run), num_acc_dims);
+    }
+    add_values(s, tile, first_row, run, count, begin, num_dims);
+  }
+  for (int64_t row = 0; row < tile.num_rows; ++row) {
+    const float scale = 1.0f / s.sum[row];
+    T* const out = tile.out_row(row) + begin;
+    for (int64_t d = 0; d < num_dims; d += kLanes) {
+      store8_of(out, d, num_dims, load8(s.acc + row * kTileDims + d) * scale);
+    }
+  }
+}
+
+void check_shapes(const TensorView& out, const ConstTensorView& q, const KvCacheView& cache,
+                  const AttentionBatch& batch, const Stream& stream) {
+  COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
+  COHORT_CHECK(out.rank() == 3 && out.shape() == q.shape(),
+               "out " + out.shape().to_string() + ", q " + q.shape().to_string());
+  COHORT_CHECK(cache.keys.rank() == 4 && cache.keys.shape() == cache.values.shape() &&
+                   cache.keys.is_dense() && cache.values.is_dense() &&
+                   cache.head_dim() == q.dim(2) && cache.block_size() > 0,
+               "keys " + cache.keys.shape().to_string() + ", values " +
+                   cache.values.shape().to_string() + ", q " + q.shape().to_string());
+  COHORT_CHECK(
+      cache.num_kv_heads() > 0 && q.dim(1) % cache.num_kv_heads() == 0,
+      std::to_string(q.dim(1)) + " heads, " + std::to_string(cache.num_kv_heads()) + " KV heads");
+  COHORT_CHECK(out.dtype() == q.dtype() && cache.keys.dtype() == q.dtype() &&
+                   cache.values.dtype() == q.dtype(),
+               dtype_name(q.dtype()));
+  const int64_t num_seqs = batch.num_seqs();
+  COHORT_CHECK(batch.context_lengths.rank() == 1 && batch.query_starts.rank() == 1 &&
+                   batch.query_starts.dim(0) == num_seqs + 1 && batch.block_tables.rank() == 2 &&
+                   batch.block_tables.dim(0) == num_seqs,
+               "query_starts " + batch.query_starts.shape().to_string() + ", context_lengths " +
+                   batch.context_lengths.shape().to_string() + ", block_tables " +
+                   batch.block_tables.shape().to_string());
+}
+
+void check_sequences(const AttentionBatch& batch, int64_t num_tokens, int64_t block_size) {
+  const int32_t* const starts = batch.query_starts.data<int32_t>();
+  const int32_t* const lengths = batch.context_lengths.data<int32_t>();
+  const int64_t num_seqs = batch.num_seqs();
+  COHORT_CHECK(starts[0] == 0 && starts[num_seqs] == num_tokens,
+               "queries from " + std::to_string(starts[0]) + " to " +
+                   std::to_string(starts[num_seqs]) + " of " + std::to_string(num_tokens));
+  for (int64_t i = 0; i < num_seqs; ++i) {
+    const int64_t num_queries = starts[i + 1] - starts[i];
+    COHORT_CHECK(num_queries >= 0 && num_queries <= lengths[i] &&
+                     lengths[i] <= batch.block_tables.dim(1) * block_size,
+                 "sequence " + std::to_string(i) + ": " + std::to_string(num_queries) +
+                     " queries, context length " + std::to_string(lengths[i]));
+  }
+}
+
+// The work of a batch, cut into (sequence, KV head, tile of rows) items. A sequence is not cut
+// along its positions: that would change the order of its sums with the number of pieces.
+template <typename T>
+class Items {
+ public:
+  Items(const TensorView& out, const ConstTensorView& q, const KvCacheView& cache,
+        const AttentionBatch& batch, const AttentionParams& params)
+      : out_(out),
+        q_(q),
+        cache_(cache),
+        batch_(batch),
+        params_(params),
+        group_size_(q.dim(1) / cache.num_kv_heads()) {}
+
+  int64_t count() const {
+    int64_t count = 0;
+    for (int64_t seq = 0; seq < batch_.num_seqs(); ++seq) count += count_of(seq);
+    return count;
+  }
+
+  // Runs items [begin, end).
+  void run(int64_t begin, int64_t end) const {
+    int64_t first = 0;  // of the sequence
+    for (int64_t seq = 0; seq < batch_.num_seqs() && first < end; ++seq) {
+      const int64_t count = count_of(seq);
+      for (int64_t i = std::max(begin - first, int64_t{0}); i < std::min(end - first, count); ++i) {
+        run_item(seq, i / num_tiles(seq), i % num_tiles(seq));
+      }
+      first += count;
+    }
+  }
+
+ private:
+  int64_t num_queries(int64_t seq) const {
+    const int32_t* const starts = batch_.query_starts.data<int32_t>();
+    return starts[seq + 1] - starts[seq];
+  }
+  int64_t num_tiles(int64_t seq) const {
+    return (num_queries(seq) * group_size_ + kTileRows - 1) / kTileRows;
+  }
+  int64_t count_of(int64_t seq) const { return num_tiles(seq) * cache_.num_kv_heads(); }
+
+  void run_item(int64_t seq, int64_t kv_head, int64_t tile_index) const {
+    const int64_t first_query = batch_.query_starts.data<int32_t>()[seq];
+    const int64_t head_stride = cache_.block_size() * cache_.head_dim();
+    Tile<T> tile;
+    tile.q = q_.row<T>(first_query) + kv_head * group_size_ * q_.stride(1);
+    tile.out = out_.row<T>(first_query) + kv_head * group_size_ * out_.stride(1);
+    tile.q_stride = q_.stride(0);
+    tile.q_head_stride = q_.stride(1);
+    tile.out_stride = out_.stride(0);
+    tile.out_head_stride = out_.stride(1);
+    tile.keys = cache_.keys.data<T>() + kv_head * head_stride;
+    tile.values = cache_.values.data<T>() + kv_head * head_stride;
+    tile.block_table = batch_.block_tables.row<int32_t>(seq);
+    tile.num_blocks = cache_.num_blocks();
+    tile.block_stride = cache_.num_kv_heads() * head_stride;
+    tile.block_size = cache_.block_size();
+    tile.head_dim = cache_.head_dim();
+    tile.group_size = group_size_;
+    tile.first_position = batch_.context_lengths.data<int32_t>()[seq] - num_queries(seq);
+    tile.first_row = tile_index * kTileRows;
+    tile.num_rows = std::min(kTileRows, num_queries(seq) * group_size_ - tile.first_row);
+    tile.scale = params_.scale;
+    for (int64_t begin = 0; begin < tile.head_dim; begin += kTileDims) {
+      attend(tile, begin, std::min(kTileDims, tile.head_dim - begin));
+    }
+  }
+
+  const TensorView& out_;
+  const ConstTensorView& q_;
+  const KvCacheView& cache_;
+  const AttentionBatch& batch_;
+  const AttentionParams& params_;
+  int64_t group_size_;
+};
+
+}  // namespace
+
+void paged_attention(TensorView out, ConstTensorView q, KvCacheView cache,
+                     const AttentionBatch& batch, const AttentionParams& params, Stream& stream) {
+  check_shapes(out, q, cache, batch, stream);
+  if (out.empty()) return;
+  check_sequences(batch, q.dim(0), cache.block_size());
+  dispatch_float(q.dtype(), [&]<typename T>() {
+    const Items<T> items(out, q, cache, batch, params);
+    const auto body = [&](int64_t begin, int64_t end) { items.run(begin, end); };
+    stream.parallel_for(items.count(), 1, std::ref(body));
+  });
+}
+
+}  // namespace cohort

@@ -1,0 +1,75 @@
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <string>
+
+#include "kernels/activation/vector_math.h"
+#include "kernels/embedding/embedding.h"
+
+namespace cohort {
+namespace {
+
+constexpr int64_t kMinBytesPerPiece =
+    16384;  // below this, waking a thread costs more than it saves
+
+void check_shapes(const TensorView& out, const ConstTensorView& ids, const ConstTensorView& table,
+                  const Stream& stream) {
+  COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
+  COHORT_CHECK(out.rank() == 2 && ids.rank() == 1 && table.rank() == 2 &&
+                   out.dim(0) == ids.dim(0) && out.dim(1) == table.dim(1),
+               "out " + out.shape().to_string() + ", ids " + ids.shape().to_string() + ", table " +
+                   table.shape().to_string());
+  COHORT_CHECK(out.dtype() == table.dtype(), dtype_name(out.dtype()));
+}
+
+void check_ids(const int32_t* ids, int64_t num_tokens, int64_t vocab) {
+  for (int64_t i = 0; i < num_tokens; ++i) {
+    COHORT_CHECK(ids[i] >= 0 && ids[i] < vocab, "id " + std::to_string(ids[i]) + " of token " +
+                                                    std::to_string(i) + " in a table of " +
+                                                    std::to_string(vocab));
+  }
+}
+
+int64_t grain_of(const TensorView& out) {
+  return std::max<int64_t>(1, kMinBytesPerPiece / dtype_bytes(out.dtype(), out.dim(1)));
+}
+
+template <typename T>
+void add_row(T* out, const T* row, int64_t hidden) {
+  for (int64_t i = 0; i < hidden; i += kLanes) {
+    store8_of(out, i, hidden, load8_of(out, i, hidden) + load8_of(row, i, hidden));
+  }
+}
+
+}  // namespace
+
+void embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream) {
+  check_shapes(out, ids, table, stream);
+  if (out.empty()) return;
+  const int32_t* const id = ids.data<int32_t>();
+  check_ids(id, out.dim(0), table.dim(0));
+  dispatch_float(out.dtype(), [&]<typename T>() {
+    const auto num_bytes = static_cast<size_t>(out.dim(1)) * sizeof(T);
+    const auto body = [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        std::memcpy(static_cast<void*>(out.row<T>(i)), table.row<T>(id[i]), num_bytes);
+      }
+    };
+    stream.parallel_for(out.dim(0), grain_of(out), std::ref(body));
+  });
+}
+
+void add_embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream) {
+  check_shapes(out, ids, table, stream);
+  if (out.empty()) return;
+  const int32_t* const id = ids.data<int32_t>();
+  check_ids(id, out.dim(0), table.dim(0));
+  dispatch_float(out.dtype(), [&]<typename T>() {
+    const auto body = [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) add_row(out.row<T>(i), table.row<T>(id[i]), out.dim(1));
+    };
+    stream.parallel_for(out.dim(0), grain_of(out), std::ref(body));
+  });
+}
+
+}  // namespace cohort

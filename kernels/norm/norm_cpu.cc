@@ -1,0 +1,157 @@
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <string>
+
+#include "kernels/activation/vector_math.h"
+#include "kernels/norm/norm.h"
+
+namespace cohort {
+namespace {
+
+constexpr int64_t kMinElementsPerPiece =
+    8192;  // below this, waking a thread costs more than it saves
+
+// Calls f(i, count, sums[k]) for the vectors of a row, the elements [i, i + count) of vector i / 8
+// going to sums[(i / 8) % 4]: element i is summed in lane i % 32, and the lanes in a fixed tree.
+// Four sums hide the latency of the adder.
+template <typename F>
+float sum_row(int64_t n, F&& f) {
+  Float8 sums[4] = {};
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    for (int k = 0; k < 4; ++k) sums[k] = f(i + k * kLanes, sums[k]);
+  }
+  for (int k = 0; i < n; i += kLanes, ++k) sums[k] = f(i, sums[k]);
+  return sum_of8((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+// residual += x, rounded to T.
+template <typename T>
+void add_row(T* residual, const T* x, int64_t hidden) {
+  for (int64_t i = 0; i < hidden; i += kLanes) {
+    store8_of(residual, i, hidden, load8_of(residual, i, hidden) + load8_of(x, i, hidden));
+  }
+}
+
+template <typename T>
+void rms_norm_row(T* out, const T* x, const float* weight, int64_t hidden, float eps) {
+  const float squares = sum_row(hidden, [&](int64_t i, Float8 sum) {
+    const Float8 v = load8_of(x, i, hidden);
+    return fma8(v, v, sum);
+  });
+  const float scale = 1.0f / std::sqrt(squares / static_cast<float>(hidden) + eps);
+  for (int64_t i = 0; i < hidden; i += kLanes) {
+    const Float8 v = load8_of(x, i, hidden) * scale * load8_of(weight, i, hidden);
+    store8_of(out, i, hidden, v);
+  }
+}
+
+template <typename T>
+void layer_norm_row(T* out, const T* x, const float* weight, const float* bias, int64_t hidden,
+                    float eps) {
+  const auto n = static_cast<float>(hidden);
+  const float mean =
+      sum_row(hidden, [&](int64_t i, Float8 sum) { return sum + load8_of(x, i, hidden); }) / n;
+  const float squares = sum_row(hidden, [&](int64_t i, Float8 sum) {
+    Float8 v = load8_of(x, i, hidden) - mean;
+    // The zeros behind the row's end are not elements of it.
+    for (int64_t k = hidden - i; k < kLanes; ++k) v[k] = 0;
+    return fma8(v, v, sum);
+  });
+  const float scale = 1.0f / std::sqrt(squares / n + eps);
+  for (int64_t i = 0; i < hidden; i += kLanes) {
+    Float8 v = (load8_of(x, i, hidden) - mean) * scale * load8_of(weight, i, hidden);
+    if (bias != nullptr) v += load8_of(bias, i, hidden);
+    store8_of(out, i, hidden, v);
+  }
+}
+
+void check_rows(const TensorView& out, const ConstTensorView& x, const ConstTensorView& weight,
+                const Stream& stream) {
+  COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
+  COHORT_CHECK(out.rank() == 2 && out.shape() == x.shape(),
+               "out " + out.shape().to_string() + ", x " + x.shape().to_string());
+  COHORT_CHECK(out.dtype() == x.dtype(), dtype_name(x.dtype()));
+  COHORT_CHECK(weight.rank() == 1 && weight.dim(0) == out.dim(1),
+               "weight " + weight.shape().to_string() + ", out " + out.shape().to_string());
+}
+
+void check_residual(const TensorView& out, const TensorView& residual) {
+  COHORT_CHECK(residual.shape() == out.shape() && residual.dtype() == out.dtype(),
+               "residual " + residual.shape().to_string() + ", out " + out.shape().to_string());
+}
+
+// Null for an empty bias.
+const float* bias_or_null(const ConstTensorView& bias, int64_t hidden) {
+  if (bias.empty()) return nullptr;
+  COHORT_CHECK(bias.rank() == 1 && bias.dim(0) == hidden, "bias " + bias.shape().to_string());
+  return bias.data<float>();
+}
+
+// Calls row(i) for every row, in parallel.
+template <typename F>
+void for_each_row(const TensorView& out, Stream& stream, const F& row) {
+  const auto body = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) row(i);
+  };
+  const int64_t grain = std::max<int64_t>(1, kMinElementsPerPiece / out.dim(1));
+  stream.parallel_for(out.dim(0), grain, std::ref(body));
+}
+
+}  // namespace
+
+void rms_norm(TensorView out, ConstTensorView x, ConstTensorView weight, float eps,
+              Stream& stream) {
+  check_rows(out, x, weight, stream);
+  if (out.empty()) return;
+  const float* const w = weight.data<float>();
+  dispatch_float(out.dtype(), [&]<typename T>() {
+    for_each_row(out, stream,
+                 [&](int64_t i) { rms_norm_row(out.row<T>(i), x.row<T>(i), w, out.dim(1), eps); });
+  });
+}
+
+void add_rms_norm(TensorView out, TensorView residual, ConstTensorView x, ConstTensorView weight,
+                  float eps, Stream& stream) {
+  check_rows(out, x, weight, stream);
+  check_residual(out, residual);
+  if (out.empty()) return;
+  const float* const w = weight.data<float>();
+  dispatch_float(out.dtype(), [&]<typename T>() {
+    for_each_row(out, stream, [&](int64_t i) {
+      add_row(residual.row<T>(i), x.row<T>(i), out.dim(1));
+      rms_norm_row(out.row<T>(i), residual.row<T>(i), w, out.dim(1), eps);
+    });
+  });
+}
+
+void layer_norm(TensorView out, ConstTensorView x, ConstTensorView weight, ConstTensorView bias,
+                float eps, Stream& stream) {
+  check_rows(out, x, weight, stream);
+  if (out.empty()) return;
+  const float* const w = weight.data<float>();
+  const float* const b = bias_or_null(bias, out.dim(1));
+  dispatch_float(out.dtype(), [&]<typename T>() {
+    for_each_row(out, stream, [&](int64_t i) {
+      layer_norm_row(out.row<T>(i), x.row<T>(i), w, b, out.dim(1), eps);
+    });
+  });
+}
+
+void add_layer_norm(TensorView out, TensorView residual, ConstTensorView x, ConstTensorView weight,
+                    ConstTensorView bias, float eps, Stream& stream) {
+  check_rows(out, x, weight, stream);
+  check_residual(out, residual);
+  if (out.empty()) return;
+  const float* const w = weight.data<float>();
+  const float* const b = bias_or_null(bias, out.dim(1));
+  dispatch_float(out.dtype(), [&]<typename T>() {
+    for_each_row(out, stream, [&](int64_t i) {
+      add_row(residual.row<T>(i), x.row<T>(i), out.dim(1));
+      layer_norm_row(out.row<T>(i), residual.row<T>(i), w, b, out.dim(1), eps);
+    });
+  });
+}
+
+}  // namespace cohort

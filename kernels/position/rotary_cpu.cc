@@ -1,0 +1,123 @@
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <string>
+
+#include "kernels/activation/vector_math.h"
+#include "kernels/position/rotary.h"
+
+namespace cohort {
+namespace {
+
+constexpr int64_t kMinElementsPerPiece =
+    4096;                            // below this, waking a thread costs more than it saves
+constexpr int64_t kTilePairs = 128;  // pairs whose cosines are held at a time; more take turns
+
+// cos and sin of one position for pairs [begin, begin + count), times the attention factor.
+struct Angles {
+  float cos[kTilePairs];
+  float sin[kTilePairs];
+
+  void set(int32_t position, const float* inv_freq, int64_t count, float attention_factor) {
+    const auto p = static_cast<float>(position);
+    for (int64_t i = 0; i < count; ++i) {
+      const float angle = p * inv_freq[i];
+      cos[i] = std::cos(angle) * attention_factor;
+      sin[i] = std::sin(angle) * attention_factor;
+    }
+  }
+};
+
+// Turns pairs (x[i], y[i]).
+template <typename T>
+void turn_halves(T* x, T* y, const Angles& angles, int64_t count) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Float8 cos = load8_of(angles.cos, i, count);
+    const Float8 sin = load8_of(angles.sin, i, count);
+    const Float8 a = load8_of(x, i, count);
+    const Float8 b = load8_of(y, i, count);
+    store8_of(x, i, count, a * cos - b * sin);
+    store8_of(y, i, count, b * cos + a * sin);
+  }
+}
+
+// Turns pairs (x[2 i], x[2 i + 1]).
+template <typename T>
+void turn_interleaved(T* x, const Angles& angles, int64_t count) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Float8 cos = load8_of(angles.cos, i, count);
+    const Float8 sin = load8_of(angles.sin, i, count);
+    const Float8 low = load8_of(x, 2 * i, 2 * count);
+    const Float8 high = load8_of(x, 2 * i + kLanes, 2 * count);
+    const Float8 a = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
+    const Float8 b = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15);
+    const Float8 c = a * cos - b * sin;
+    const Float8 d = b * cos + a * sin;
+    store8_of(x, 2 * i, 2 * count, __builtin_shufflevector(c, d, 0, 8, 1, 9, 2, 10, 3, 11));
+    store8_of(x, 2 * i + kLanes, 2 * count,
+              __builtin_shufflevector(c, d, 4, 12, 5, 13, 6, 14, 7, 15));
+  }
+}
+
+// Pairs [begin, begin + count) of all heads of one token.
+template <typename T>
+void turn_heads(T* token, int64_t num_heads, int64_t head_stride, const RotaryConfig& config,
+                const Angles& angles, int64_t begin, int64_t count) {
+  for (int64_t h = 0; h < num_heads; ++h) {
+    T* const head = token + h * head_stride;
+    if (config.pairing == RotaryPairing::kHalves) {
+      turn_halves(head + begin, head + config.rotary_dim / 2 + begin, angles, count);
+    } else {
+      turn_interleaved(head + 2 * begin, angles, count);
+    }
+  }
+}
+
+void check_shapes(const TensorView& q, const TensorView& k, const ConstTensorView& positions,
+                  const ConstTensorView& lengths, int64_t head_dim, const Stream& stream) {
+  COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
+  COHORT_CHECK(q.rank() == 3 && k.rank() == 3 && q.dim(0) == k.dim(0) && q.dim(2) == head_dim &&
+                   k.dim(2) == head_dim,
+               "q " + q.shape().to_string() + ", k " + k.shape().to_string());
+  COHORT_CHECK(q.dtype() == k.dtype(), dtype_name(k.dtype()));
+  COHORT_CHECK(
+      positions.rank() == 1 && positions.dim(0) == q.dim(0) && lengths.rank() == 1 &&
+          lengths.dim(0) == q.dim(0),
+      "positions " + positions.shape().to_string() + ", lengths " + lengths.shape().to_string());
+}
+
+}  // namespace
+
+void RotaryEmbedding::apply(TensorView q, TensorView k, ConstTensorView positions,
+                            ConstTensorView lengths, Stream& stream) const {
+  check_shapes(q, k, positions, lengths, config_.head_dim, stream);
+  const int64_t num_tokens = q.dim(0);
+  const int64_t num_token_elements = (q.dim(1) + k.dim(1)) * config_.head_dim;
+  if (num_tokens == 0 || num_token_elements == 0) return;
+  const int32_t* const position = positions.data<int32_t>();
+  const int32_t* const length = lengths.data<int32_t>();
+  const int64_t num_pairs = config_.rotary_dim / 2;
+  dispatch_float(q.dtype(), [&]<typename T>() {
+    const auto body = [&](int64_t begin, int64_t end) {
+      float own_inv_freq[kTilePairs];
+      Angles angles;
+      for (int64_t i = begin; i < end; ++i) {
+        for (int64_t pair = 0; pair < num_pairs; pair += kTilePairs) {
+          const int64_t count = std::min(kTilePairs, num_pairs - pair);
+          const float* inv_freq = inv_freq_.data() + pair;
+          if (depends_on_length(length[i])) {
+            compute_inv_freq(length[i], pair, {own_inv_freq, static_cast<size_t>(count)});
+            inv_freq = own_inv_freq;
+          }
+          angles.set(position[i], inv_freq, count, attention_factor_);
+          turn_heads(q.row<T>(i), q.dim(1), q.stride(1), config_, angles, pair, count);
+          turn_heads(k.row<T>(i), k.dim(1), k.stride(1), config_, angles, pair, count);
+        }
+      }
+    };
+    const int64_t grain = std::max<int64_t>(1, kMinElementsPerPiece / num_token_elements);
+    stream.parallel_for(num_tokens, grain, std::ref(body));
+  });
+}
+
+}  // namespace cohort
