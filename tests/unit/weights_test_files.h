@@ -1,0 +1,84 @@
+// Directories and safetensors files, good and bad, for the tests of the weights.
+#pragma once
+
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cohort::testing {
+
+// A new directory that goes with the object.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory() {
+    static std::atomic<int> count{0};
+    path_ = std::filesystem::temp_directory_path() /
+            ("cohort_weights_" + std::to_string(::getpid()) + "_" + std::to_string(count++));
+    std::filesystem::create_directories(path_);
+  }
+  ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline void write_file(const std::filesystem::path& path, std::string_view bytes) {
+  std::ofstream file(path, std::ios::binary);
+  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
+// The length of the header (or another one), the header, the data.
+inline std::string file_of(std::string_view header, std::string_view data, uint64_t length) {
+  std::string bytes(sizeof(length), '\0');
+  std::memcpy(bytes.data(), &length, sizeof(length));
+  bytes.append(header);
+  bytes.append(data);
+  return bytes;
+}
+inline std::string file_of(std::string_view header, std::string_view data) {
+  return file_of(header, data, header.size());
+}
+
+// Lays out tensors one after the other, as writers do.
+class SafetensorsWriter {
+ public:
+  template <typename T>
+  SafetensorsWriter& add(const std::string& name, const std::string& dtype,
+                         const std::vector<int64_t>& shape, const std::vector<T>& values) {
+    const size_t begin = data_.size();
+    data_.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
+    header_[name] = {{"dtype", dtype}, {"shape", shape}, {"data_offsets", {begin, data_.size()}}};
+    return *this;
+  }
+  // Spaces after the header, so that the data part begins where wanted.
+  std::string bytes(size_t padding = 0) const {
+    return file_of(header_.dump() + std::string(padding, ' '), data_);
+  }
+  size_t header_bytes() const { return header_.dump().size(); }
+
+ private:
+  nlohmann::json header_ = {{"__metadata__", {{"format", "pt"}}}};
+  std::string data_;
+};
+
+// 0, 1, 2, ... as float32.
+inline std::vector<float> counted(int64_t count, float first = 0) {
+  std::vector<float> values(static_cast<size_t>(count));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = first + static_cast<float>(i);
+  return values;
+}
+
+}  // namespace cohort::testing
