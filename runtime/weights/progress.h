@@ -18,9 +18,9 @@ namespace cohort {
 
 struct ProgressOptions {
   std::string label = "loading weights";
-  bool quiet = false;                           // says nothing at all
-  bool is_terminal = false;                     // a bar, redrawn in place
-  int num_columns = 80;                         // width of the terminal
+  bool quiet = false;                                     // says nothing at all
+  bool is_terminal = false;                               // a bar, redrawn in place
+  int num_columns = 80;                                   // width of the terminal
   std::function<void(std::string_view)> write = nullptr;  // required unless quiet
   std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
 };

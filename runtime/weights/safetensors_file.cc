@@ -29,7 +29,11 @@ class FileDescriptor {
   int fd_;
 };
 
-void advise_pages(const char* begin, const char* end, uintptr_t page_bytes) {
+constexpr int64_t kHeaderGuessBytes = 64 * 1024;
+constexpr int64_t kMinGapBytes = 64 * 1024;
+
+void advise_pages(const char* begin, const char* end) {
+  static const auto page_bytes = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const uintptr_t first = reinterpret_cast<uintptr_t>(begin) / page_bytes * page_bytes;
   // Only a hint: a kernel that refuses it still gives the right bytes.
   ::madvise(reinterpret_cast<void*>(first), reinterpret_cast<uintptr_t>(end) - first,
@@ -55,6 +59,11 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path)
       ::mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_SHARED, file.get(), 0);
   if (map == MAP_FAILED)
     return resource_exhausted(path.string() + ": cannot be mapped: " + std::strerror(errno));
+  // No guessed read-ahead: a rank wants its shards, not their neighbours. will_need() asks for what
+  // is wanted, here for the beginning, where the header is.
+  const auto* begin = static_cast<const char*>(map);
+  ::madvise(map, static_cast<size_t>(info.st_size), MADV_RANDOM);
+  advise_pages(begin, begin + std::min<int64_t>(info.st_size, kHeaderGuessBytes));
   opened.path_ = path;
   opened.map_ = map;
   opened.map_bytes_ = info.st_size;
@@ -64,9 +73,6 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path)
   uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, map, sizeof(header_bytes));
   opened.data_begin_ = static_cast<int64_t>(sizeof(header_bytes) + header_bytes);
-  // No guessed read-ahead: a rank wants its shards, not their neighbours. will_need() asks for what
-  // is wanted.
-  ::madvise(map, static_cast<size_t>(info.st_size), MADV_RANDOM);
   return opened;
 }
 
@@ -91,7 +97,6 @@ ConstTensorView SafetensorsFile::tensor(const SafetensorsEntry& entry) const {
 
 void SafetensorsFile::will_need(const ConstTensorView& view) const {
   if (view.empty()) return;
-  const auto page_bytes = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto* data = static_cast<const char*>(view.data());
   // The slice of one dimension is `num_runs` dense runs at equal distances.
   int64_t num_runs = 1, run_elements = 1;
@@ -101,14 +106,14 @@ void SafetensorsFile::will_need(const ConstTensorView& view) const {
   const int64_t run_stride = dim < 0 ? 0 : dtype_bytes(view.dtype(), view.stride(dim));
   for (int i = 0; i <= dim; ++i) num_runs *= view.dim(i);
   const int64_t run_bytes = dtype_bytes(view.dtype(), run_elements);
-  // Runs that lie within a few pages of each other are cheaper read with what is between them.
-  const bool is_scattered = run_stride - run_bytes > static_cast<int64_t>(16 * page_bytes);
+  // Runs that lie nearer to each other are cheaper read with what is between them.
+  const bool is_scattered = run_stride - run_bytes > kMinGapBytes;
   if (!is_scattered) {
-    advise_pages(data, data + (num_runs - 1) * run_stride + run_bytes, page_bytes);
+    advise_pages(data, data + (num_runs - 1) * run_stride + run_bytes);
     return;
   }
   for (int64_t i = 0; i < num_runs; ++i) {
-    advise_pages(data + i * run_stride, data + i * run_stride + run_bytes, page_bytes);
+    advise_pages(data + i * run_stride, data + i * run_stride + run_bytes);
   }
 }
 

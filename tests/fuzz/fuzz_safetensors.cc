@@ -5,6 +5,7 @@
 // files are tried whose data is not there to be read; after them comes the file.
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -72,7 +73,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   // The same bytes as JSON, which every other reader of a model directory goes through.
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  const auto json = parse_json(text, "fuzz");
-  require(json.ok() == nlohmann::json::accept(text) || !json.ok());
+  if (parse_json(text, "fuzz").ok()) require(nlohmann::json::accept(text));
   return 0;
 }

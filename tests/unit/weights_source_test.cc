@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -203,6 +204,51 @@ TEST(CheckpointSource, TouchesOnlyThePagesOfASlice) {
   Tensor columns(DType::kF32, Shape{kRows, 2048});
   ASSERT_TRUE(source_without(outside)->load_into(columns, "w", shape, 1, 40000, 42048).ok());
   EXPECT_EQ(columns->row<float>(11)[2047], static_cast<float>(11 * kColumns + 42047));
+}
+
+// Pages of [data, data + num_bytes) in memory.
+int64_t num_resident_pages(const void* data, int64_t num_bytes) {
+  const auto page_bytes = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const uintptr_t first = reinterpret_cast<uintptr_t>(data) / page_bytes * page_bytes;
+  const uintptr_t length =
+      reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(num_bytes) - first;
+  std::vector<unsigned char> pages((length + page_bytes - 1) / page_bytes);
+  EXPECT_EQ(::mincore(reinterpret_cast<void*>(first), length, pages.data()), 0);
+  int64_t count = 0;
+  for (const unsigned char page : pages) count += page & 1;
+  return count;
+}
+
+// Nor may the system's read-ahead do it.
+TEST(CheckpointSource, ReadsAheadOnlyTheSlice) {
+  const TemporaryDirectory directory;
+  constexpr int64_t kRows = 64, kColumns = 65536;  // rows of 64 pages
+  constexpr int64_t kBytes = kRows * kColumns * 4;
+  const Shape shape{kRows, kColumns};
+  write_file(
+      directory / "model.safetensors",
+      SafetensorsWriter().add("w", "F32", {kRows, kColumns}, counted(kRows * kColumns)).bytes());
+  const int fd = ::open((directory / "model.safetensors").c_str(), O_RDONLY);
+  ASSERT_GE(fd, 0);
+  ::fsync(fd);
+  ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  ::close(fd);
+
+  Result<Checkpoint> checkpoint = Checkpoint::open(directory.path());
+  ASSERT_TRUE(checkpoint.ok());
+  const void* data = checkpoint->tensor("w", shape)->data();
+  const int64_t before = num_resident_pages(data, kBytes);
+  if (before > 64) GTEST_SKIP() << "this file system keeps its pages in memory: " << before;
+  const auto source = checkpoint_source(*std::move(checkpoint), nullptr);
+
+  Tensor rows(DType::kF32, Shape{2, kColumns});
+  ASSERT_TRUE(source->load_into(rows, "w", shape, 0, 10, 12).ok());
+  const int64_t after_rows = num_resident_pages(data, kBytes);
+  EXPECT_LE(after_rows - before, 2 * 64 + 32);
+
+  Tensor columns(DType::kF32, Shape{kRows, 2048});
+  ASSERT_TRUE(source->load_into(columns, "w", shape, 1, 40000, 42048).ok());
+  EXPECT_LE(num_resident_pages(data, kBytes) - after_rows, kRows * 4);
 }
 
 }  // namespace
