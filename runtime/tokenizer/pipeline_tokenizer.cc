@@ -1,0 +1,162 @@
+#include "runtime/tokenizer/pipeline_tokenizer.h"
+
+#include <algorithm>
+
+#include "runtime/tokenizer/unicode.h"
+
+namespace cohort {
+
+class PipelineTokenizer::ScratchLease {
+ public:
+  explicit ScratchLease(const PipelineTokenizer& owner) : owner_(owner) {
+    {
+      const std::lock_guard lock(owner_.mutex_);
+      if (!owner_.free_scratch_.empty()) {
+        scratch_ = std::move(owner_.free_scratch_.back());
+        owner_.free_scratch_.pop_back();
+      }
+    }
+    if (scratch_ == nullptr) scratch_ = std::make_unique<Scratch>();
+  }
+  ~ScratchLease() {
+    const std::lock_guard lock(owner_.mutex_);
+    owner_.free_scratch_.push_back(std::move(scratch_));
+  }
+  ScratchLease(const ScratchLease&) = delete;
+  ScratchLease& operator=(const ScratchLease&) = delete;
+
+  Scratch& operator*() { return *scratch_; }
+
+ private:
+  const PipelineTokenizer& owner_;
+  std::unique_ptr<Scratch> scratch_;
+};
+
+PipelineTokenizer::PipelineTokenizer(PipelineSpec spec)
+    : spec_(std::move(spec)),
+      vocab_size_(spec_.vocab->size()),
+      raw_matcher_(make_matcher(false)),
+      normalized_matcher_(make_matcher(true)) {
+  for (size_t i = 0; i < spec_.added_tokens.size(); ++i) {
+    const AddedToken& token = spec_.added_tokens[i];
+    added_by_id_[token.id] = i;
+    added_by_content_[token.content] = token.id;
+    vocab_size_ = std::max(vocab_size_, token.id + 1);
+  }
+}
+
+AddedTokenMatcher PipelineTokenizer::make_matcher(bool normalized) const {
+  std::vector<AddedToken> tokens;
+  std::vector<std::string> patterns;
+  RegexScratch scratch;
+  // Special tokens first: of tokens that look the same, the first counts.
+  for (const bool is_special : {true, false}) {
+    for (const AddedToken& token : spec_.added_tokens) {
+      if (token.normalized != normalized || token.is_special != is_special) continue;
+      tokens.push_back(token);
+      patterns.push_back(token.content);
+      if (normalized && spec_.normalizer) spec_.normalizer->normalize(patterns.back(), scratch);
+    }
+  }
+  return AddedTokenMatcher(std::move(tokens), patterns);
+}
+
+std::vector<int32_t> PipelineTokenizer::encode(std::string_view text,
+                                               const EncodeOptions& options) const {
+  std::string repaired;
+  if (!is_valid_utf8(text)) {
+    append_valid_utf8(text, repaired);
+    text = repaired;
+  }
+  ScratchLease lease(*this);
+  Scratch& scratch = *lease;
+  std::vector<int32_t> ids;
+  ids.reserve(text.size() / 3 + 8);
+  const PostProcessor& around = spec_.post_processor;
+  if (options.add_special_tokens) ids = around.prefix;
+  scratch.raw_parts.clear();
+  raw_matcher_.split(text, options.parse_special, scratch.raw_parts);
+  for (const TextPart& part : scratch.raw_parts) {
+    if (part.id >= 0) {
+      ids.push_back(part.id);
+    } else {
+      encode_raw(text.substr(part.begin, part.end - part.begin), part.begin == 0,
+                 options.parse_special, scratch, ids);
+    }
+  }
+  if (options.add_special_tokens) ids.insert(ids.end(), around.suffix.begin(), around.suffix.end());
+  return ids;
+}
+
+void PipelineTokenizer::encode_raw(std::string_view text, bool is_first, bool parse_special,
+                                   Scratch& scratch, std::vector<int32_t>& ids) const {
+  std::string& normalized = scratch.list.text;
+  normalized = text;
+  if (spec_.normalizer && !spec_.normalizer->is_trivial(text)) {
+    spec_.normalizer->normalize(normalized, scratch.regex);
+  }
+  scratch.parts.clear();
+  normalized_matcher_.split(normalized, parse_special, scratch.parts);
+  if (scratch.parts.size() == 1 && scratch.parts[0].id < 0) {
+    encode_normalized(is_first, scratch, ids);
+    return;
+  }
+  const std::string whole = std::move(normalized);
+  for (const TextPart& part : scratch.parts) {
+    if (part.id >= 0) {
+      ids.push_back(part.id);
+    } else {
+      normalized = whole.substr(part.begin, part.end - part.begin);
+      encode_normalized(is_first && part.begin == 0, scratch, ids);
+    }
+  }
+}
+
+// Encodes scratch.list.text, which is not empty.
+void PipelineTokenizer::encode_normalized(bool is_first, Scratch& scratch,
+                                          std::vector<int32_t>& ids) const {
+  PieceList& list = scratch.list;
+  list.pieces.assign(1, {0, list.text.size(), is_first});
+  if (spec_.pre_tokenizer.pre_tokenizer)
+    spec_.pre_tokenizer.pre_tokenizer->split(list, scratch.regex);
+  for (const Piece& piece : list.pieces) spec_.model->encode(list.view(piece), scratch.bpe, ids);
+}
+
+std::string PipelineTokenizer::decode(std::span<const int32_t> ids,
+                                      bool skip_special_tokens) const {
+  const std::unique_ptr<DecodeChain> chain = spec_.decoder.open(DecodeMode::kWhole);
+  for (const int32_t id : ids) {
+    if (const auto token = decodable_token(id, skip_special_tokens)) chain->push(*token);
+  }
+  chain->finish();
+  return chain->take();
+}
+
+std::unique_ptr<DecodeChain> PipelineTokenizer::open_stream() const {
+  return spec_.decoder.open(DecodeMode::kStream);
+}
+
+std::string_view PipelineTokenizer::spelling(int32_t id) const {
+  const auto added = added_by_id_.find(id);
+  return added != added_by_id_.end() ? std::string_view(spec_.added_tokens[added->second].content)
+                                     : spec_.vocab->spelling(id);
+}
+
+std::optional<std::string_view> PipelineTokenizer::decodable_token(int32_t id,
+                                                                   bool skip_special_tokens) const {
+  if (!spec_.vocab->contains(id) && !added_by_id_.contains(id)) return std::nullopt;
+  if (skip_special_tokens && is_special(id)) return std::nullopt;
+  return spelling(id);
+}
+
+std::optional<int32_t> PipelineTokenizer::token_to_id(std::string_view token) const {
+  const auto added = added_by_content_.find(token);
+  return added != added_by_content_.end() ? added->second : spec_.vocab->find(token);
+}
+
+bool PipelineTokenizer::is_special(int32_t id) const {
+  const auto added = added_by_id_.find(id);
+  return added != added_by_id_.end() && spec_.added_tokens[added->second].is_special;
+}
+
+}  // namespace cohort

@@ -1,0 +1,252 @@
+#include "runtime/tokenizer/sentencepiece_tokenizer.h"
+
+#include <sentencepiece_processor.h>
+
+#include <algorithm>
+#include <limits>
+#include <unordered_map>
+
+#include "kernels/core/check.h"
+#include "runtime/tokenizer/added_tokens.h"
+#include "runtime/tokenizer/byte_token.h"
+#include "runtime/tokenizer/decoder.h"
+#include "runtime/tokenizer/tokenizer_json.h"
+#include "runtime/tokenizer/unicode.h"
+
+namespace cohort {
+namespace {
+
+constexpr std::string_view kMarker = "\xE2\x96\x81";  // "▁", which stands for a space
+
+// What SentencePiece takes off the front of a decoded text.
+struct LeadingSpace {
+  bool is_dropped = false;
+  bool is_dropped_again = false;  // from each piece until there is text
+};
+
+// As SentencePieceProcessor::Decode() of libsentencepiece, piece by piece.
+class SentencePieceStage final : public DecodeStage {
+ public:
+  explicit SentencePieceStage(LeadingSpace leading) : leading_(leading) {}
+  void push(std::string_view piece, bool) override {
+    out_.clear();
+    if (const std::optional<char> byte = parse_byte_token(piece)) {
+      assembler_.append(std::string_view(&*byte, 1), out_);
+    } else {
+      assembler_.finish(out_);
+      append_piece(piece);
+    }
+    pass_on();
+  }
+  void finish() override {
+    out_.clear();
+    assembler_.finish(out_);
+    pass_on();
+    DecodeStage::finish();
+  }
+
+ private:
+  void append_piece(std::string_view piece) {
+    if (!out_.empty()) is_at_front_ = false;
+    if (is_at_front_ && leading_.is_dropped && piece.starts_with(kMarker)) {
+      piece.remove_prefix(kMarker.size());
+      is_at_front_ = leading_.is_dropped_again;
+    }
+    size_t copied = 0;
+    for (size_t at; (at = piece.find(kMarker, copied)) != piece.npos;
+         copied = at + kMarker.size()) {
+      out_.append(piece.substr(copied, at - copied)).append(" ");
+    }
+    out_.append(piece.substr(copied));
+  }
+  void pass_on() {
+    if (out_.empty()) return;
+    is_at_front_ = false;
+    emit(out_, false);
+  }
+
+  LeadingSpace leading_;
+  bool is_at_front_ = true;
+  Utf8Assembler assembler_{Utf8Assembler::OnInvalid::kReplaceByte};
+  std::string out_;
+};
+
+using Processor = sentencepiece::SentencePieceProcessor;
+
+// The public interface of libsentencepiece does not tell how it treats leading spaces, so it is
+// tried.
+LeadingSpace probe_leading_space(const Processor& processor) {
+  LeadingSpace leading;
+  for (int id = 0; id < processor.GetPieceSize(); ++id) {
+    const std::string& piece = processor.IdToPiece(id);
+    const bool begins_word = piece.starts_with(kMarker) && piece.find(kMarker, 1) == piece.npos;
+    if (!begins_word || piece == kMarker || processor.IsControl(id) || processor.IsUnknown(id))
+      continue;
+    leading.is_dropped = !processor.DecodeIds({id}).starts_with(' ');
+    const int marker_id = processor.PieceToId(kMarker);
+    if (processor.IdToPiece(marker_id) == kMarker) {
+      leading.is_dropped_again = !processor.DecodeIds({marker_id, id}).starts_with(' ');
+    }
+    break;
+  }
+  return leading;
+}
+
+class SentencePieceTokenizer final : public Tokenizer {
+ public:
+  SentencePieceTokenizer(std::unique_ptr<Processor> processor, std::vector<AddedToken> added,
+                         const TokenizerConfig& config)
+      : processor_(std::move(processor)),
+        leading_(probe_leading_space(*processor_)),
+        vocab_size_(processor_->GetPieceSize()),
+        matcher_(added, contents_of(added)) {
+    if (processor_->unk_id() >= 0) unk_text_ = processor_->DecodeIds({processor_->unk_id()});
+    for (AddedToken& token : added) {
+      vocab_size_ = std::max(vocab_size_, token.id + 1);
+      id_of_added_[token.content] = token.id;
+      added_.emplace(token.id, std::move(token));
+    }
+    const auto find = [this](const std::optional<std::string>& token, int otherwise) {
+      if (token) return token_to_id(*token);
+      return otherwise >= 0 ? std::optional<int32_t>(otherwise) : std::nullopt;
+    };
+    bos_id_ = find(config.bos_token, processor_->bos_id());
+    eos_id_ = find(config.eos_token, processor_->eos_id());
+    if (config.add_bos_token.value_or(true)) prefix_id_ = bos_id_;
+    if (config.add_eos_token.value_or(false)) suffix_id_ = eos_id_;
+  }
+
+  using Tokenizer::encode;
+  std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options) const override {
+    std::string repaired;
+    if (!is_valid_utf8(text)) {
+      append_valid_utf8(text, repaired);
+      text = repaired;
+    }
+    std::vector<TextPart> parts;
+    matcher_.split(text, options.parse_special, parts);
+    std::vector<int32_t> ids;
+    if (options.add_special_tokens && prefix_id_) ids.push_back(*prefix_id_);
+    std::vector<int> part_ids;
+    for (const TextPart& part : parts) {
+      if (part.id >= 0) {
+        ids.push_back(part.id);
+        continue;
+      }
+      const auto status =
+          processor_->Encode(text.substr(part.begin, part.end - part.begin), &part_ids);
+      COHORT_CHECK(status.ok(), status.ToString());
+      ids.insert(ids.end(), part_ids.begin(), part_ids.end());
+    }
+    if (options.add_special_tokens && suffix_id_) ids.push_back(*suffix_id_);
+    return ids;
+  }
+
+  std::string decode(std::span<const int32_t> ids, bool skip_special_tokens) const override {
+    const std::unique_ptr<DecodeChain> chain = open_stream();
+    for (const int32_t id : ids) {
+      if (const auto token = decodable_token(id, skip_special_tokens)) chain->push(*token);
+    }
+    chain->finish();
+    return chain->take();
+  }
+
+  int32_t vocab_size() const override { return vocab_size_; }
+
+  std::optional<int32_t> token_to_id(std::string_view token) const override {
+    if (const auto added = id_of_added_.find(std::string(token)); added != id_of_added_.end())
+      return added->second;
+    const int id = processor_->PieceToId(token);
+    if (id < 0 || processor_->IdToPiece(id) != token) return std::nullopt;
+    return id;
+  }
+
+  std::string id_to_token(int32_t id) const override { return std::string(spelling(id)); }
+
+  bool is_special(int32_t id) const override {
+    const auto added = added_.find(id);
+    return added != added_.end() && added->second.is_special;
+  }
+
+ private:
+  static std::vector<std::string> contents_of(const std::vector<AddedToken>& tokens) {
+    std::vector<std::string> contents;
+    for (const AddedToken& token : tokens) contents.push_back(token.content);
+    return contents;
+  }
+
+  std::string_view spelling(int32_t id) const {
+    if (const auto added = added_.find(id); added != added_.end()) return added->second.content;
+    return id >= 0 && id < processor_->GetPieceSize() ? std::string_view(processor_->IdToPiece(id))
+                                                      : "";
+  }
+
+  std::unique_ptr<DecodeChain> open_stream() const override {
+    std::vector<std::unique_ptr<DecodeStage>> stages;
+    stages.push_back(std::make_unique<SentencePieceStage>(leading_));
+    return std::make_unique<DecodeChain>(std::move(stages));
+  }
+
+  std::optional<std::string_view> decodable_token(int32_t id,
+                                                  bool skip_special_tokens) const override {
+    if (skip_special_tokens && is_special(id)) return std::nullopt;
+    if (id == processor_->unk_id()) return unk_text_;
+    const std::string_view token = spelling(id);
+    if (token.empty()) return std::nullopt;
+    return token;
+  }
+
+  std::unique_ptr<Processor> processor_;
+  LeadingSpace leading_;
+  std::string unk_text_;  // what an unknown piece reads as
+  int32_t vocab_size_;
+  AddedTokenMatcher matcher_;
+  std::unordered_map<int32_t, AddedToken> added_;
+  std::unordered_map<std::string, int32_t> id_of_added_;
+  std::optional<int32_t> prefix_id_;
+  std::optional<int32_t> suffix_id_;
+};
+
+// The control pieces of the model and the tokens that the config adds or describes.
+Result<std::vector<AddedToken>> collect_added_tokens(const Processor& processor,
+                                                     const TokenizerConfig& config) {
+  std::vector<AddedToken> tokens;
+  std::vector<bool> is_described(static_cast<size_t>(processor.GetPieceSize()), false);
+  for (const AddedToken& token : config.added_tokens) {
+    const bool is_piece = token.id < processor.GetPieceSize();
+    if (is_piece && processor.IdToPiece(token.id) != token.content) {
+      return invalid_argument("tokenizer_config.json: added_tokens_decoder[\"" +
+                              std::to_string(token.id) + "\"]: \"" + token.content + "\" is \"" +
+                              processor.IdToPiece(token.id) + "\" in tokenizer.model");
+    }
+    if (token.content.empty()) continue;
+    if (is_piece) is_described[static_cast<size_t>(token.id)] = true;
+    tokens.push_back(token);
+  }
+  for (int id = 0; id < processor.GetPieceSize(); ++id) {
+    if (!processor.IsControl(id) || is_described[static_cast<size_t>(id)]) continue;
+    AddedToken token;
+    token.id = id;
+    token.content = processor.IdToPiece(id);
+    token.is_special = true;
+    tokens.push_back(std::move(token));
+  }
+  return tokens;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> tokenizer_from_sentencepiece(std::string_view model,
+                                                                std::string_view config_json) {
+  COHORT_ASSIGN_OR_RETURN(const TokenizerConfig config, parse_tokenizer_config(config_json));
+  auto processor = std::make_unique<Processor>();
+  const auto status =
+      processor->LoadFromSerializedProto(absl::string_view(model.data(), model.size()));
+  if (!status.ok())
+    return data_loss("tokenizer.model: not a SentencePiece model: " + status.ToString());
+  COHORT_ASSIGN_OR_RETURN(std::vector<AddedToken> added, collect_added_tokens(*processor, config));
+  return std::unique_ptr<Tokenizer>(
+      std::make_unique<SentencePieceTokenizer>(std::move(processor), std::move(added), config));
+}
+
+}  // namespace cohort

@@ -1,0 +1,84 @@
+// Text to token ids and back, for the tokenizers that Hugging Face checkpoints carry.
+//
+// A Tokenizer is immutable once loaded: every const method may be called from many threads at once.
+// Text is UTF-8. Input that is not valid UTF-8 is first mapped as Python's
+// bytes.decode(errors="replace") maps it: each maximal ill-formed subpart becomes one U+FFFD. The
+// ids are those of the Hugging Face `tokenizers` library (tokenizer.json) or of the `sentencepiece`
+// library (tokenizer.model).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/core/status.h"
+
+namespace cohort {
+
+class DecodeChain;
+
+class Tokenizer {
+ public:
+  struct EncodeOptions {
+    // Run the post-processor: beginning- and end-of-text tokens as the checkpoint wants them.
+    bool add_special_tokens = true;
+    // Text that spells a special token becomes that token. Off for text that comes from users, who
+    // could otherwise write control tokens into a prompt. Added tokens that are not special are
+    // always recognised.
+    bool parse_special = false;
+  };
+
+  virtual ~Tokenizer() = default;
+
+  // Reads tokenizer.json, or else tokenizer.model, and tokenizer_config.json where there is one,
+  // from a Hugging Face model directory. Errors: kNotFound when neither file is there; kDataLoss or
+  // kInvalidArgument for a malformed file and kUnimplemented for a component that is not known,
+  // each naming the file and the key.
+  static Result<std::unique_ptr<Tokenizer>> load(const std::filesystem::path& model_dir);
+
+  virtual std::vector<int32_t> encode(std::string_view text,
+                                      const EncodeOptions& options) const = 0;
+  std::vector<int32_t> encode(std::string_view text) const { return encode(text, EncodeOptions()); }
+
+  // The text of `ids`, always valid UTF-8. Ids that name no token are left out, as are special
+  // tokens when `skip_special_tokens` is set. StreamDecoder (stream_decoder.h) does the same id by
+  // id.
+  virtual std::string decode(std::span<const int32_t> ids, bool skip_special_tokens) const = 0;
+
+  // Highest id + 1; a model's embedding may have more rows, as padding.
+  virtual int32_t vocab_size() const = 0;
+
+  // The id of a token by its spelling in the vocabulary ("Ġthe", "▁the", "<|eot_id|>").
+  virtual std::optional<int32_t> token_to_id(std::string_view token) const = 0;
+
+  // The inverse of token_to_id(); empty for an id that names no token.
+  virtual std::string id_to_token(int32_t id) const = 0;
+
+  // Whether `id` is a control token, which decode() can skip and encode() makes of text only on
+  // parse_special.
+  virtual bool is_special(int32_t id) const = 0;
+
+  // bos_token and eos_token of tokenizer_config.json; empty where that file names none.
+  std::optional<int32_t> bos_id() const { return bos_id_; }
+  std::optional<int32_t> eos_id() const { return eos_id_; }
+
+ protected:
+  friend class StreamDecoder;
+
+  // What decodes one stream of tokens, id by id. It borrows from this tokenizer.
+  virtual std::unique_ptr<DecodeChain> open_stream() const = 0;
+
+  // The spelling of `id` as decode() wants it, or nothing where decode() leaves the id out.
+  virtual std::optional<std::string_view> decodable_token(int32_t id,
+                                                          bool skip_special_tokens) const = 0;
+
+  std::optional<int32_t> bos_id_;
+  std::optional<int32_t> eos_id_;
+};
+
+}  // namespace cohort

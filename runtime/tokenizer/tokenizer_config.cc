@@ -1,0 +1,76 @@
+#include <charconv>
+
+#include "runtime/tokenizer/bpe.h"
+#include "runtime/tokenizer/json_node.h"
+#include "runtime/tokenizer/tokenizer_json.h"
+
+namespace cohort {
+namespace {
+
+// A token is a string or an object with its "content".
+Result<std::optional<std::string>> parse_token(const JsonNode& root, std::string_view key) {
+  const std::optional<JsonNode> node = root.find(key);
+  if (!node) return std::optional<std::string>();
+  if (node->is_string()) {
+    COHORT_ASSIGN_OR_RETURN(std::string token, node->as_string());
+    return std::optional<std::string>(std::move(token));
+  }
+  COHORT_ASSIGN_OR_RETURN(const JsonNode content, node->at("content"));
+  COHORT_ASSIGN_OR_RETURN(std::string token, content.as_string());
+  return std::optional<std::string>(std::move(token));
+}
+
+Result<std::optional<bool>> parse_flag(const JsonNode& root, std::string_view key) {
+  const std::optional<JsonNode> node = root.find(key);
+  if (!node) return std::optional<bool>();
+  COHORT_ASSIGN_OR_RETURN(const bool flag, node->as_bool());
+  return std::optional<bool>(flag);
+}
+
+Result<AddedToken> parse_added_token(const JsonNode& node, std::string_view key) {
+  AddedToken token;
+  const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), token.id);
+  if (error != std::errc() || end != key.data() + key.size() || token.id < 0 ||
+      token.id > Vocab::kMaxId) {
+    return node.error("expected an id as the key");
+  }
+  COHORT_ASSIGN_OR_RETURN(const JsonNode content_node, node.at("content"));
+  COHORT_ASSIGN_OR_RETURN(token.content, content_node.as_string());
+  COHORT_ASSIGN_OR_RETURN(token.single_word, node.bool_or("single_word", false));
+  COHORT_ASSIGN_OR_RETURN(token.lstrip, node.bool_or("lstrip", false));
+  COHORT_ASSIGN_OR_RETURN(token.rstrip, node.bool_or("rstrip", false));
+  COHORT_ASSIGN_OR_RETURN(token.normalized, node.bool_or("normalized", false));
+  COHORT_ASSIGN_OR_RETURN(token.is_special, node.bool_or("special", false));
+  return token;
+}
+
+Result<TokenizerConfig> parse_root(const JsonNode& root) {
+  if (!root.is_object()) return root.error("expected an object");
+  TokenizerConfig config;
+  COHORT_ASSIGN_OR_RETURN(config.bos_token, parse_token(root, "bos_token"));
+  COHORT_ASSIGN_OR_RETURN(config.eos_token, parse_token(root, "eos_token"));
+  COHORT_ASSIGN_OR_RETURN(config.add_bos_token, parse_flag(root, "add_bos_token"));
+  COHORT_ASSIGN_OR_RETURN(config.add_eos_token, parse_flag(root, "add_eos_token"));
+  const std::optional<JsonNode> added = root.find("added_tokens_decoder");
+  if (!added) return config;
+  if (!added->is_object()) return added->error("expected an object");
+  for (const auto& member : added->value().items()) {
+    const JsonNode node(member.value(), added->path() + "[\"" + member.key() + "\"]");
+    COHORT_ASSIGN_OR_RETURN(AddedToken token, parse_added_token(node, member.key()));
+    config.added_tokens.push_back(std::move(token));
+  }
+  return config;
+}
+
+}  // namespace
+
+Result<TokenizerConfig> parse_tokenizer_config(std::string_view json) {
+  if (json.empty()) return TokenizerConfig();
+  Result<nlohmann::json> document = parse_json(json);
+  if (!document.ok()) return Status(document.status()).annotate("tokenizer_config.json");
+  Result<TokenizerConfig> config = parse_root(JsonNode(*document, ""));
+  if (!config.ok()) return Status(config.status()).annotate("tokenizer_config.json");
+  return config;
+}
+
+}  // namespace cohort
