@@ -131,6 +131,13 @@ int64_t num_cache_blocks(const GenerateOptions& options, const ModelSpec& spec, 
   return std::max(std::min(wanted, affordable), largest);
 }
 
+// "top_p: ..." as "top-p: ...": a request's field and its flag differ in that only.
+std::string flag_of(std::string message) {
+  const size_t end = std::min(message.find(':'), message.size());
+  std::replace(message.begin(), message.begin() + static_cast<std::ptrdiff_t>(end), '_', '-');
+  return message;
+}
+
 std::vector<GenerationRequest> make_requests(const GenerateOptions& options, const ModelConfig& config,
                                              const std::vector<std::vector<int32_t>>& prompts) {
   std::vector<GenerationRequest> requests;
@@ -144,7 +151,7 @@ std::vector<GenerationRequest> make_requests(const GenerateOptions& options, con
     request.top_logprobs = options.top_logprobs;
     // Before any weights are read: a bad flag should not cost a load.
     if (const Status status = request.validate(config.spec.vocab, config.spec.max_position); !status.ok()) {
-      throw UsageError("--" + status.message());
+      throw UsageError("--" + flag_of(status.message()));
     }
     requests.push_back(std::move(request));
   }

@@ -16,11 +16,12 @@ ModelSpec read_spec(ConfigReader& config) {
   spec.num_kv_heads = config.positive_int("num_key_value_heads", spec.num_heads);
   spec.head_dim = config.positive_int("head_dim", std::max<int64_t>(1, spec.hidden / spec.num_heads));
   spec.ffn = config.positive_int("intermediate_size");
-  spec.max_position = config.positive_int("max_position_embeddings", 2048);
   spec.norm = NormKind::kRmsNorm;
   spec.norm_eps = static_cast<float>(config.positive_number("rms_norm_eps", 1e-6));
   spec.position = PositionKind::kRotary;
-  spec.rotary = read_rotary_config(config, spec.head_dim, spec.max_position);
+  spec.rotary = read_rotary_config(config, spec.head_dim,
+                                   config.positive_int("max_position_embeddings", 2048));
+  spec.max_position = longest_sequence(spec.rotary);
   spec.gated_mlp = true;
   spec.qkv_bias = config.boolean("attention_bias", false);
   spec.attn_out_bias = spec.qkv_bias;

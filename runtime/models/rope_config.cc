@@ -1,6 +1,6 @@
 #include "runtime/models/rope_config.h"
 
-#include <cmath>
+#include <algorithm>
 
 namespace cohort {
 namespace {
@@ -51,6 +51,22 @@ RotaryConfig read_rotary_config(ConfigReader& config, int64_t head_dim, int64_t 
   }
   config.merge(rope);
   return rotary;
+}
+
+int64_t longest_sequence(const RotaryConfig& rotary) {
+  const RopeScaling& scaling = rotary.scaling;
+  const auto scaled = [&](int64_t trained) {
+    return static_cast<int64_t>(static_cast<double>(trained) * scaling.factor);
+  };
+  switch (scaling.kind) {
+    case RopeScalingKind::kLinear:
+    case RopeScalingKind::kDynamic: return scaled(rotary.max_position);
+    case RopeScalingKind::kYarn:
+      return std::max(rotary.max_position, scaled(scaling.original_max_position));
+    case RopeScalingKind::kNone:
+    case RopeScalingKind::kLlama3: break;
+  }
+  return rotary.max_position;
 }
 
 }  // namespace cohort

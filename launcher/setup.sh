@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Installs what Cohort needs from the distribution's packages (Debian 12, Ubuntu 24.04). Quick when all is there.
+#   launcher/setup.sh [--cpu] [--cuda] [--test]
+#     --cpu   what building and running on CPUs needs (the default)
+#     --cuda  checks that nvcc and NCCL are there: they come from the CUDA Toolkit, not from here
+#     --test  also what the tests need
+set -euo pipefail
+
+packages=(
+  build-essential cmake ninja-build pkg-config  # compiler and build
+  ccache                                        # a second build in seconds
+  libcli11-dev                                  # command line
+  libfmt-dev                                    # formatted output
+  nlohmann-json3-dev                            # config.json, tokenizer.json, safetensors headers
+  libpcre2-dev                                  # the splitting patterns of tokenizers, compiled by a JIT
+  libsentencepiece-dev                          # tokenizer.model
+)
+test_packages=(
+  libgtest-dev libbenchmark-dev                 # tests, benches
+  libdnnl-dev libopenblas-dev                   # what our matrix product is compared with
+  clang libclang-rt-dev clang-format clang-tidy # fuzzing, lint
+  git python3 python3-venv                      # lint, comparison with Hugging Face's own tokenizers
+)
+
+want_cuda=no
+want_test=no
+for arg in "$@"; do
+  case $arg in
+    --cpu) ;;
+    --cuda) want_cuda=yes ;;
+    --test) want_test=yes ;;
+    *) echo "setup.sh: $arg: expected --cpu, --cuda or --test" >&2; exit 2 ;;
+  esac
+done
+[ "$want_test" = no ] || packages+=("${test_packages[@]}")
+
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+done
+if [ "${#missing[@]}" -gt 0 ]; then
+  as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || { echo "setup.sh: to install ${missing[*]}, run as root or install sudo" >&2; exit 1; }
+    as_root=(sudo)
+  fi
+  echo "setup.sh: installing ${missing[*]}"
+  log=$(mktemp)
+  if ! { "${as_root[@]}" apt-get update -q &&
+         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+    tail -20 "$log" >&2
+    echo "setup.sh: apt-get failed, see above" >&2
+    exit 1
+  fi
+  rm -f "$log"
+fi
+
+if [ "$want_cuda" = yes ]; then
+  PATH=$PATH:/usr/local/cuda/bin
+  command -v nvcc >/dev/null || { echo "setup.sh: nvcc not found: install the CUDA Toolkit (12.4 or later)" >&2; exit 1; }
+  found=$(find /usr/include /usr/local/cuda/include "${NCCL_HOME:-/usr/local/cuda}/include" -name nccl.h -print -quit 2>/dev/null || true)
+  [ -n "$found" ] || { echo "setup.sh: nccl.h not found: install libnccl-dev of the CUDA repository" >&2; exit 1; }
+fi

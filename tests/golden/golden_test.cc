@@ -1,0 +1,211 @@
+// Every checkpoint of tests/data/golden against what Hugging Face transformers computes with it (make_golden.py).
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <map>
+
+#include "runtime/engine/engine.h"
+#include "runtime/engine/load_model.h"
+#include "runtime/weights/safetensors.h"
+
+namespace cohort {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kNumPrompts = 6;
+constexpr int kProbePrompt = 1;
+constexpr int64_t kNumGreedy = 32;
+constexpr double kTolerance = 1e-4;  // of ||actual - expected|| / ||expected||, in float32
+
+fs::path golden_dir() { return fs::path(COHORT_SOURCE_DIR) / "tests/data/golden"; }
+
+std::vector<std::string> golden_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(golden_dir())) names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// What golden.safetensors says, by name.
+class Expected {
+ public:
+  explicit Expected(const fs::path& dir) {
+    auto file = SafetensorsFile::open(dir / "golden.safetensors");
+    EXPECT_TRUE(file.ok()) << file.status().message();
+    file_ = std::make_unique<SafetensorsFile>(*std::move(file));
+    for (const SafetensorsEntry& entry : file_->entries()) entries_[entry.name] = &entry;
+  }
+
+  bool has(const std::string& name) const { return entries_.count(name) > 0; }
+  ConstTensorView tensor(const std::string& name) const { return file_->tensor(*entries_.at(name)); }
+  std::vector<int32_t> ids(const std::string& name) const {
+    const ConstTensorView t = tensor(name);
+    std::vector<int32_t> ids(static_cast<size_t>(t.num_elements()));
+    std::memcpy(ids.data(), t.data(), static_cast<size_t>(t.num_bytes()));
+    return ids;
+  }
+  std::vector<float> floats(const std::string& name) const {
+    const ConstTensorView t = tensor(name);
+    std::vector<float> values(static_cast<size_t>(t.num_elements()));
+    std::memcpy(values.data(), t.data(), static_cast<size_t>(t.num_bytes()));
+    return values;
+  }
+  std::vector<std::string> probe_names() const {
+    std::vector<std::string> names;
+    for (const auto& [name, entry] : entries_) {
+      if (name.starts_with("probe.")) names.push_back(name.substr(6));
+    }
+    return names;
+  }
+
+ private:
+  std::unique_ptr<SafetensorsFile> file_;
+  std::map<std::string, const SafetensorsEntry*> entries_;
+};
+
+std::vector<float> to_floats(ConstTensorView x) {
+  std::vector<float> values;
+  const int64_t row_size = x.num_elements() / std::max<int64_t>(x.dim(0), 1);
+  for (int64_t i = 0; i < x.dim(0); ++i) {
+    values.insert(values.end(), x.row<float>(i), x.row<float>(i) + row_size);
+  }
+  return values;
+}
+
+double relative_error(const std::vector<float>& actual, const std::vector<float>& expected) {
+  if (actual.size() != expected.size()) return INFINITY;
+  double difference = 0;
+  double norm = 0;
+  for (size_t i = 0; i < actual.size(); ++i) {
+    difference += std::pow(double{actual[i]} - expected[i], 2);
+    norm += std::pow(double{expected[i]}, 2);
+  }
+  return std::sqrt(difference / norm);
+}
+
+class GoldenTest : public testing::TestWithParam<std::string> {
+ protected:
+  GoldenTest() : stream_(kCpuDevice, 2), expected_(golden_dir() / GetParam()) {
+    LoadOptions options;
+    options.dtype = DType::kF32;
+    options.progress.quiet = true;
+    auto model = load_model(golden_dir() / GetParam(), options, stream_);
+    EXPECT_TRUE(model.ok()) << model.status().message();
+    if (model.ok()) model_ = *std::move(model);
+  }
+  void SetUp() override { ASSERT_NE(model_.decoder, nullptr); }
+
+  GenerationRequest greedy_request(int prompt) const {
+    GenerationRequest request;
+    request.prompt = expected_.ids("prompt" + std::to_string(prompt) + ".ids");
+    request.max_tokens = kNumGreedy;
+    request.sampling.temperature = 0;
+    return request;
+  }
+
+  // All intermediates of one pass over a whole prompt, with logits of every token.
+  std::map<std::string, std::vector<float>> run_whole_prompt(int prompt) {
+    const ModelSpec& spec = model_.decoder->spec();
+    Sequence sequence;
+    sequence.request = greedy_request(prompt);
+    const int64_t n = sequence.prompt_length();
+    constexpr int64_t kBlockSize = 16;
+    const int64_t num_blocks = (n + kBlockSize - 1) / kBlockSize;
+    for (int64_t i = num_blocks; i-- > 0;) sequence.block_table.push_back(static_cast<int32_t>(i));
+    KvCache cache({.num_layers = spec.num_layers, .num_kv_heads = spec.num_kv_heads, .head_dim = spec.head_dim,
+                   .block_size = kBlockSize, .num_blocks = num_blocks, .dtype = DType::kF32},
+                  kCpuDevice);
+    Workspace workspace(spec, DType::kF32, n, n, kCpuDevice);
+    StepBatch batch(n, 1, num_blocks, kBlockSize);
+    batch.add(sequence, n);
+    BatchView view = batch.view();
+    std::vector<int32_t> all_rows;
+    for (int32_t i = 0; i < n; ++i) all_rows.push_back(i);
+    view.logit_rows = ConstTensorView(all_rows.data(), DType::kI32, Shape{n});
+
+    std::map<std::string, std::vector<float>> probes;
+    const ProbeFunction probe = [&](std::string_view name, ConstTensorView x) {
+      EXPECT_TRUE(probes.emplace(name, to_floats(x)).second) << name << " probed twice";
+    };
+    model_.decoder->forward(view, cache.layers(), workspace, &probe, stream_);
+    return probes;
+  }
+
+  std::vector<std::vector<int32_t>> generate(const EngineOptions& options, std::vector<int> prompts) {
+    Engine engine(*model_.decoder, options, stream_);
+    for (const int prompt : prompts) {
+      const auto id = engine.submit(greedy_request(prompt));
+      EXPECT_TRUE(id.ok()) << id.status().message();
+    }
+    std::vector<std::vector<int32_t>> outputs(prompts.size());
+    while (engine.has_work()) {
+      for (const TokenEvent& event : engine.step()) {
+        outputs[static_cast<size_t>(event.request_id)].push_back(event.token);
+      }
+    }
+    EXPECT_EQ(engine.blocks().num_free(), engine.blocks().num_blocks());
+    return outputs;
+  }
+
+  void expect_greedy(const EngineOptions& options, const std::vector<int>& prompts) {
+    const auto outputs = generate(options, prompts);
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      EXPECT_EQ(outputs[i], expected_.ids("prompt" + std::to_string(prompts[i]) + ".greedy_ids"))
+          << "prompt " << prompts[i];
+    }
+  }
+
+  Stream stream_;
+  Expected expected_;
+  LoadedModel model_;
+};
+
+TEST_P(GoldenTest, EveryIntermediateIsThatOfTransformers) {
+  auto probes = run_whole_prompt(kProbePrompt);
+  const std::vector<std::string> names = expected_.probe_names();
+  EXPECT_EQ(names.size(), probes.size());
+  for (const std::string& name : names) {
+    ASSERT_EQ(probes.count(name), 1u) << name;
+    EXPECT_LT(relative_error(probes[name], expected_.floats("probe." + name)), kTolerance) << name;
+  }
+}
+
+TEST_P(GoldenTest, LogitsAreThoseOfTransformers) {
+  const auto vocab = static_cast<std::ptrdiff_t>(model_.decoder->spec().vocab);
+  for (int prompt = 0; prompt < kNumPrompts; ++prompt) {
+    const std::string prefix = "prompt" + std::to_string(prompt);
+    const std::vector<float> logits = run_whole_prompt(prompt)["logits"];
+    const std::vector<float> last(logits.end() - vocab, logits.end());
+    EXPECT_LT(relative_error(last, expected_.floats(prefix + ".last_logits")), kTolerance) << prefix;
+    if (expected_.has(prefix + ".logits")) {
+      EXPECT_LT(relative_error(logits, expected_.floats(prefix + ".logits")), kTolerance) << prefix;
+    }
+  }
+}
+
+TEST_P(GoldenTest, GreedyContinuationsOfEachPromptAlone) {
+  for (int prompt = 0; prompt < kNumPrompts; ++prompt) {
+    expect_greedy({.block_size = 16, .num_blocks = 8, .max_tokens_per_step = 512, .max_seqs = 4}, {prompt});
+  }
+}
+
+TEST_P(GoldenTest, GreedyContinuationsOfAllPromptsTogether) {
+  expect_greedy({.block_size = 16, .num_blocks = 64, .max_tokens_per_step = 512, .max_seqs = 8},
+                {0, 1, 2, 3, 4, 5});
+}
+
+TEST_P(GoldenTest, GreedyContinuationsInChunksWithFewBlocks) {
+  expect_greedy({.block_size = 5, .num_blocks = 30, .max_tokens_per_step = 9, .max_seqs = 3},
+                {5, 0, 4, 1, 3, 2, 5});
+}
+
+INSTANTIATE_TEST_SUITE_P(, GoldenTest, testing::ValuesIn(golden_names()), [](const auto& param) {
+  std::string name = param.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace cohort
