@@ -1,0 +1,148 @@
+// config.json and generation_config.json: what is read, and what is said of mistakes.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "runtime/engine/load_model.h"
+#include "runtime/json/json.h"
+
+namespace cohort {
+namespace {
+
+namespace fs = std::filesystem;
+
+nlohmann::json llama_config() {
+  return {{"architectures", {"LlamaForCausalLM"}}, {"model_type", "llama"}, {"vocab_size", 100},
+          {"hidden_size", 64},  {"num_hidden_layers", 2}, {"num_attention_heads", 8},
+          {"num_key_value_heads", 2}, {"intermediate_size", 96}, {"max_position_embeddings", 128},
+          {"rms_norm_eps", 1e-5}, {"torch_dtype", "bfloat16"}, {"eos_token_id", 2}};
+}
+
+class ModelConfigTest : public testing::Test {
+ protected:
+  ModelConfigTest()
+      : dir_(fs::path(testing::TempDir()) /
+             (std::string("config_") + testing::UnitTest::GetInstance()->current_test_info()->name())) {
+    fs::create_directories(dir_);
+  }
+  ~ModelConfigTest() override { fs::remove_all(dir_); }
+
+  Result<ModelConfig> read(const nlohmann::json& config) {
+    std::ofstream(dir_ / "config.json") << config;
+    return read_model_config(dir_);
+  }
+  // The message for a llama config with one change, without the directory's name.
+  std::string error(std::string_view key, const nlohmann::json& value) {
+    nlohmann::json config = llama_config();
+    config[std::string(key)] = value;
+    const auto model = read(config);
+    if (model.ok()) return "accepted";
+    const std::string& message = model.status().message();
+    return message.substr(message.find("config.json"));
+  }
+
+  fs::path dir_;
+};
+
+TEST_F(ModelConfigTest, ReadsLlama) {
+  const auto model = read(llama_config());
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  const ModelSpec& spec = model->spec;
+  EXPECT_EQ(spec.family, "llama");
+  EXPECT_EQ(spec.head_dim, 8);
+  EXPECT_EQ(spec.num_kv_heads, 2);
+  EXPECT_EQ(spec.checkpoint_dtype, DType::kBF16);
+  EXPECT_EQ(spec.rotary.theta, 10000);
+  EXPECT_EQ(model->generation.eos_ids, std::vector<int32_t>{2});
+  EXPECT_EQ(kv_bytes_per_token(spec, DType::kBF16), 2 * 2 * 2 * 8 * 2);  // layers, k and v, heads, head_dim, bytes
+}
+
+TEST_F(ModelConfigTest, BothFormsOfRopeScalingAreOne) {
+  nlohmann::json old_form = llama_config();
+  old_form["rope_theta"] = 5e5;
+  old_form["rope_scaling"] = {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32}};
+  nlohmann::json new_form = llama_config();
+  new_form["rope_parameters"] = {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32},
+                                 {"rope_theta", 5e5}};
+  for (const auto& config : {old_form, new_form}) {
+    const auto model = read(config);
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    EXPECT_EQ(model->spec.rotary.theta, 5e5);
+    EXPECT_EQ(model->spec.rotary.scaling.kind, RopeScalingKind::kYarn);
+    EXPECT_EQ(model->spec.rotary.scaling.original_max_position, 32);
+    EXPECT_EQ(model->spec.max_position, 128);
+  }
+  nlohmann::json dynamic = llama_config();
+  dynamic["rope_scaling"] = {{"type", "dynamic"}, {"factor", 2.0}};
+  EXPECT_EQ(read(dynamic)->spec.max_position, 256);
+}
+
+TEST_F(ModelConfigTest, GenerationConfigComesFirst) {
+  std::ofstream(dir_ / "generation_config.json")
+      << R"({"eos_token_id": [7, 9], "do_sample": true, "temperature": 0.6, "top_p": 0.9, "top_k": 40})";
+  const auto model = read(llama_config());
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  EXPECT_EQ(model->generation.eos_ids, (std::vector<int32_t>{7, 9}));
+  EXPECT_TRUE(model->generation.do_sample);
+  EXPECT_FLOAT_EQ(model->generation.temperature, 0.6f);
+  EXPECT_EQ(model->generation.top_k, 40);
+}
+
+TEST_F(ModelConfigTest, MistakesNameTheKey) {
+  EXPECT_EQ(error("hidden_size", nullptr), "config.json: hidden_size: missing, expected a positive integer");
+  EXPECT_EQ(error("hidden_size", "64"), "config.json: hidden_size: expected a positive integer below 2^31, got \"64\"");
+  EXPECT_EQ(error("vocab_size", -5), "config.json: vocab_size: expected a positive integer below 2^31, got -5");
+  EXPECT_EQ(error("vocab_size", 1e300), "config.json: vocab_size: expected a positive integer below 2^31, got 1e+300");
+  EXPECT_EQ(error("num_key_value_heads", 3), "config.json: num_key_value_heads: expected a divisor of the 8 attention heads, got 3");
+  EXPECT_EQ(error("hidden_act", "mish"), "config.json: hidden_act: \"mish\" is not known");
+  EXPECT_EQ(error("torch_dtype", "float8"), "config.json: torch_dtype: expected float32, float16 or bfloat16, got \"float8\"");
+  EXPECT_EQ(error("architectures", {"MambaForCausalLM"}),
+            "config.json: architectures: \"MambaForCausalLM\" is not known; known: LlamaForCausalLM, GPT2LMHeadModel");
+  EXPECT_EQ(error("architectures", "x"), "config.json: architectures: expected a list with one name");
+  EXPECT_EQ(error("rope_scaling", {{"type", "ntk"}, {"factor", 2}}),
+            "config.json: rope_scaling: rope type \"ntk\" is not known; known: default, linear, dynamic, yarn, llama3");
+  EXPECT_EQ(error("rope_scaling", {{"type", "linear"}}),
+            "config.json: rope_scaling: factor: missing, expected a number of at least 1");
+  EXPECT_EQ(error("eos_token_id", "two"), "config.json: eos_token_id: expected a token id or a list of them, got \"two\"");
+  EXPECT_EQ(error("attention_bias", 1), "config.json: attention_bias: expected true or false, got 1");
+}
+
+TEST_F(ModelConfigTest, NotAModelDirectory) {
+  EXPECT_EQ(read_model_config(dir_ / "nowhere").status().code(), StatusCode::kNotFound);
+  const auto no_config = read_model_config(dir_);
+  ASSERT_FALSE(no_config.ok());
+  EXPECT_NE(no_config.status().message().find("config.json"), std::string::npos);
+}
+
+TEST_F(ModelConfigTest, CheckpointThatContradictsItsConfig) {
+  const fs::path golden = fs::path(COHORT_SOURCE_DIR) / "tests/data/golden/llama-gqa";
+  fs::copy_file(golden / "model.safetensors", dir_ / "model.safetensors", fs::copy_options::overwrite_existing);
+  const auto golden_config = read_json_file(golden / "config.json");
+  ASSERT_TRUE(golden_config.ok());
+  const auto load_error = [&](std::string_view key, const nlohmann::json& value) {
+    nlohmann::json config = *golden_config;
+    config[std::string(key)] = value;
+    std::ofstream(dir_ / "config.json") << config;
+    Stream stream(kCpuDevice, 1);
+    LoadOptions options;
+    options.progress.quiet = true;
+    const auto model = load_model(dir_, options, stream);
+    return model.ok() ? std::string("accepted") : model.status().message();
+  };
+  const std::string shape = load_error("intermediate_size", 78);
+  EXPECT_NE(shape.find("model.safetensors"), std::string::npos) << shape;
+  EXPECT_NE(shape.find("model.layers.0.mlp.gate_proj.weight"), std::string::npos) << shape;
+  EXPECT_NE(shape.find("[78, 48]"), std::string::npos) << shape;
+  const std::string missing = load_error("num_hidden_layers", 3);
+  EXPECT_NE(missing.find("missing tensors that config.json implies: model.layers.2.input_layernorm.weight [48]"),
+            std::string::npos)
+      << missing;
+  const std::string unexpected = load_error("num_hidden_layers", 1);
+  EXPECT_NE(unexpected.find("model.layers.1."), std::string::npos) << unexpected;
+  const std::string untied = load_error("tie_word_embeddings", true);
+  EXPECT_EQ(untied, "accepted");  // as Hugging Face: the table is used, the stored head is not
+}
+
+}  // namespace
+}  // namespace cohort
