@@ -1,0 +1,392 @@
+#!/usr/bin/env python3
+"""Write the golden checkpoints of tests/data/golden: tiny random models and what Hugging Face computes with them.
+
+Each checkpoint is a folder as `save_pretrained` leaves it (config.json, model.safetensors), with beside it
+
+  golden.json         name, seed, versions, prompt lengths, smallest margin, remarks
+  golden.safetensors  the numbers (all float32 or int32):
+    promptP.ids            [num_tokens]          the prompt; P = 0..5, lengths 1, 7, 16, 17, 33, 70
+    promptP.last_logits    [vocab]               logits after the last prompt token
+    promptP.logits         [num_tokens, vocab]   logits after every prompt token (short prompts only)
+    promptP.greedy_ids     [32]                  greedy continuation, with the KV cache
+    promptP.greedy_margin  [32]                  best minus second-best logit at each of those steps
+    probe.NAME             [num_tokens, ...]     every intermediate of the 7-token prompt, for NAME in
+        embed, layers.N.{attn_norm, q, k, v, attn_context, attn_out, mlp_norm, mlp_out, out}, final_norm, logits
+        q, k: [num_tokens, heads, head_dim] after the rotary embedding; v likewise;
+        attn_context: [num_tokens, num_heads, head_dim], the input of o_proj; attn_out: its output.
+
+Everything is computed on the CPU in float32 with eager attention, from the checkpoint as read back from disk;
+16-bit weights are upcast. The seed is the first whose greedy continuations are varied and keep a margin of
+MIN_MARGIN between the two best tokens at every step, so that no rounding can change them.
+
+Run: python3 tests/golden/make_golden.py [--out tests/data/golden] [--only NAME ...]
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import shutil
+
+import torch
+import transformers
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers.models.llama import modeling_llama
+
+PROMPT_LENGTHS = [1, 7, 16, 17, 33, 70]
+PROBE_PROMPT = 1  # the prompt of 7 tokens
+NUM_GREEDY = 32
+MIN_MARGIN = 5e-3  # logits have a spread of a few units
+MIN_DISTINCT = 10  # distinct tokens among the 32, on average over the prompts
+MAX_FULL_LOGITS = 4_600  # floats; longer prompts keep their last row only
+
+LLAMA = dict(
+    hidden_size=48, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2, intermediate_size=77,
+    vocab_size=131, max_position_embeddings=128, rms_norm_eps=1e-5, bos_token_id=None, eos_token_id=None,
+)  # fmt: skip
+# Sixteen rotary dimensions a head, so that each scaling rule meets low, middle and high frequencies.
+LLAMA_ROPE = LLAMA | dict(hidden_size=32, num_attention_heads=2, num_key_value_heads=1)
+GPT2 = dict(
+    n_embd=32, n_layer=2, n_head=4, n_positions=128, vocab_size=259, activation_function="gelu_new",
+    bos_token_id=None, eos_token_id=None,
+)  # fmt: skip
+
+# name -> config, and how it is stored. `v4`: config.json is rewritten in the form of transformers 4
+# (rope_theta, rope_scaling, torch_dtype), which most published checkpoints have.
+SPECS = {
+    "llama-gqa": dict(config=LLAMA | dict(vocab_size=259), v4=True, remark="grouped heads, untied"),
+    "llama-head-dim": dict(
+        config=LLAMA | dict(num_attention_heads=4, head_dim=16), remark="head_dim 16, not hidden / heads = 12"
+    ),
+    "llama-tied": dict(
+        config=LLAMA
+        | dict(hidden_size=32, num_attention_heads=4, num_key_value_heads=1, vocab_size=1003, tie_word_embeddings=True),
+        remark="tied embeddings, one KV head",
+    ),
+    "llama-bias": dict(
+        config=LLAMA | dict(num_key_value_heads=6, attention_bias=True, mlp_bias=True),
+        remark="multi-head attention, biases in attention and MLP",
+    ),
+    "llama-rope-linear": dict(
+        config=LLAMA_ROPE | dict(rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=4.0)),
+        v4=True,
+        v4_type_key="type",
+        remark="config.json has the oldest form: rope_scaling.type",
+    ),
+    # Hugging Face's rule for `dynamic`, as read in modeling_rope_utils.dynamic_frequency_update and observed here:
+    #   seq_len = (largest position of this forward call) + 1, over the whole batch.
+    #   If seq_len > max_position_embeddings, the base becomes
+    #     theta * (factor * seq_len / max_position_embeddings - (factor - 1)) ** (dim / (dim - 2));
+    #   at or below it the plain base is used.
+    # In prefill every prompt token is rotated with the base of the prompt's length. In cached decoding each new
+    # token is rotated with the base of the length so far, while the keys in the cache keep the rotation they had
+    # when they were written. The largest seq_len seen is kept in the module until a call shorter than
+    # max_position_embeddings resets it, so one sequence would influence the next: here every prompt starts from a
+    # freshly loaded model.
+    "llama-rope-dynamic": dict(
+        config=LLAMA_ROPE
+        | dict(
+            max_position_embeddings=32, rope_parameters=dict(rope_type="dynamic", rope_theta=10000.0, factor=4.0)
+        ),
+        remark="max_position_embeddings 32 is the length before scaling; prompts of 33 and 70 go past it in prefill, "
+        "all in decoding. Cached keys keep the rotation of the step that wrote them",
+    ),
+    "llama-rope-yarn": dict(
+        config=LLAMA_ROPE
+        | dict(
+            rope_parameters=dict(
+                rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=32
+            )
+        ),
+        remark="all options at their defaults",
+    ),
+    "llama-rope-yarn-options": dict(
+        config=LLAMA_ROPE
+        | dict(
+            rope_parameters=dict(
+                rope_type="yarn", rope_theta=500.0, factor=4.0, original_max_position_embeddings=32, beta_fast=4.0,
+                beta_slow=0.5, mscale=1.0, mscale_all_dim=0.5, truncate=False,
+            )
+        ),
+        remark="beta_fast, beta_slow, mscale, mscale_all_dim, truncate=false",
+    ),  # fmt: skip
+    "llama-rope-llama3": dict(
+        config=LLAMA_ROPE
+        | dict(
+            rope_parameters=dict(
+                rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                original_max_position_embeddings=32,
+            ),
+            max_position_embeddings=256,
+        ),
+        v4=True,
+        v4_type_key="rope_type",
+        remark="config.json has the form of the published Llama 3.1 checkpoints",
+    ),  # fmt: skip
+    "llama-sharded": dict(config=LLAMA, max_shard_size="40KB", remark="several files and an index"),
+    "llama-f16": dict(config=LLAMA | dict(vocab_size=259), dtype=torch.float16, remark="weights stored as float16"),
+    "llama-bf16": dict(
+        config=LLAMA | dict(vocab_size=259), dtype=torch.bfloat16, v4=True, remark="weights stored as bfloat16"
+    ),
+    "gpt2": dict(config=GPT2, remark="n_inner null (4 * n_embd)"),
+    "gpt2-odd": dict(config=GPT2 | dict(n_embd=48, n_head=6, vocab_size=131, n_inner=77), remark="odd n_inner"),
+}
+
+
+def random_model(spec, seed):
+    """A model whose intermediates all have a spread near one: random gains and biases too, nothing degenerate."""
+    config = spec["config"]
+    is_gpt2 = "n_embd" in config
+    if is_gpt2:
+        model = GPT2LMHeadModel(GPT2Config(**config))
+    else:
+        model = LlamaForCausalLM(LlamaConfig(**config))
+    generator = torch.Generator().manual_seed(seed)
+    for name, p in model.named_parameters():  # tied weights appear once
+        noise = torch.randn(p.shape, generator=generator)
+        if p.dim() == 1:
+            is_gain = "norm" in name or "ln_" in name
+            p.data = 1 + 0.2 * noise if name.endswith("weight") and is_gain else 0.2 * noise
+        elif any(part in name for part in ("embed_tokens", "wte", "wpe")):
+            p.data = 0.5 * noise
+        else:
+            fan_in = p.shape[0] if is_gpt2 else p.shape[1]  # GPT-2's Conv1D stores [in, out]
+            p.data = (1.4 / math.sqrt(fan_in)) * noise
+    model.tie_weights()
+    return model.to(spec.get("dtype", torch.float32))
+
+
+def rewrite_config_as_v4(path, type_key):
+    config = json.loads(path.read_text())
+    rope = config.pop("rope_parameters")
+    config["rope_theta"] = rope.pop("rope_theta")
+    rope_type = rope.pop("rope_type")
+    config["rope_scaling"] = None if rope_type == "default" else {type_key: rope_type} | rope
+    config["torch_dtype"] = config.pop("dtype")
+    config.pop("transformers_version")
+    assert config.pop("head_dim") * config["num_attention_heads"] == config["hidden_size"]  # then it is left out
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def save_checkpoint(spec, model, folder):
+    if folder.exists():
+        shutil.rmtree(folder)
+    kwargs = {"max_shard_size": spec["max_shard_size"]} if "max_shard_size" in spec else {}
+    model.save_pretrained(folder, **kwargs)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    if spec.get("v4"):
+        rewrite_config_as_v4(folder / "config.json", spec.get("v4_type_key", "rope_type"))
+
+
+def load(folder):
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    return model.eval()
+
+
+@torch.no_grad()
+def greedy(model, ids):
+    """Returns the logits of the prompt, 32 greedy ids and the margin of each."""
+    out = model(input_ids=ids[None], use_cache=True)
+    prompt_logits = out.logits[0]
+    chosen, margins = [], []
+    logits = prompt_logits[-1]
+    for step in range(NUM_GREEDY):
+        top = torch.topk(logits, 2)
+        chosen.append(int(top.indices[0]))
+        margins.append(float(top.values[0] - top.values[1]))
+        if step + 1 < NUM_GREEDY:
+            token = torch.tensor([[chosen[-1]]])
+            out = model(input_ids=token, past_key_values=out.past_key_values, use_cache=True)
+            logits = out.logits[0, -1]
+    return prompt_logits, chosen, margins
+
+
+@torch.no_grad()
+def probe_llama(model, ids):
+    config = model.config
+    head_dim = config.head_dim
+    probes, handles, rotated = {}, [], []
+
+    def keep(name, heads=None):
+        def hook(module, args, out):
+            x = (out[0] if isinstance(out, tuple) else out)[0]
+            probes[name] = x.reshape(x.shape[0], heads, head_dim) if heads else x
+
+        return hook
+
+    def keep_input(name, heads):
+        def hook(module, args):
+            probes[name] = args[0][0].reshape(-1, heads, head_dim)
+
+        return hook
+
+    handles.append(model.model.embed_tokens.register_forward_hook(keep("embed")))
+    for n, layer in enumerate(model.model.layers):
+        p = f"layers.{n}."
+        attn = layer.self_attn
+        handles += [
+            layer.input_layernorm.register_forward_hook(keep(p + "attn_norm")),
+            attn.v_proj.register_forward_hook(keep(p + "v", config.num_key_value_heads)),
+            attn.o_proj.register_forward_pre_hook(keep_input(p + "attn_context", config.num_attention_heads)),
+            attn.o_proj.register_forward_hook(keep(p + "attn_out")),
+            layer.post_attention_layernorm.register_forward_hook(keep(p + "mlp_norm")),
+            layer.mlp.register_forward_hook(keep(p + "mlp_out")),
+            layer.register_forward_hook(keep(p + "out")),
+        ]
+    handles.append(model.model.norm.register_forward_hook(keep("final_norm")))
+
+    apply_rotary = modeling_llama.apply_rotary_pos_emb
+
+    def recording_apply_rotary(*args, **kwargs):
+        q, k = apply_rotary(*args, **kwargs)
+        rotated.append((q[0].transpose(0, 1), k[0].transpose(0, 1)))  # [num_tokens, heads, head_dim]
+        return q, k
+
+    modeling_llama.apply_rotary_pos_emb = recording_apply_rotary
+    try:
+        probes["logits"] = model(input_ids=ids[None], use_cache=False).logits[0]
+    finally:
+        modeling_llama.apply_rotary_pos_emb = apply_rotary
+        for handle in handles:
+            handle.remove()
+    assert len(rotated) == config.num_hidden_layers
+    for n, (q, k) in enumerate(rotated):
+        probes[f"layers.{n}.q"], probes[f"layers.{n}.k"] = q, k
+    return probes
+
+
+@torch.no_grad()
+def probe_gpt2(model, ids):
+    heads = model.config.n_head
+    probes, handles = {}, []
+
+    def keep(name):
+        def hook(module, args, out):
+            probes[name] = (out[0] if isinstance(out, tuple) else out)[0]
+
+        return hook
+
+    def keep_qkv(p):
+        def hook(module, args, out):
+            for name, x in zip("qkv", out[0].chunk(3, dim=-1)):
+                probes[p + name] = x.reshape(x.shape[0], heads, -1)
+
+        return hook
+
+    def keep_context(p):
+        def hook(module, args):
+            x = args[0][0]
+            probes[p + "attn_context"] = x.reshape(x.shape[0], heads, -1)
+
+        return hook
+
+    handles.append(model.transformer.drop.register_forward_hook(keep("embed")))
+    for n, block in enumerate(model.transformer.h):
+        p = f"layers.{n}."
+        handles += [
+            block.ln_1.register_forward_hook(keep(p + "attn_norm")),
+            block.attn.c_attn.register_forward_hook(keep_qkv(p)),
+            block.attn.c_proj.register_forward_pre_hook(keep_context(p)),
+            block.attn.c_proj.register_forward_hook(keep(p + "attn_out")),
+            block.ln_2.register_forward_hook(keep(p + "mlp_norm")),
+            block.mlp.register_forward_hook(keep(p + "mlp_out")),
+            block.register_forward_hook(keep(p + "out")),
+        ]
+    handles.append(model.transformer.ln_f.register_forward_hook(keep("final_norm")))
+    try:
+        probes["logits"] = model(input_ids=ids[None], use_cache=False).logits[0]
+    finally:
+        for handle in handles:
+            handle.remove()
+    return probes
+
+
+def expected_probe_names(num_layers):
+    per_layer = ["attn_norm", "q", "k", "v", "attn_context", "attn_out", "mlp_norm", "mlp_out", "out"]
+    return {"embed", "final_norm", "logits"} | {f"layers.{n}.{name}" for n in range(num_layers) for name in per_layer}
+
+
+def make(name, spec, root):
+    folder = root / name
+    vocab = spec["config"]["vocab_size"]
+    for seed in range(1000):
+        save_checkpoint(spec, random_model(spec, seed), folder)
+        generator = torch.Generator().manual_seed(1_000_000 + seed)
+        prompts = [torch.randint(vocab, (n,), generator=generator) for n in PROMPT_LENGTHS]
+        results = [greedy(load(folder), ids) for ids in prompts]  # a fresh model each: see `dynamic` above
+        min_margin = min(min(margins) for _, _, margins in results)
+        distinct = sum(len(set(chosen)) for _, chosen, _ in results) / len(results)
+        if min_margin >= MIN_MARGIN and distinct >= MIN_DISTINCT:
+            break
+    else:
+        raise SystemExit(f"{name}: no seed keeps a margin of {MIN_MARGIN}")
+
+    tensors = {}
+    for i, (ids, (logits, chosen, margins)) in enumerate(zip(prompts, results)):
+        generated = load(folder).generate(
+            ids[None], attention_mask=torch.ones_like(ids[None]), do_sample=False, use_cache=True,
+            max_new_tokens=NUM_GREEDY, eos_token_id=None, pad_token_id=0,
+        )  # fmt: skip
+        assert generated[0, len(ids) :].tolist() == chosen, f"{name}: generate() disagrees with prompt {i}"
+        tensors[f"prompt{i}.ids"] = ids.to(torch.int32)
+        tensors[f"prompt{i}.last_logits"] = logits[-1]
+        if logits.numel() <= MAX_FULL_LOGITS:
+            tensors[f"prompt{i}.logits"] = logits
+        tensors[f"prompt{i}.greedy_ids"] = torch.tensor(chosen, dtype=torch.int32)
+        tensors[f"prompt{i}.greedy_margin"] = torch.tensor(margins, dtype=torch.float32)
+
+    model = load(folder)
+    probes = (probe_gpt2 if model.config.model_type == "gpt2" else probe_llama)(model, prompts[PROBE_PROMPT])
+    assert set(probes) == expected_probe_names(model.config.num_hidden_layers), sorted(probes)
+    assert torch.equal(probes["logits"], results[PROBE_PROMPT][0])
+    tensors |= {f"probe.{key}": value for key, value in probes.items()}
+    save_file({key: value.contiguous().clone() for key, value in tensors.items()}, folder / "golden.safetensors")
+
+    meta = dict(
+        name=name,
+        remark=spec["remark"],
+        seed=seed,
+        transformers=transformers.__version__,
+        torch=torch.__version__.split("+")[0],
+        prompt_lengths=PROMPT_LENGTHS,
+        probe_prompt=PROBE_PROMPT,
+        num_greedy=NUM_GREEDY,
+        min_greedy_margin=round(min_margin, 6),
+    )
+    rotary = getattr(model.model, "rotary_emb", None) if hasattr(model, "model") else None
+    if rotary is not None and rotary.rope_type != "default":
+        # What Hugging Face made of the settings, at load time: helps to find a wrong rule.
+        meta["rope"] = dict(
+            type=rotary.rope_type,
+            attention_factor=float(rotary.attention_scaling),
+            inv_freq=[float(x) for x in rotary.original_inv_freq],
+        )
+    (folder / "golden.json").write_text(json.dumps(meta, indent=2) + "\n")
+    for path in folder.iterdir():
+        path.chmod(0o644)
+    num_bytes = sum(path.stat().st_size for path in folder.iterdir())
+    logits_std = float(results[-1][0].std())
+    print(
+        f"{name:24} seed {seed:3}  min margin {min_margin:.4f}  distinct {distinct:4.1f}"
+        f"  logits std {logits_std:.2f}  {num_bytes:7} bytes",
+        flush=True,
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("tests/data/golden"))
+    parser.add_argument("--only", nargs="*", choices=sorted(SPECS))
+    args = parser.parse_args()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name in args.only or SPECS:
+        make(name, SPECS[name], args.out)
+
+
+if __name__ == "__main__":
+    main()
