@@ -34,6 +34,7 @@ class PipelineTokenizer::ScratchLease {
 
 PipelineTokenizer::PipelineTokenizer(PipelineSpec spec)
     : spec_(std::move(spec)),
+      added_texts_(normalize_added_tokens()),
       vocab_size_(spec_.vocab->size()),
       raw_matcher_(make_matcher(false)),
       normalized_matcher_(make_matcher(true)) {
@@ -45,17 +46,26 @@ PipelineTokenizer::PipelineTokenizer(PipelineSpec spec)
   }
 }
 
+std::vector<std::string> PipelineTokenizer::normalize_added_tokens() const {
+  std::vector<std::string> texts;
+  RegexScratch scratch;
+  for (const AddedToken& token : spec_.added_tokens) {
+    texts.push_back(token.content);
+    if (token.normalized && spec_.normalizer) spec_.normalizer->normalize(texts.back(), scratch);
+  }
+  return texts;
+}
+
 AddedTokenMatcher PipelineTokenizer::make_matcher(bool normalized) const {
   std::vector<AddedToken> tokens;
   std::vector<std::string> patterns;
-  RegexScratch scratch;
   // Special tokens first: of tokens that look the same, the first counts.
   for (const bool is_special : {true, false}) {
-    for (const AddedToken& token : spec_.added_tokens) {
+    for (size_t i = 0; i < spec_.added_tokens.size(); ++i) {
+      const AddedToken& token = spec_.added_tokens[i];
       if (token.normalized != normalized || token.is_special != is_special) continue;
       tokens.push_back(token);
-      patterns.push_back(token.content);
-      if (normalized && spec_.normalizer) spec_.normalizer->normalize(patterns.back(), scratch);
+      patterns.push_back(added_texts_[i]);
     }
   }
   return AddedTokenMatcher(std::move(tokens), patterns);
@@ -144,9 +154,11 @@ std::string_view PipelineTokenizer::spelling(int32_t id) const {
 
 std::optional<std::string_view> PipelineTokenizer::decodable_token(int32_t id,
                                                                    bool skip_special_tokens) const {
-  if (!spec_.vocab->contains(id) && !added_by_id_.contains(id)) return std::nullopt;
   if (skip_special_tokens && is_special(id)) return std::nullopt;
-  return spelling(id);
+  const auto added = added_by_id_.find(id);
+  if (added != added_by_id_.end()) return added_texts_[added->second];
+  if (!spec_.vocab->contains(id)) return std::nullopt;
+  return spec_.vocab->spelling(id);
 }
 
 std::optional<int32_t> PipelineTokenizer::token_to_id(std::string_view token) const {

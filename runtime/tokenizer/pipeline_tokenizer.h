@@ -64,6 +64,7 @@ class PipelineTokenizer final : public Tokenizer {
                                                   bool skip_special_tokens) const override;
 
   std::string_view spelling(int32_t id) const;
+  std::vector<std::string> normalize_added_tokens() const;
   AddedTokenMatcher make_matcher(bool normalized) const;
   void encode_raw(std::string_view text, bool is_first, bool parse_special, Scratch& scratch,
                   std::vector<int32_t>& ids) const;
@@ -72,6 +73,8 @@ class PipelineTokenizer final : public Tokenizer {
   PipelineSpec spec_;
   std::unordered_map<int32_t, size_t> added_by_id_;  // index into spec_.added_tokens
   std::unordered_map<std::string_view, int32_t> added_by_content_;
+  std::vector<std::string>
+      added_texts_;  // [added_tokens] what each looks like in text and decodes from
   int32_t vocab_size_ = 0;
   AddedTokenMatcher raw_matcher_;         // tokens looked for in the text as given
   AddedTokenMatcher normalized_matcher_;  // tokens looked for in normalized text
