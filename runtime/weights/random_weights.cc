@@ -10,6 +10,7 @@ namespace cohort {
 namespace {
 
 constexpr int kNumLevels = 4 * 255 + 1;  // of the sum of four bytes
+constexpr int kMiddleLevel = kNumLevels / 2;
 constexpr int64_t kBlockElements = 512;
 
 struct Key {
@@ -52,7 +53,7 @@ std::array<T, kNumLevels> make_table(RandomDistribution distribution) {
   std::array<T, kNumLevels> table;
   for (int level = 0; level < kNumLevels; ++level) {
     table[static_cast<size_t>(level)] =
-        static_cast<T>(distribution.mean + static_cast<float>(level - kNumLevels / 2) * scale);
+        static_cast<T>(distribution.mean + static_cast<float>(level - kMiddleLevel) * scale);
   }
   return table;
 }

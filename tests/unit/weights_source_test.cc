@@ -41,7 +41,6 @@ void write_checkpoint(const TemporaryDirectory& directory) {
 TEST(CheckpointSource, LoadsSlicesWithoutCopying) {
   const TemporaryDirectory directory;
   write_checkpoint(directory);
-  // Pads to where the float32 before `flag` are aligned, whatever the header's length.
   Progress progress(0, {.quiet = true});
   const auto source = open_source(directory, &progress);
   const Result<WeightSlice> rows = source->load("w", Shape{4, 6}, 0, 1, 3);
@@ -55,6 +54,7 @@ TEST(CheckpointSource, LoadsSlicesWithoutCopying) {
   EXPECT_EQ(columns->view.shape(), (Shape{4, 3}));
   EXPECT_EQ(columns->view.row<float>(3)[0], 20.0f);
   EXPECT_EQ(source->bytes_read(), 48 + 48);
+  EXPECT_FALSE(rows->owned.has_value() || columns->owned.has_value());
 
   EXPECT_EQ(source->load("w", Shape{4, 6})->view.num_bytes(), 96);
   EXPECT_EQ(source->load("scalar", Shape{})->view.data<float>()[0], 7.0f);
@@ -68,7 +68,7 @@ TEST(CheckpointSource, CopiesOnlyWhatIsUnaligned) {
   const SafetensorsWriter writer = SafetensorsWriter()
                                        .add("flag", "U8", {1}, std::vector<uint8_t>{1})
                                        .add("odd", "F32", {2, 3}, counted(6));
-  write_file(directory / "model.safetensors", writer.bytes((8 - writer.header_bytes() % 8) % 8));
+  write_file(directory / "model.safetensors", writer.bytes());
   const auto source = open_source(directory);
   const Result<WeightSlice> slice = source->load("odd", Shape{2, 3}, 1, 1, 3);
   ASSERT_TRUE(slice.ok());
@@ -76,8 +76,7 @@ TEST(CheckpointSource, CopiesOnlyWhatIsUnaligned) {
   EXPECT_EQ(reinterpret_cast<uintptr_t>(slice->view.data()) % 4, 0u);
   EXPECT_EQ(slice->view.row<float>(1)[1], 5.0f);
 
-  write_file(directory / "model.safetensors",
-             writer.bytes((8 - writer.header_bytes() % 8) % 8 + 7));
+  write_file(directory / "model.safetensors", writer.bytes(7));
   const auto aligned = open_source(directory);
   const Result<WeightSlice> view = aligned->load("odd", Shape{2, 3}, 1, 1, 3);
   ASSERT_TRUE(view.ok());
@@ -92,7 +91,8 @@ TEST(CheckpointSource, LoadsIntoAnyDTypeAndStride) {
   Tensor half(DType::kF16, Shape{2, 3, 2});
   ASSERT_TRUE(source->load_into(half, "cube", Shape{2, 3, 4}, 2, 1, 3).ok());
   for (int64_t i = 0; i < 12; ++i) {
-    const float expected = static_cast<float>(i / 6 * 12 + i / 2 % 3 * 4 + i % 2 + 1);
+    const int64_t index = i / 6 * 12 + i / 2 % 3 * 4 + i % 2 + 1;
+    const auto expected = static_cast<float>(index);
     EXPECT_EQ(static_cast<float>(half->data<f16>()[i]), expected) << i;
   }
   Tensor wide(DType::kF32, Shape{2, 10});

@@ -63,11 +63,12 @@ class SafetensorsWriter {
     header_[name] = {{"dtype", dtype}, {"shape", shape}, {"data_offsets", {begin, data_.size()}}};
     return *this;
   }
-  // Spaces after the header, so that the data part begins where wanted.
-  std::string bytes(size_t padding = 0) const {
-    return file_of(header_.dump() + std::string(padding, ' '), data_);
+  // As Hugging Face writes it, with the data part at a multiple of 8 bytes; `extra` more spaces
+  // after the header.
+  std::string bytes(size_t extra = 0) const {
+    const std::string header = header_.dump();
+    return file_of(header + std::string((8 - header.size() % 8) % 8 + extra, ' '), data_);
   }
-  size_t header_bytes() const { return header_.dump().size(); }
 
  private:
   nlohmann::json header_ = {{"__metadata__", {{"format", "pt"}}}};
