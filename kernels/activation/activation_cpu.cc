@@ -21,10 +21,27 @@ struct Relu {
   }
 };
 
+// Phi(-x) = erfc(x / sqrt(2)) / 2 for x >= 0, as e^(-x^2 / 2) t P(t) with t = 1 / (1 + 0.28 x). P
+// is a Chebyshev fit for x up to 14.5, off by at most 3e-9; beyond, all but e^(-x^2 / 2) hardly
+// matters. Relative to Phi(-x) the error stays below 5e-7.
+Float8 normal_tail8(Float8 x) {
+  const Float8 t = 1.0f / fma8(splat8(0.28f), x, splat8(1.0f));
+  Float8 p = splat8(-0.01483332116f);
+  for (const float c : {0.1016046923f, -0.2642133453f, 0.3044490233f, -0.1684669641f, 0.1514837714f,
+                        0.0593744852f, 0.1076556213f, 0.1112208077f, 0.1117252305f}) {
+    p = fma8(p, t, splat8(c));
+  }
+  const Float8 square = x * x;
+  const Float8 lost = fma8(x, x, -square);  // what rounding took from the square
+  return exp8(-0.5f * square) * (1.0f - 0.5f * lost) * (t * p);
+}
+
 struct Gelu {
   static Float8 apply(Float8 x) {
-    for (int i = 0; i < kLanes; ++i) x[i] *= 0.5f * (1.0f + std::erf(x[i] * 0.70710678f));
-    return x;
+    const Float8 magnitude = max8(x, -x);
+    const Float8 bounded = min8(splat8(15.0f), magnitude);  // Phi(-15) is 0 in float32; NaN stays
+    const Float8 tail = normal_tail8(bounded);
+    return x * (x < 0.0f ? tail : 1.0f - tail);
   }
 };
 

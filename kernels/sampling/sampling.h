@@ -21,7 +21,7 @@ struct SamplingParams {
   float presence_penalty = 0;    // subtracted once from logits of tokens in the output
   float frequency_penalty = 0;   // subtracted once per occurrence in the output
   uint64_t seed = 0;
-  std::vector<std::pair<int32_t, float>> logit_bias;  // (token, added to its logit)
+  std::vector<std::pair<int32_t, float>> logit_bias = {};  // (token, added to its logit)
 
   // INVALID_ARGUMENT names the field and what is allowed. `vocab` bounds the tokens of logit_bias.
   Status validate(int64_t vocab) const;
