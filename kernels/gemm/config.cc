@@ -10,7 +10,7 @@
 namespace cohort::gemm_internal {
 namespace {
 
-constexpr int64_t kMaxBlockPanels = 8;
+constexpr int64_t kMaxBlockPanels = 16;
 
 // From here on TDPBF16PS is faster than the same sums in AVX-512.
 constexpr int64_t kMinAmxRows = 8;

@@ -1,11 +1,12 @@
 // The product on the CPU: blocks of rows and columns in parallel, each on one thread with its
 // scratch on the stack.
 //
-// For each chunk of K, and each kMaxBlockK of it, a block's rows are packed and multiplied with
+// For each chunk of K, and each block_k of it, a block's rows are packed and multiplied with
 // each panel; sums stay in scratch between the parts of K, where a float32 keeps its bits. Sums of
 // finished chunks wait on a small stack until their sibling in the tree is done.
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 #include "kernels/gemm/kernels.h"
 #include "kernels/gemm/layout.h"
@@ -61,9 +62,9 @@ class BlockProduct {
   void sum_chunk(const Block& block, int64_t chunk, float* sums, char* rows) const {
     const int64_t num_columns = block.num_columns();
     std::memset(sums, 0, static_cast<size_t>(round_up(block.num_rows, 16) * num_columns) * 4);
-    for (int64_t k = 0; k < layout_.chunk_k; k += kMaxBlockK) {
-      const int64_t num_k = std::min(kMaxBlockK, layout_.chunk_k - k);
-      const int64_t padded_k = std::min(kMaxBlockK, layout_.padded_chunk_k - k);
+    for (int64_t k = 0; k < layout_.chunk_k; k += kernel_.block_k) {
+      const int64_t num_k = std::min(kernel_.block_k, layout_.chunk_k - k);
+      const int64_t padded_k = std::min(kernel_.block_k, layout_.padded_chunk_k - k);
       kernel_.pack_rows(rows, at(x_, x_.stride(0) * block.row + chunk * layout_.chunk_k + k),
                         x_.stride(0), block.num_rows, num_k, padded_k);
       kernel_.multiply({.sums = sums,
@@ -111,7 +112,7 @@ void run_gemm(const Config& config, TensorView out, ConstTensorView x, const Pac
   const int64_t num_panel_blocks = (num_panels + config.block_panels - 1) / config.block_panels;
   // The row blocks of the same panels follow each other, so that the second finds the panels in a
   // shared cache.
-  stream.parallel_for(num_row_blocks * num_panel_blocks, 1, [&](int64_t begin, int64_t end) {
+  const auto run_blocks = [&](int64_t begin, int64_t end) {
     Scratch scratch;
     for (int64_t i = begin; i < end; ++i) {
       Block block;
@@ -121,7 +122,9 @@ void run_gemm(const Config& config, TensorView out, ConstTensorView x, const Pac
       block.num_panels = std::min(config.block_panels, num_panels - block.panel);
       product.run(block, scratch);
     }
-  });
+  };
+  // By reference: a std::function that owned these captures would allocate.
+  stream.parallel_for(num_row_blocks * num_panel_blocks, 1, std::ref(run_blocks));
 }
 
 }  // namespace cohort::gemm_internal

@@ -104,7 +104,8 @@ void multiply_tiles(const BlockArgs& args) {
 
 }  // namespace
 
-constinit const Kernel kAmxBF16{Isa::kAmx, DType::kBF16, SumOrder::kPairGroups, pack_rows_bf16,
-                                multiply_tiles};
+constinit const Kernel kAmxBF16{
+    Isa::kAmx,      DType::kBF16,  SumOrder::kPairGroups, kMaxBlockKPackedBF16,
+    pack_rows_bf16, multiply_tiles};
 
 }  // namespace cohort::gemm_internal

@@ -50,11 +50,12 @@ struct Avx2Panel {
 
 }  // namespace
 
-constinit const Kernel kAvx2F32{Isa::kAvx2, DType::kF32, SumOrder::kSequential, pack_rows_f32,
-                                multiply_packed<Avx2Panel, float>};
-constinit const Kernel kAvx2F16{Isa::kAvx2, DType::kF16, SumOrder::kSequential, pack_rows_f16,
-                                multiply_f16<Avx2Panel>};
-constinit const Kernel kAvx2BF16{Isa::kAvx2, DType::kBF16, SumOrder::kPairGroups,
-                                 pack_rows_bf16_split, multiply_flushing<multiply_bf16<Avx2Panel>>};
+constinit const Kernel kAvx2F32{Isa::kAvx2, DType::kF32,   SumOrder::kSequential,
+                                kMaxBlockK, pack_rows_f32, multiply_packed<Avx2Panel, float>};
+constinit const Kernel kAvx2F16{Isa::kAvx2, DType::kF16,   SumOrder::kSequential,
+                                kMaxBlockK, pack_rows_f16, multiply_f16<Avx2Panel>};
+constinit const Kernel kAvx2BF16{
+    Isa::kAvx2, DType::kBF16,         SumOrder::kPairGroups,
+    kMaxBlockK, pack_rows_bf16_split, multiply_flushing<multiply_bf16<Avx2Panel>>};
 
 }  // namespace cohort::gemm_internal

@@ -40,12 +40,12 @@ struct Avx512Panel {
 
 }  // namespace
 
-constinit const Kernel kAvx512F32{Isa::kAvx512, DType::kF32, SumOrder::kSequential, pack_rows_f32,
-                                  multiply_packed<Avx512Panel, float>};
-constinit const Kernel kAvx512F16{Isa::kAvx512, DType::kF16, SumOrder::kSequential, pack_rows_f16,
-                                  multiply_f16<Avx512Panel>};
-constinit const Kernel kAvx512BF16{Isa::kAvx512, DType::kBF16, SumOrder::kPairGroups,
-                                   pack_rows_bf16_split,
-                                   multiply_flushing<multiply_bf16<Avx512Panel>>};
+constinit const Kernel kAvx512F32{Isa::kAvx512, DType::kF32,   SumOrder::kSequential,
+                                  kMaxBlockK,   pack_rows_f32, multiply_packed<Avx512Panel, float>};
+constinit const Kernel kAvx512F16{Isa::kAvx512, DType::kF16,   SumOrder::kSequential,
+                                  kMaxBlockK,   pack_rows_f16, multiply_f16<Avx512Panel>};
+constinit const Kernel kAvx512BF16{
+    Isa::kAvx512, DType::kBF16,         SumOrder::kPairGroups,
+    kMaxBlockK,   pack_rows_bf16_split, multiply_flushing<multiply_bf16<Avx512Panel>>};
 
 }  // namespace cohort::gemm_internal

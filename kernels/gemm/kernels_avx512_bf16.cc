@@ -39,7 +39,7 @@ void multiply_pairs(const BlockArgs& args) {
 }  // namespace
 
 // VDPBF16PS does not consult MXCSR.
-constinit const Kernel kAvx512Bf16BF16{Isa::kAvx512Bf16, DType::kBF16, SumOrder::kPairs,
-                                       pack_rows_bf16, multiply_pairs};
+constinit const Kernel kAvx512Bf16BF16{Isa::kAvx512Bf16,     DType::kBF16,   SumOrder::kPairs,
+                                       kMaxBlockKPackedBF16, pack_rows_bf16, multiply_pairs};
 
 }  // namespace cohort::gemm_internal
