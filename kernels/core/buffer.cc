@@ -1,6 +1,7 @@
 #include "kernels/core/buffer.h"
 
 #include <cstdlib>
+#include <limits>
 #include <new>
 
 #include "kernels/core/check.h"
@@ -15,6 +16,7 @@ Buffer::Buffer(int64_t num_bytes, Device device) : num_bytes_(num_bytes), device
     data_ = cuda::allocate(num_bytes, device.index);
     return;
   }
+  if (num_bytes > std::numeric_limits<int64_t>::max() - kAlignment) throw std::bad_alloc();
   const int64_t padded = (num_bytes + kAlignment - 1) / kAlignment * kAlignment;
   data_ = std::aligned_alloc(kAlignment, static_cast<size_t>(padded));
   if (data_ == nullptr) throw std::bad_alloc();

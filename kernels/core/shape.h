@@ -15,7 +15,7 @@ class Shape {
 
   Shape() = default;  // rank 0: one element
   Shape(std::initializer_list<int64_t> dims) : Shape(std::span(dims.begin(), dims.size())) {}
-  // Requires at most kMaxRank dimensions, none negative, and a product below 2^62.
+  // Requires at most kMaxRank dimensions, none negative, and a product (of those above 0) below 2^62.
   explicit Shape(std::span<const int64_t> dims);
 
   int rank() const { return rank_; }
