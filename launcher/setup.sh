@@ -14,6 +14,7 @@ packages=(
   nlohmann-json3-dev                            # config.json, tokenizer.json, safetensors headers
   libpcre2-dev                                  # the splitting patterns of tokenizers, compiled by a JIT
   libsentencepiece-dev                          # tokenizer.model
+  libutf8proc-dev                               # Unicode normal forms of tokenizers
 )
 test_packages=(
   libgtest-dev libbenchmark-dev                 # tests, benches

@@ -86,7 +86,8 @@ Status run_inspect(const InspectOptions& options) {
     return flush_output();
   }
   // The same facts, a line each.
-  for (const auto& [key, value] : json.flatten().items()) {
+  const nlohmann::ordered_json flat = json.flatten();
+  for (const auto& [key, value] : flat.items()) {
     std::string name = key.substr(1);
     std::replace(name.begin(), name.end(), '/', '.');
     fmt::print("{:<36} {}\n", name, value.is_string() ? value.get<std::string>() : value.dump());

@@ -7,6 +7,17 @@
 namespace cohort {
 namespace {
 
+// CLI11 would say only that a subcommand is required.
+void check_command(const CLI::App& app, const std::string& name) {
+  if (name.empty() || name[0] == '-') return;
+  std::string known;
+  for (const CLI::App* command : app.get_subcommands(nullptr)) {
+    if (command->get_name() == name) return;
+    known += (known.empty() ? "" : ", ") + command->get_name();
+  }
+  throw CLI::ValidationError(name + ": not a command; expected " + known);
+}
+
 int run_program(int argc, char** argv) {
   CLI::App app("Cohort: distributed inference of transformer models", "cohort");
   app.set_version_flag("--version", COHORT_VERSION);
@@ -17,6 +28,7 @@ int run_program(int argc, char** argv) {
   add_inspect(app, run);
   add_completion(app, run);
   try {
+    check_command(app, argc > 1 ? argv[1] : "");
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;  // help and version are no errors

@@ -20,7 +20,7 @@ RopeScalingKind read_kind(ConfigReader& config, ConfigReader& rope, std::string_
 }  // namespace
 
 RotaryConfig read_rotary_config(ConfigReader& config, int64_t head_dim, int64_t max_position) {
-  const std::string_view rope_key = config.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
+  const std::string_view rope_key = config.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
   ConfigReader rope = config.object(rope_key);
 
   RotaryConfig rotary;
@@ -36,8 +36,8 @@ RotaryConfig read_rotary_config(ConfigReader& config, int64_t head_dim, int64_t 
   scaling.kind = read_kind(config, rope, rope_key);
   scaling.factor = rope.positive_number("factor", 1);
   scaling.original_max_position =
-      rope.positive_int("original_max_position_embeddings",
-                        config.positive_int("original_max_position_embeddings", max_position));
+      config.positive_int("original_max_position_embeddings",
+                          rope.positive_int("original_max_position_embeddings", max_position));
   scaling.low_freq_factor = rope.positive_number("low_freq_factor", 1);
   scaling.high_freq_factor = rope.positive_number("high_freq_factor", 4);
   scaling.beta_fast = rope.positive_number("beta_fast", 32);

@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+"""The `cohort` program as a user runs it: outputs, exit codes, and what it says of mistakes.
+
+Run: cli_test.py PATH_OF_COHORT [unittest arguments]
+"""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MODEL = ROOT / "configs/quickstart/model"
+DRAFT = ROOT / "configs/quickstart/draft"
+GOLDEN = ROOT / "tests/data/golden"
+PROMPT = "In the beginning God created"
+cohort = None
+
+
+def run(*args, stdin=""):
+    """Standard output, standard error and exit code of `cohort ARGS`."""
+    process = subprocess.run([cohort, *map(str, args)], input=stdin.encode(), capture_output=True, timeout=120)
+    return process.stdout.decode(), process.stderr.decode(), process.returncode
+
+
+class Generate(unittest.TestCase):
+    def ok(self, *args, **kwargs):
+        out, err, code = run("generate", *args, **kwargs)
+        self.assertEqual(code, 0, err)
+        return out, err
+
+    def test_the_quickstart_sentence_in_both_dtypes(self):
+        for dtype in ("float32", "bfloat16"):
+            out, err = self.ok("--model", MODEL, "--prompt", PROMPT, "--max-tokens", 16, "--dtype", dtype)
+            self.assertTrue(out.startswith(" the heaven and the earth"), out)
+            for word in ("load", "TTFT", "tokens/s"):
+                self.assertIn(word, err)
+
+    def test_json_is_a_line_a_prompt_in_their_order(self):
+        prompts = [PROMPT, "And", "Speak, speak."]
+        flags = [flag for p in prompts for flag in ("--prompt", p)]
+        out, _ = self.ok("--model", MODEL, *flags, "--max-tokens", 5, "--json", "--top-logprobs", 3)
+        lines = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual(len(lines), 3)
+        for line in lines:
+            self.assertEqual(list(line), ["prompt_ids", "token_ids", "text", "finish_reason", "top_logprobs"])
+            self.assertEqual(len(line["top_logprobs"]), len(line["token_ids"]))
+            for step, token in zip(line["top_logprobs"], line["token_ids"]):
+                self.assertEqual(step[0]["id"], token)  # greedy takes the first
+                self.assertEqual(len(step), 3)
+                self.assertEqual(sorted(step, key=lambda t: -t["logprob"]), step)
+        self.assertTrue(lines[0]["text"].startswith(" the heaven"))
+        self.assertEqual(lines[0]["finish_reason"], "length")
+        text, _ = self.ok("--model", MODEL, *flags, "--max-tokens", 5)
+        self.assertEqual(text, "".join(line["text"] + "\n" for line in lines))
+
+    def test_prompts_file_and_ids_are_the_same_prompts(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+            file.write(f"{PROMPT}\nAnd the king said\n")
+            file.flush()
+            from_file, _ = self.ok("--model", MODEL, "--prompts-file", file.name, "--max-tokens", 8, "--json")
+        from_stdin, _ = self.ok(
+            "--model", MODEL, "--prompts-file", "-", "--max-tokens", 8, "--json", stdin=f"{PROMPT}\nAnd the king said"
+        )
+        self.assertEqual(from_stdin, from_file)
+        ids = json.loads(from_file.splitlines()[0])["prompt_ids"]
+        from_ids, _ = self.ok(
+            "--model", MODEL, "--prompt-ids", ",".join(map(str, ids)), "--max-tokens", 8, "--json"
+        )
+        self.assertEqual(from_ids.splitlines()[0], from_file.splitlines()[0])
+
+    def test_seeds_reproduce_and_differ(self):
+        def draw(seed):
+            return self.ok("--model", MODEL, "--prompt", PROMPT, "--temperature", 1.2, "--seed", seed, "--max-tokens", 24)[0]
+
+        self.assertEqual(draw(1), draw(1))
+        self.assertNotEqual(draw(1), draw(2))
+        top1, _ = self.ok("--model", MODEL, "--prompt", PROMPT, "--temperature", 1.2, "--top-k", 1, "--max-tokens", 24)
+        greedy, _ = self.ok("--model", MODEL, "--prompt", PROMPT, "--max-tokens", 24)
+        self.assertEqual(top1, greedy)
+
+    def test_ignore_eos_goes_on_to_max_tokens(self):
+        out, _ = self.ok("--model", MODEL, "--prompt", PROMPT, "--max-tokens", 300, "--ignore-eos", "--json")
+        self.assertEqual(len(json.loads(out)["token_ids"]), 300)
+
+    def test_what_transformers_computes(self):
+        for model in (MODEL, DRAFT):
+            expected = json.loads((ROOT / f"tests/data/quickstart/{model.name}.json").read_text())
+            flags = [flag for p in expected["prompts"] for flag in ("--prompt", p["text"])]
+            out, _ = self.ok(
+                "--model", model, *flags, "--max-tokens", 32, "--dtype", "float32", "--ignore-eos", "--json",
+                "--top-logprobs", 5,
+            )  # fmt: skip
+            for line, wanted in zip(map(json.loads, out.splitlines()), expected["prompts"], strict=True):
+                self.assertEqual(line["prompt_ids"], wanted["ids"])
+                self.assertEqual(line["token_ids"], wanted["greedy_ids"])
+                for step, wanted_step in zip(line["top_logprobs"], wanted["top5"], strict=True):
+                    actual = {t["id"]: t["logprob"] for t in step}
+                    for token, logprob in wanted_step:
+                        self.assertAlmostEqual(actual[token], logprob, delta=1e-3)
+            for case in expected["tokenizer"]:
+                out, err, code = run("tokenize", "--model", model, "--file", "-", "--json", "--no-special-tokens", "--parse-special", stdin=case["text"])
+                self.assertEqual(code, 0, err)
+                self.assertEqual(json.loads(out)["ids"], case["ids"])
+
+    def test_random_weights_need_config_json_alone(self):
+        with tempfile.TemporaryDirectory() as name:
+            shutil.copy(MODEL / "config.json", name)
+            args = ("--model", name, "--weights", "random", "--prompt-ids", "1,2,3", "--max-tokens", 4, "--json")
+            first, _ = self.ok(*args, "--seed", 3)
+            self.assertEqual(first, self.ok(*args, "--seed", 3)[0])
+            self.assertNotEqual(first, self.ok(*args, "--seed", 4)[0])
+            self.assertIsNone(json.loads(first)["text"])
+
+    def test_threads_do_not_change_logprobs(self):
+        args = ("--model", MODEL, "--prompt", PROMPT, "--max-tokens", 8, "--json", "--top-logprobs", 20)
+        self.assertEqual(self.ok(*args, "--threads", 1)[0], self.ok(*args, "--threads", 3)[0])
+
+
+class Mistakes(unittest.TestCase):
+    def fails(self, code, *args):
+        out, err, actual = run(*args)
+        self.assertEqual(actual, code, err)
+        self.assertEqual(out, "")
+        return err
+
+    def test_bad_flags_are_exit_2_and_named(self):
+        prompt = ("generate", "--model", MODEL, "--prompt", "x")
+        for args, names in [
+            (("generate", "--prompt", "x"), ["--model"]),
+            (("generate", "--model", MODEL), ["--prompt"]),
+            ((*prompt, "--dtype", "int3"), ["--dtype", "int3", "bfloat16"]),
+            ((*prompt, "--device", "tpu"), ["--device", "tpu", "cuda"]),
+            ((*prompt, "--max-tokens", "many"), ["--max-tokens", "many"]),
+            ((*prompt, "--max-tokens", 0), ["--max-tokens", "at least 1"]),
+            ((*prompt, "--temperature", -1), ["--temperature"]),
+            ((*prompt, "--temperature", "nan"), ["--temperature"]),
+            ((*prompt, "--top-p", 1.5), ["--top-p"]),
+            ((*prompt, "--top-k", -3), ["--top-k"]),
+            ((*prompt, "--repetition-penalty", 0), ["--repetition-penalty"]),
+            (("generate", "--model", MODEL, "--prompt-ids", "1,x"), ["--prompt-ids", '"x"']),
+            (("generate", "--model", MODEL, "--prompt-ids", "99999"), ["--prompt", "99999"]),
+            ((*prompt, "--no-such-flag"), ["--no-such-flag"]),
+            (("fly",), ["fly"]),
+            ((), ["subcommand"]),
+        ]:
+            err = self.fails(2, *args)
+            for name in names:
+                self.assertIn(name, err, args)
+
+    def test_broken_models_are_exit_1_and_named(self):
+        self.assertIn("/nowhere", self.fails(1, "generate", "--model", "/nowhere", "--prompt", "x"))
+        self.assertIn("/nowhere", self.fails(1, "inspect", "/nowhere"))
+        with tempfile.TemporaryDirectory() as name:
+            model = pathlib.Path(name) / "model"
+            shutil.copytree(MODEL, model)
+            weights = model / "model.safetensors"
+            whole = weights.read_bytes()
+            weights.write_bytes(whole[: len(whole) // 2])
+            err = self.fails(1, "generate", "--model", model, "--prompt", "x")
+            self.assertIn("model.safetensors", err)
+            weights.write_bytes(b"\xff" * 8 + whole[8:])
+            self.assertIn("model.safetensors", self.fails(1, "inspect", model))
+            weights.write_bytes(whole)
+            (model / "config.json").write_text("{")
+            self.assertIn("config.json", self.fails(1, "inspect", model))
+            shutil.copy(MODEL / "config.json", model)
+            (model / "tokenizer.json").write_text('{"model": {"type": "Unknown"}}')
+            err = self.fails(1, "generate", "--model", model, "--prompt", "x")
+            self.assertIn("tokenizer.json", err)
+        self.assertIn("/no/prompts", self.fails(1, "generate", "--model", MODEL, "--prompts-file", "/no/prompts"))
+
+    def test_output_that_cannot_be_written(self):
+        with open("/dev/full", "w") as full:
+            process = subprocess.run(
+                [cohort, "generate", "--model", str(MODEL), "--prompt", PROMPT],
+                stdout=full, stderr=subprocess.PIPE, timeout=60,
+            )  # fmt: skip
+        self.assertEqual(process.returncode, 1)
+        self.assertIn(b"standard output", process.stderr)
+
+
+class Others(unittest.TestCase):
+    def ok(self, *args, **kwargs):
+        out, err, code = run(*args, **kwargs)
+        self.assertEqual(code, 0, err)
+        return out
+
+    def test_tokenize_there_and_back(self):
+        text = "Thou shalt not — 日本語 🎉 <|end_of_text|>"
+        ids = self.ok("tokenize", "--model", MODEL, "--text", text, "--no-special-tokens").split()
+        back = self.ok("tokenize", "--model", MODEL, "--decode", "--file", "-", stdin=" ".join(ids))
+        self.assertEqual(back, text + "\n")
+        as_json = json.loads(self.ok("tokenize", "--model", MODEL, "--file", "-", "--json", stdin=text))
+        self.assertEqual([str(i) for i in as_json["ids"]][-len(ids) :], ids)
+        self.assertEqual(len(as_json["tokens"]), len(as_json["ids"]))
+        special = self.ok("tokenize", "--model", MODEL, "--text", text, "--no-special-tokens", "--parse-special").split()
+        self.assertLess(len(special), len(ids))
+
+    def test_inspect(self):
+        facts = json.loads(self.ok("inspect", MODEL, "--json"))
+        config = json.loads((MODEL / "config.json").read_text())
+        self.assertEqual(facts["family"], "llama")
+        self.assertEqual(facts["spec"]["hidden"], config["hidden_size"])
+        self.assertEqual(facts["checkpoint"]["bytes_per_dtype"]["BF16"], facts["weight_bytes"]["bfloat16"])
+        self.assertEqual(
+            facts["kv_bytes_per_token"]["float32"],
+            config["num_hidden_layers"] * 2 * config["num_key_value_heads"] * facts["spec"]["head_dim"] * 4,
+        )
+        self.assertIn("parameters", self.ok("inspect", MODEL))
+        for golden in sorted(GOLDEN.iterdir()):
+            self.ok("inspect", golden)
+
+    def test_help_version_and_completion(self):
+        for command in ((), ("generate",), ("tokenize",), ("inspect",), ("completion",)):
+            self.assertIn("--help", self.ok(*command, "--help"))
+        self.assertRegex(self.ok("--version"), r"^\d+\.\d+")
+        script = self.ok("completion", "bash")
+        self.assertIn("--max-tokens", script)
+        completed = subprocess.run(
+            ["bash", "-c", f"{script}\nCOMP_WORDS=(cohort generate --max-t); COMP_CWORD=2; _cohort; echo ${{COMPREPLY[@]}}"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        self.assertEqual(completed.stdout.split(), ["--max-tokens", "--max-tokens-per-step"])
+
+
+if __name__ == "__main__":
+    cohort = sys.argv.pop(1)
+    unittest.main()
