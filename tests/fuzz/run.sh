@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds the libFuzzer targets and runs each for some seconds over its corpus.
-#   tests/fuzz/run.sh [seconds per target, default 60] [target ...]
+#   tests/fuzz/run.sh [seconds per target, default COHORT_FUZZ_SECONDS or 60] [target ...]
 # Prints one line a target; exits 1 when one found something, 77 when clang is not there. What is found, and the corpus
 # as it grows, lie in build/fuzz/findings and build/fuzz/corpus.
 set -euo pipefail
 
-seconds=${1:-60}
+seconds=${1:-${COHORT_FUZZ_SECONDS:-60}}
 shift || true
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=${COHORT_FUZZ_BUILD:-$root/build/fuzz}
