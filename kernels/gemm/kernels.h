@@ -43,12 +43,13 @@ enum class SumOrder {
   kPairs,
 };
 
-// At most so much of K is multiplied in one call. Of packed activations it is 1 KiB a row, in float32 or bfloat16; a
-// panel widened to float32 is 16 KiB, half of a 32 KiB L1 cache, which leaves room for the rows that it meets.
+// At most so much of K is multiplied in one call. Of packed activations it is 1 KiB a row, in
+// float32 or bfloat16; a panel widened to float32 is 16 KiB, half of a 32 KiB L1 cache, which
+// leaves room for the rows that it meets.
 inline constexpr int64_t kMaxBlockK = 256;
 inline constexpr int64_t kMaxBlockKPackedBF16 = 512;
-// From one row of packed activations to the next, in bytes. A line more than a power of two, so that the rows that a
-// tile reads side by side do not share cache sets.
+// From one row of packed activations to the next, in bytes. A line more than a power of two, so
+// that the rows that a tile reads side by side do not share cache sets.
 inline constexpr int64_t kPackedRowBytes = 1024 + 64;
 // Rows of a block: 96 rows of packed activations are 102 KiB, a fifth of Zen 3's L2 and a twentieth
 // of Sapphire Rapids'. A multiple of the tile heights 6, 12 and 16.

@@ -61,6 +61,17 @@ struct Sums {
   }
 };
 
+// One panel alone is one stream of memory, and the CPU's own prefetcher stops at each page of 4
+// KiB; several panels hide that from each other. Measured on Zen 3 at n = k = 4096: 4 rows of
+// float16 from 36 to 58 GFLOP/s, of float32 from 24 to 28; nothing with two or four panels.
+template <int kRows, int kPanels>
+inline __attribute__((always_inline)) void prefetch_ahead(const void* weight) {
+  constexpr int kNumBytesAhead = 2048;
+  if constexpr (kRows > 1 && kPanels == 1) {
+    __builtin_prefetch(static_cast<const char*>(weight) + kNumBytesAhead);
+  }
+}
+
 // SumOrder::kSequential.
 template <typename Panel, typename W>
 struct SequentialTiles {
@@ -83,7 +94,10 @@ struct SequentialTiles {
     for (int64_t k = 0; k < tile.num_k; ++k) {
       Panel w[kPanels];
 #pragma GCC unroll 16
-      for (int p = 0; p < kPanels; ++p) w[p] = Panel::load(weight + p * panel_elements);
+      for (int p = 0; p < kPanels; ++p) {
+        w[p] = Panel::load(weight + p * panel_elements);
+        prefetch_ahead<kRows, kPanels>(weight + p * panel_elements);
+      }
       sums.multiply(rows, w);
       weight += kWidth;
       ++rows;
@@ -169,6 +183,7 @@ struct PairTiles {
 #pragma GCC unroll 16
         for (int p = 0; p < kPanels; ++p) {
           Panel::load_pairs(weight + p * tile.panel_elements, w_even[p], w_odd[p]);
+          prefetch_ahead<kRows, kPanels>(weight + p * tile.panel_elements);
         }
         even.multiply(rows + pair, w_even);
         odd.multiply(rows + pair + kHalfGroup, w_odd);
@@ -279,7 +294,7 @@ void widen(const bf16* packed, float* widened, int64_t num_k) {
 template <typename Panel, typename PackedTiles, typename WidenedTiles>
 void multiply_16bit(const BlockArgs& args) {
   using W = typename PackedTiles::Weight;
-  if (args.num_rows <= PackedTiles::kMaxRows) {
+  if (args.num_rows <= 2 * PackedTiles::kMaxRows) {
     run_tiles<PackedTiles>(block_tile<W>(args), args.num_rows, args.num_panels);
     return;
   }
