@@ -65,9 +65,8 @@ std::string_view Vocab::spelling(int32_t id) const {
 
 Bpe::Bpe(const Vocab& vocab, const std::vector<MergeRule>& merges, BpeOptions options)
     : vocab_(vocab), options_(std::move(options)), merges_(merges.size()) {
-  for (size_t rank = 0; rank < merges.size(); ++rank) {
-    merges_.insert(merges[rank].left, merges[rank].right,
-                   {static_cast<uint32_t>(rank), merges[rank].joined});
+  for (const MergeRule& merge : merges) {
+    merges_.insert(merge.left, merge.right, {merge.rank, merge.joined});
   }
   for (unsigned byte = 0; byte < 256; ++byte) {
     std::string token;

@@ -60,11 +60,13 @@ struct BpeOptions {
 
 class Bpe {
  public:
-  // A merge by the ids of its two tokens and of the token that it yields, in order of rank.
+  // A merge by the ids of its two tokens and of the token that it yields. The lowest rank is done
+  // first, of equal ones the leftmost.
   struct MergeRule {
     int32_t left;
     int32_t right;
     int32_t joined;
+    uint32_t rank;
   };
 
   // `vocab` is borrowed and must outlive the model.

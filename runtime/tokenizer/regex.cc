@@ -41,6 +41,14 @@ Result<std::string> translate_escape(char escape, bool in_class) {
   }
 }
 
+// Whether a group opens with the option m, which is s to PCRE2: "(?m)", "(?im:".
+bool changes_dot(std::string_view rest) {
+  if (!rest.starts_with("(?")) return false;
+  const size_t end = rest.find_first_not_of("imx", 2);
+  return end != rest.npos && (rest[end] == ':' || rest[end] == ')' || rest[end] == '-') &&
+         rest.substr(2, end - 2).find('m') != rest.npos;
+}
+
 // Rewrites the few escapes whose meaning differs, and refuses what PCRE2 would silently read
 // differently.
 Result<std::string> translate(std::string_view pattern) {
@@ -84,6 +92,9 @@ Result<std::string> translate(std::string_view pattern) {
       continue;
     }
     if (c == ']' && class_depth > 0) --class_depth;
+    if (class_depth == 0 && changes_dot(rest)) {
+      return unimplemented("the option m (\".\" matches line ends) is not supported");
+    }
     out += c;
   }
   return out;

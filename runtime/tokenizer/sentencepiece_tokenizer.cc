@@ -10,6 +10,8 @@
 #include "runtime/tokenizer/added_tokens.h"
 #include "runtime/tokenizer/byte_token.h"
 #include "runtime/tokenizer/decoder.h"
+#include "runtime/tokenizer/sentencepiece_bpe.h"
+#include "runtime/tokenizer/sentencepiece_model.h"
 #include "runtime/tokenizer/tokenizer_json.h"
 #include "runtime/tokenizer/unicode.h"
 
@@ -73,31 +75,14 @@ class SentencePieceStage final : public DecodeStage {
 
 using Processor = sentencepiece::SentencePieceProcessor;
 
-// The public interface of libsentencepiece does not tell how it treats leading spaces, so it is
-// tried.
-LeadingSpace probe_leading_space(const Processor& processor) {
-  LeadingSpace leading;
-  for (int id = 0; id < processor.GetPieceSize(); ++id) {
-    const std::string& piece = processor.IdToPiece(id);
-    const bool begins_word = piece.starts_with(kMarker) && piece.find(kMarker, 1) == piece.npos;
-    if (!begins_word || piece == kMarker || processor.IsControl(id) || processor.IsUnknown(id))
-      continue;
-    leading.is_dropped = !processor.DecodeIds({id}).starts_with(' ');
-    const int marker_id = processor.PieceToId(kMarker);
-    if (processor.IdToPiece(marker_id) == kMarker) {
-      leading.is_dropped_again = !processor.DecodeIds({marker_id, id}).starts_with(' ');
-    }
-    break;
-  }
-  return leading;
-}
-
 class SentencePieceTokenizer final : public Tokenizer {
  public:
   SentencePieceTokenizer(std::unique_ptr<Processor> processor, std::vector<AddedToken> added,
-                         const TokenizerConfig& config)
+                         const SentencePieceModel& model, const TokenizerConfig& config)
       : processor_(std::move(processor)),
-        leading_(probe_leading_space(*processor_)),
+        bpe_(SentencePieceBpe::create(model)),
+        leading_{.is_dropped = model.add_dummy_prefix || model.remove_extra_whitespaces,
+                 .is_dropped_again = model.remove_extra_whitespaces},
         vocab_size_(processor_->GetPieceSize()),
         matcher_(added, contents_of(added)) {
     if (processor_->unk_id() >= 0) unk_text_ = processor_->DecodeIds({processor_->unk_id()});
@@ -127,16 +112,12 @@ class SentencePieceTokenizer final : public Tokenizer {
     matcher_.split(text, options.parse_special, parts);
     std::vector<int32_t> ids;
     if (options.add_special_tokens && prefix_id_) ids.push_back(*prefix_id_);
-    std::vector<int> part_ids;
     for (const TextPart& part : parts) {
       if (part.id >= 0) {
         ids.push_back(part.id);
         continue;
       }
-      const auto status =
-          processor_->Encode(text.substr(part.begin, part.end - part.begin), &part_ids);
-      COHORT_CHECK(status.ok(), status.ToString());
-      ids.insert(ids.end(), part_ids.begin(), part_ids.end());
+      encode_part(text.substr(part.begin, part.end - part.begin), ids);
     }
     if (options.add_special_tokens && suffix_id_) ids.push_back(*suffix_id_);
     return ids;
@@ -175,6 +156,17 @@ class SentencePieceTokenizer final : public Tokenizer {
     return contents;
   }
 
+  void encode_part(std::string_view text, std::vector<int32_t>& ids) const {
+    if (bpe_ != nullptr) {
+      bpe_->encode(text, ids);
+      return;
+    }
+    std::vector<int> part_ids;
+    const auto status = processor_->Encode(absl::string_view(text.data(), text.size()), &part_ids);
+    COHORT_CHECK(status.ok(), status.ToString());
+    ids.insert(ids.end(), part_ids.begin(), part_ids.end());
+  }
+
   std::string_view spelling(int32_t id) const {
     if (const auto added = added_.find(id); added != added_.end()) return added->second.content;
     return id >= 0 && id < processor_->GetPieceSize() ? std::string_view(processor_->IdToPiece(id))
@@ -197,6 +189,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
 
   std::unique_ptr<Processor> processor_;
+  std::unique_ptr<SentencePieceBpe> bpe_;  // null: libsentencepiece encodes
   LeadingSpace leading_;
   std::string unk_text_;  // what an unknown piece reads as
   int32_t vocab_size_;
@@ -244,9 +237,10 @@ Result<std::unique_ptr<Tokenizer>> tokenizer_from_sentencepiece(std::string_view
       processor->LoadFromSerializedProto(absl::string_view(model.data(), model.size()));
   if (!status.ok())
     return data_loss("tokenizer.model: not a SentencePiece model: " + status.ToString());
+  COHORT_ASSIGN_OR_RETURN(const SentencePieceModel facts, parse_sentencepiece_model(model));
   COHORT_ASSIGN_OR_RETURN(std::vector<AddedToken> added, collect_added_tokens(*processor, config));
-  return std::unique_ptr<Tokenizer>(
-      std::make_unique<SentencePieceTokenizer>(std::move(processor), std::move(added), config));
+  return std::unique_ptr<Tokenizer>(std::make_unique<SentencePieceTokenizer>(
+      std::move(processor), std::move(added), facts, config));
 }
 
 }  // namespace cohort

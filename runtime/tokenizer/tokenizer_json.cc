@@ -62,7 +62,7 @@ Result<std::vector<Bpe::MergeRule>> parse_merges(const JsonNode& node, const Voc
       if (!id) return error("token \"" + std::string(token) + "\" is not in model.vocab");
       ids[count++] = *id;
     }
-    merges.push_back({ids[0], ids[1], ids[2]});
+    merges.push_back({ids[0], ids[1], ids[2], static_cast<uint32_t>(merges.size())});
   }
   return merges;
 }
@@ -95,6 +95,7 @@ Result<BpeOptions> parse_bpe_options(const JsonNode& model, const Vocab& vocab) 
 
 // Files from before 2022 leave the type out; only BPE has merges.
 Status check_model_type(const JsonNode& model) {
+  if (!model.is_object()) return model.error("expected an object");
   COHORT_ASSIGN_OR_RETURN(const std::string type,
                           model.string_or("type", model.find("merges") ? "BPE" : ""));
   return type == "BPE" ? ok_status() : model.unknown_type(type, {"BPE"});
