@@ -42,7 +42,7 @@ def python_rate(model_dir, text, passes):
         encode = lambda: len(tokenizer.encode(text).ids)
     else:
         processor = sentencepiece.SentencePieceProcessor(model_file=str(model_dir / "tokenizer.model"))
-        encode = lambda: 1 + len(processor.encode(text))
+        encode = lambda: 1 + len(processor.encode(text))  # and <s> or </s>
     best = 1e9
     for _ in range(passes):
         start = time.perf_counter()

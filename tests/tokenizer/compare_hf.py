@@ -76,8 +76,12 @@ class SentencePiece:
         self.processor = sentencepiece.SentencePieceProcessor(model_file=str(model_dir / "tokenizer.model"))
         self.vocab_size = self.processor.get_piece_size()
 
+        config = json.loads((model_dir / "tokenizer_config.json").read_text())
+        self.prefix = [self.processor.bos_id()] * config["add_bos_token"]
+        self.suffix = [self.processor.eos_id()] * config["add_eos_token"]
+
     def encode(self, text, add_special, parse_special):
-        return [self.processor.bos_id()] * add_special + self.processor.encode(text)
+        return self.prefix * add_special + self.processor.encode(text) + self.suffix * add_special
 
     def decode(self, ids, skip_special):
         return self.processor.decode(ids)

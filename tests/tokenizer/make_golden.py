@@ -240,25 +240,39 @@ def make_json_tokenizer(name, style):
     write(folder, config, golden_of_json(Tokenizer.from_file(str(folder / "tokenizer.json"))))
 
 
-def make_sentencepiece():
-    folder = DATA_DIR / "sentencepiece"
+# The kind that Llama-2 and Mistral have, and one that uses what else SentencePiece has to offer.
+SENTENCEPIECE_STYLES = {
+    "sentencepiece": (
+        dict(model_type="bpe", vocab_size=1400, byte_fallback=True, normalization_rule_name="identity",
+             remove_extra_whitespaces=False, split_digits=True, allow_whitespace_only_pieces=True),
+        {"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": True, "add_eos_token": False,
+         "added_tokens_decoder": {"1400": {"content": "<|im_end|>", "special": True, "normalized": False}}}),
+    "sentencepiece_unigram": (
+        dict(model_type="unigram", vocab_size=1200, normalization_rule_name="nmt_nfkc", user_defined_symbols=["<tool>"]),
+        {"eos_token": {"content": "</s>"}, "add_bos_token": False, "add_eos_token": True}),
+}
+
+
+def make_sentencepiece(name, options, config):
+    folder = DATA_DIR / name
     folder.mkdir(parents=True, exist_ok=True)
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(list(training_lines())), model_writer=model, model_type="bpe", vocab_size=1400,
-        byte_fallback=True, character_coverage=0.99, normalization_rule_name="identity", remove_extra_whitespaces=False,
-        split_digits=True, allow_whitespace_only_pieces=True, max_sentence_length=100000, minloglevel=2)
+        sentence_iterator=iter(list(training_lines())), model_writer=model, character_coverage=0.99,
+        max_sentence_length=100000, minloglevel=2, num_threads=1, **options)
     (folder / "tokenizer.model").write_bytes(model.getvalue())
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    config = {"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": True, "add_eos_token": False,
-              "added_tokens_decoder": {"1400": {"content": "<|im_end|>", "special": True, "normalized": False}}}
-    texts = []
-    for text in TEXTS:
-        ids = processor.encode(text)
-        texts.append({"text": text, "ids": [processor.bos_id()] + ids, "decoded_plain": processor.decode(ids)})
-    errors = [{"hex": data.hex(), "ids": [1] + processor.encode(data.decode("utf-8", "replace"))} for data in INVALID_UTF8]
-    udhr = {name: summary([1] + processor.encode(text)) for name, text in udhr_texts()}
-    write(folder, config, {"texts": texts, "errors": errors, "udhr": udhr, "vocab_size": 1401})
+    prefix = [processor.bos_id()] * config["add_bos_token"]
+    suffix = [processor.eos_id()] * config["add_eos_token"]
+
+    def encode(text):
+        return prefix + processor.encode(text) + suffix
+
+    texts = [{"text": text, "ids": encode(text), "decoded_plain": processor.decode(encode(text))} for text in TEXTS]
+    errors = [{"hex": data.hex(), "ids": encode(data.decode("utf-8", "replace"))} for data in INVALID_UTF8]
+    udhr = {language: summary(encode(text)) for language, text in udhr_texts()}
+    vocab_size = options["vocab_size"] + len(config.get("added_tokens_decoder", {}))
+    write(folder, config, {"texts": texts, "errors": errors, "udhr": udhr, "vocab_size": vocab_size})
 
 
 def main():
@@ -269,9 +283,10 @@ def main():
         if not names or name in names:
             make_json_tokenizer(name, style)
             print("made", name)
-    if not names or "sentencepiece" in names:
-        make_sentencepiece()
-        print("made sentencepiece")
+    for name, style in SENTENCEPIECE_STYLES.items():
+        if not names or name in names:
+            make_sentencepiece(name, *style)
+            print("made", name)
     print(f"tokenizers {tokenizers.__version__}, sentencepiece {sentencepiece.__version__}, texts of {UDHR_DIR}")
 
 

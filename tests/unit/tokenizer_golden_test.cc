@@ -110,7 +110,7 @@ TEST_P(TokenizerGolden, Vocabulary) {
 
 INSTANTIATE_TEST_SUITE_P(Tokenizers, TokenizerGolden,
                          testing::Values("gpt2", "llama3", "qwen2", "llama2", "mistral", "unk",
-                                         "metaspace", "sentencepiece"),
+                                         "metaspace", "sentencepiece", "sentencepiece_unigram"),
                          [](const auto& param) { return param.param; });
 
 }  // namespace
