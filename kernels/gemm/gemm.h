@@ -5,7 +5,9 @@
 // threads run, and, when K is cut into `num_chunks`, whatever contiguous power-of-two part of the
 // chunks a rank holds: each chunk's dot product is summed alone, in one fixed order, and the chunks
 // are added as a binary tree, ((0+1)+(2+3))+.... Which order a chunk uses may differ between CPUs
-// with different vector units, never on one CPU.
+// with different vector units, never on one CPU: float32 and float16 use one order everywhere,
+// bfloat16 another, that of AMX's TDPBF16PS, and a third on CPUs with AVX512_BF16 and no AMX
+// (kernels.h, SumOrder).
 //
 // A PackedWeight is immutable after pack(); gemm() may be called from several threads on different
 // streams.
