@@ -1,10 +1,12 @@
 // Malformed and unknown parts of tokenizer.json yield a Status that names the file and the key.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -260,6 +262,30 @@ TEST(TokenizerLoad, NamesWhatIsMissingOrBroken) {
   ASSERT_FALSE(tokenizer.ok());
   EXPECT_EQ(tokenizer.status().message(), dir.string() + ": tokenizer.json: model is missing");
   std::filesystem::remove_all(dir);
+}
+
+// Truncated and damaged models are refused, or load and encode; they never crash.
+TEST(TokenizerLoad, SurvivesDamagedModels) {
+  const auto path = std::filesystem::path(COHORT_SOURCE_DIR) / "tests" / "data" / "tokenizer" /
+                    "sentencepiece" / "tokenizer.model";
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream buffer;
+  buffer << file.rdbuf();
+  const std::string model = buffer.str();
+  ASSERT_TRUE(tokenizer_from_sentencepiece(model, "").ok());
+  std::mt19937 random(3);
+  for (int round = 0; round < 200; ++round) {
+    std::string damaged = model;
+    if (round % 2 == 0) damaged.resize(random() % damaged.size());
+    for (int flip = 0; flip < round % 7; ++flip) {
+      if (!damaged.empty())
+        damaged[random() % damaged.size()] ^= static_cast<char>(1 << random() % 8);
+    }
+    const auto tokenizer = tokenizer_from_sentencepiece(damaged, "");
+    if (!tokenizer.ok()) continue;
+    const std::vector<int32_t> ids = (*tokenizer)->encode("Hello, w\xC3\xB6rld 42!");
+    (void)(*tokenizer)->decode(ids, false);
+  }
 }
 
 TEST(Tokenizer, LongRunsAreQuick) {
