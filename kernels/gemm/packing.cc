@@ -53,6 +53,7 @@ PackedWeight PackedWeight::pack(ConstTensorView weight, WeightLayout layout, DTy
       std::to_string(num_chunks) + " chunks of " + std::to_string(result.k_));
   const PanelLayout panels(result.n_, result.k_, num_chunks, dtype);
   result.buffer_ = Buffer(dtype_bytes(dtype, panels.num_elements()), stream.device());
+  if (panels.num_elements() == 0) return result;
   dispatch_float(dtype, [&]<typename To>() {
     dispatch_float(weight.dtype(), [&]<typename From>() {
       To* packed = static_cast<To*>(result.buffer_.data());
