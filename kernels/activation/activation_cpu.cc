@@ -76,14 +76,15 @@ void dispatch_activation(Activation activation, F&& f) {
 
 template <typename Op, typename T>
 void activate_row(T* out, const T* x, int64_t n) {
-  for (int64_t i = 0; i < n; i += kLanes) store8_of(out, i, n, Op::apply(load8_of(x, i, n)));
+  for_each_vector(
+      n, [&](int64_t i, auto extent) { store8(out + i, Op::apply(load8(x + i, extent)), extent); });
 }
 
 template <typename Op, typename T>
 void activate_gated_row(T* out, const T* gate, const T* up, int64_t n) {
-  for (int64_t i = 0; i < n; i += kLanes) {
-    store8_of(out, i, n, Op::apply(load8_of(gate, i, n)) * load8_of(up, i, n));
-  }
+  for_each_vector(n, [&](int64_t i, auto extent) {
+    store8(out + i, Op::apply(load8(gate + i, extent)) * load8(up + i, extent), extent);
+  });
 }
 
 int64_t grain_of(const TensorView& out) {

@@ -21,8 +21,6 @@ inline constexpr int64_t kLanes = 8;
 
 using Float8 = float __attribute__((vector_size(32)));
 using Int8 = int32_t __attribute__((vector_size(32)));
-using Uint8 = uint32_t __attribute__((vector_size(32)));
-using Ushort8 = uint16_t __attribute__((vector_size(16)));
 
 inline Float8 splat8(float x) { return Float8{x, x, x, x, x, x, x, x}; }
 
@@ -36,6 +34,23 @@ inline Float8 load8(const f16* p) {
 }
 inline void store8(f16* p, Float8 x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
+inline Float8 load8(const bf16* p) {
+  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+// Rounds as bf16(float) does.
+inline void store8(bf16* p, Float8 x) {
+  const __m256i u = _mm256_castps_si256(x);
+  const __m256i is_odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+  const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), is_odd);
+  const __m256i quieted = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+  const __m256 bits = _mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_castsi256_ps(quieted),
+                                       _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  const __m256i high = _mm256_srli_epi32(_mm256_castps_si256(bits), 16);
+  _mm_storeu_si128(
+      reinterpret_cast<__m128i*>(p),
+      _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1)));
 }
 #else
 inline Float8 fma8(Float8 a, Float8 b, Float8 c) {
@@ -58,6 +73,14 @@ inline Float8 load8(const f16* p) {
 inline void store8(f16* p, Float8 x) {
   for (int i = 0; i < kLanes; ++i) p[i] = f16(x[i]);
 }
+inline Float8 load8(const bf16* p) {
+  Float8 x;
+  for (int i = 0; i < kLanes; ++i) x[i] = static_cast<float>(p[i]);
+  return x;
+}
+inline void store8(bf16* p, Float8 x) {
+  for (int i = 0; i < kLanes; ++i) p[i] = bf16(x[i]);
+}
 #endif
 
 inline Float8 load8(const float* p) {
@@ -68,50 +91,44 @@ inline Float8 load8(const float* p) {
 
 inline void store8(float* p, Float8 x) { std::memcpy(p, &x, sizeof(x)); }
 
-inline Float8 load8(const bf16* p) {
-  Ushort8 bits;
-  std::memcpy(&bits, p, sizeof(bits));
-  return std::bit_cast<Float8>(__builtin_convertvector(bits, Uint8) << 16);
-}
+// How much of a vector a row has: all eight elements, or the `count` that are left at its end.
+struct Whole {};
+struct Part {
+  int64_t count;
+};
 
-// Rounds as bf16(float) does.
-inline void store8(bf16* p, Float8 x) {
-  const Uint8 u = std::bit_cast<Uint8>(x);
-  const Uint8 is_nan = std::bit_cast<Uint8>((u & 0x7fffffffu) > 0x7f800000u);
-  const Uint8 rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
-  const Uint8 quieted = (u >> 16) | 0x40u;
-  const Ushort8 bits = __builtin_convertvector((is_nan & quieted) | (~is_nan & rounded), Ushort8);
-  std::memcpy(static_cast<void*>(p), &bits, sizeof(bits));
-}
-
-// The first `count` elements, count < 8; zeros behind them.
 template <typename T>
-Float8 load8_partial(const T* p, int64_t count) {
+Float8 load8(const T* p, Whole) {
+  return load8(p);
+}
+
+// Zeros behind the end.
+template <typename T>
+Float8 load8(const T* p, Part part) {
   T padded[kLanes] = {};
-  for (int64_t i = 0; i < count; ++i) padded[i] = p[i];
+  for (int64_t i = 0; i < part.count; ++i) padded[i] = p[i];
   return load8(padded);
 }
 
 template <typename T>
-void store8_partial(T* p, Float8 x, int64_t count) {
+void store8(T* p, Float8 x, Whole) {
+  store8(p, x);
+}
+
+template <typename T>
+void store8(T* p, Float8 x, Part part) {
   T padded[kLanes];
   store8(padded, x);
-  for (int64_t i = 0; i < count; ++i) p[i] = padded[i];
+  for (int64_t i = 0; i < part.count; ++i) p[i] = padded[i];
 }
 
-// The elements [i, min(i + 8, n)) of a row of n; zeros behind them.
-template <typename T>
-Float8 load8_of(const T* row, int64_t i, int64_t n) {
-  return i + kLanes <= n ? load8(row + i) : load8_partial(row + i, n - i);
-}
-
-template <typename T>
-void store8_of(T* row, int64_t i, int64_t n, Float8 x) {
-  if (i + kLanes <= n) {
-    store8(row + i, x);
-  } else {
-    store8_partial(row + i, x, n - i);
-  }
+// Calls f(i, extent) for the vectors of a row of n elements: for i = 0, 8, ... f(i, Whole()), and
+// f(i, Part{n - i}) for what is left.
+template <typename F>
+void for_each_vector(int64_t n, F&& f) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) f(i, Whole());
+  if (i < n) f(i, Part{n - i});
 }
 
 // Sum and largest of the lanes, by halves.

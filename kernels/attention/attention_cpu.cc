@@ -12,13 +12,14 @@ namespace {
 
 constexpr int64_t kRun =
     64;  // positions whose scores are softmaxed together; runs begin at multiples
-constexpr int64_t kTileRows = 32;   // (query, head) pairs that share the loads of a run
+constexpr int64_t kTileRows = 48;   // (query, head) pairs that share the loads of a run
 constexpr int64_t kTileDims = 256;  // dimensions of a head at a time; a larger head_dim takes turns
 
-// What one tile needs, about 140 KB of its thread's stack.
+// What one tile needs, about 170 KB of its thread's stack.
 struct alignas(64) Scratch {
-  float q[kTileRows * kTileDims];    // [row, dim], scaled
-  float kv[kRun * kTileDims];        // keys as [dim, position], then values as [position, dim]
+  float q[kTileRows * kTileDims];  // [row, dim], scaled
+  float kv[kRun * kTileDims];  // keys as [dim, position], then values as [position, dim]; panels,
+                               // see product.h
   float scores[kTileRows * kRun];    // [row, position]; probabilities after the softmax
   float acc[kTileRows * kTileDims];  // [row, dim]: sum of probabilities times values
   float max[kTileRows];
@@ -52,22 +53,41 @@ struct Tile {
   }
 };
 
-// Where positions [begin, begin + count) begin in `cache` (keys or values of a tile).
+// Up to kRun positions, and where they are in the keys, and alike in the values, of a KV head.
+struct Run {
+  int64_t begin;
+  int64_t count;
+  int64_t offsets[kRun];
+};
+
 template <typename T>
-void find_positions(const T** rows, const Tile<T>& tile, const T* cache, int64_t begin,
-                    int64_t count) {
+void find_run(Run& run, const Tile<T>& tile, int64_t begin, int64_t end) {
+  run.begin = begin;
+  run.count = std::max<int64_t>(0, std::min(kRun, end - begin));
   int64_t block_index = begin / tile.block_size;
-  int64_t offset = begin % tile.block_size;
+  int64_t in_block = begin % tile.block_size;
   int64_t i = 0;
-  while (i < count) {
+  while (i < run.count) {
     const int64_t block = tile.block_table[block_index];
     COHORT_CHECK(block >= 0 && block < tile.num_blocks,
                  "block " + std::to_string(block) + " of " + std::to_string(tile.num_blocks));
-    const T* row = cache + block * tile.block_stride + offset * tile.head_dim;
-    for (; i < count && offset < tile.block_size; ++i, ++offset, row += tile.head_dim)
-      rows[i] = row;
-    offset = 0;
+    int64_t offset = block * tile.block_stride + in_block * tile.head_dim;
+    for (; i < run.count && in_block < tile.block_size; ++i, ++in_block, offset += tile.head_dim) {
+      run.offsets[i] = offset;
+    }
+    in_block = 0;
     ++block_index;
+  }
+}
+
+// Asks for dimensions [begin, begin + num_dims) of positions [first, first + kLanes) of a run: the
+// blocks of a sequence lie anywhere, which the hardware does not foresee.
+template <typename T>
+void prefetch(const T* cache, const Run& run, int64_t first, int64_t begin, int64_t num_dims) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t i = first; i < std::min(first + kLanes, run.count); ++i) {
+    const T* const row = cache + run.offsets[i] + begin;
+    for (int64_t d = 0; d < num_dims; d += kLine) __builtin_prefetch(row + d);
   }
 }
 
@@ -77,60 +97,67 @@ void pack_queries(Scratch& s, const Tile<T>& tile, int64_t begin, int64_t num_di
   for (int64_t row = 0; row < tile.num_rows; ++row) {
     const T* const q = tile.q_row(row) + begin;
     float* const packed = s.q + row * kTileDims;
-    for (int64_t d = 0; d < num_dims; d += kLanes) {
-      store8(packed + d, load8_of(q, d, num_dims) * tile.scale);
-    }
+    for_each_vector(num_dims, [&](int64_t d, auto extent) {
+      store8(packed + d, load8(q + d, extent) * tile.scale);
+    });
   }
 }
 
-// Keys of `count` positions transposed to [dim, position]; up to seven positions behind them repeat
-// the last one.
+// Keys of a run transposed to [dim, position]; up to seven positions behind them repeat the last
+// one.
 template <typename T>
-void pack_keys(Scratch& s, const T* const* rows, int64_t count, int64_t begin, int64_t num_dims) {
-  for (int64_t j = 0; j < count; j += kLanes) {
+void pack_keys(Scratch& s, const Tile<T>& tile, const Run& run, int64_t begin, int64_t num_dims) {
+  for (int64_t j = 0; j < run.count; j += kLanes) {
+    prefetch(tile.values, run, j, begin, num_dims);
     const T* row[kLanes];
-    for (int64_t i = 0; i < kLanes; ++i) row[i] = rows[std::min(j + i, count - 1)] + begin;
-    float* const packed = s.kv + j;
+    for (int64_t i = 0; i < kLanes; ++i) {
+      row[i] = tile.keys + run.offsets[std::min(j + i, run.count - 1)] + begin;
+    }
+    float* const packed = s.kv + j / kPanelColumns * (num_dims * kPanelColumns) + j % kPanelColumns;
     int64_t d = 0;
     for (; d + kLanes <= num_dims; d += kLanes) {
       Float8 x[kLanes];
       for (int64_t i = 0; i < kLanes; ++i) x[i] = load8(row[i] + d);
       transpose8(x);
-      for (int64_t i = 0; i < kLanes; ++i) store8(packed + (d + i) * kRun, x[i]);
+      for (int64_t i = 0; i < kLanes; ++i) store8(packed + (d + i) * kPanelColumns, x[i]);
     }
     for (; d < num_dims; ++d) {
-      for (int64_t i = 0; i < kLanes; ++i) packed[d * kRun + i] = static_cast<float>(row[i][d]);
+      for (int64_t i = 0; i < kLanes; ++i)
+        packed[d * kPanelColumns + i] = static_cast<float>(row[i][d]);
     }
   }
 }
 
-// Values of `count` positions, dimensions [begin, begin + num_dims), as [position, dim] with rows
-// of whole vectors.
+// Values of a run, dimensions [begin, begin + num_dims), as [position, dim] with rows of whole
+// vectors. Meanwhile the keys of the next run come nearer.
 template <typename T>
-void pack_values(Scratch& s, const T* const* rows, int64_t count, int64_t begin, int64_t num_dims,
-                 int64_t stride) {
-  for (int64_t j = 0; j < count; ++j) {
-    float* const packed = s.kv + j * stride;
-    for (int64_t d = 0; d < num_dims; d += kLanes) {
-      store8(packed + d, load8_of(rows[j] + begin, d, num_dims));
-    }
+void pack_values(Scratch& s, const Tile<T>& tile, const Run& run, const Run& next, int64_t begin,
+                 int64_t num_dims) {
+  for (int64_t j = 0; j < run.count; ++j) {
+    if (j % kLanes == 0) prefetch(tile.keys, next, j, begin, num_dims);
+    const T* const row = tile.values + run.offsets[j] + begin;
+    float* const packed = s.kv + j * kPanelColumns;
+    for_each_vector(num_dims, [&](int64_t d, auto extent) {
+      const int64_t panel = d / kPanelColumns * (kRun * kPanelColumns);
+      store8(packed + panel + d % kPanelColumns, load8(row + d, extent));
+    });
   }
 }
 
 // scores = q k^T of rows [first_row, num_rows) for a run. Each score is one sum over the dimensions
 // in order.
 template <typename T>
-void score_run(Scratch& s, const Tile<T>& tile, int64_t first_row, int64_t run, int64_t count) {
-  const T* rows[kRun];
-  find_positions(rows, tile, tile.keys, run, count);
+void score_run(Scratch& s, const Tile<T>& tile, int64_t first_row, const Run& run) {
   const int64_t num_rows = tile.num_rows - first_row;
   std::fill_n(s.scores + first_row * kRun, num_rows * kRun, 0.0f);
   for (int64_t begin = 0; begin < tile.head_dim; begin += kTileDims) {
     const int64_t num_dims = std::min(kTileDims, tile.head_dim - begin);
-    if (run == 0 || tile.head_dim > kTileDims) pack_queries(s, tile, begin, num_dims);
-    pack_keys(s, rows, count, begin, num_dims);
-    add_product(s.scores + first_row * kRun, kRun, s.q + first_row * kTileDims, kTileDims, s.kv,
-                kRun, num_rows, num_dims, (count + kLanes - 1) / kLanes);
+    if (run.begin == 0 || tile.head_dim > kTileDims) pack_queries(s, tile, begin, num_dims);
+    pack_keys(s, tile, run, begin, num_dims);
+    const Product product{
+        s.scores + first_row * kRun, kRun,    s.q + first_row * kTileDims, kTileDims, s.kv,
+        num_dims * kPanelColumns,    num_dims};
+    add_product(product, num_rows, (run.count + kLanes - 1) / kLanes);
   }
 }
 
@@ -158,24 +185,28 @@ void softmax_run(Scratch& s, int64_t row, int64_t count, int64_t num_acc_dims) {
 }
 
 // acc += probabilities * values for rows [first_row, num_rows), each over the positions it sees, in
-// order. The positions that all rows see go through the blocked product; a position that a row does
-// not see is not multiplied by zero but left out, because what is stored there may be infinite.
+// order. The values are packed. The positions that all rows see go through the blocked product; a
+// position that a row does not see is not multiplied by zero but left out, because what is stored
+// there may be infinite.
 template <typename T>
-void add_values(Scratch& s, const Tile<T>& tile, int64_t first_row, int64_t run, int64_t count,
-                int64_t begin, int64_t num_dims) {
-  const T* rows[kRun];
-  find_positions(rows, tile, tile.values, run, count);
+void add_values(Scratch& s, const Tile<T>& tile, int64_t first_row, const Run& run,
+                int64_t num_dims) {
   const int64_t num_vectors = (num_dims + kLanes - 1) / kLanes;
-  const int64_t stride = num_vectors * kLanes;
-  pack_values(s, rows, count, begin, num_dims, stride);
-  const int64_t num_common = std::min(count, tile.num_visible(first_row) - run);
-  add_product(s.acc + first_row * kTileDims, kTileDims, s.scores + first_row * kRun, kRun, s.kv,
-              stride, tile.num_rows - first_row, num_common, num_vectors);
+  const auto add = [&](int64_t row, int64_t num_rows, int64_t first, int64_t count) {
+    const Product product{s.acc + row * kTileDims,
+                          kTileDims,
+                          s.scores + row * kRun + first,
+                          kRun,
+                          s.kv + first * kPanelColumns,
+                          kRun * kPanelColumns,
+                          count};
+    add_product(product, num_rows, num_vectors);
+  };
+  const int64_t num_common = std::min(run.count, tile.num_visible(first_row) - run.begin);
+  add(first_row, tile.num_rows - first_row, 0, num_common);
   for (int64_t row = first_row; row < tile.num_rows; ++row) {
-    const int64_t num_seen = std::min(count, tile.num_visible(row) - run);
-    if (num_seen == num_common) continue;
-    add_product(s.acc + row * kTileDims, kTileDims, s.scores + row * kRun + num_common, kRun,
-                s.kv + num_common * stride, stride, 1, num_seen - num_common, num_vectors);
+    const int64_t num_seen = std::min(run.count, tile.num_visible(row) - run.begin);
+    if (num_seen > num_common) add(row, 1, num_common, num_seen - num_common);
   }
 }
 
@@ -190,22 +221,28 @@ void attend(const Tile<T>& tile, int64_t begin, int64_t num_dims) {
     std::fill_n(s.acc + row * kTileDims, num_acc_dims, 0.0f);
   }
   const int64_t num_positions = tile.num_visible(tile.num_rows - 1);
-  int64_t first_row = 0;  // rows before it see nothing of this run
-  for (int64_t run = 0; run < num_positions; run += kRun) {
-    const int64_t count = std::min(kRun, num_positions - run);
-    while (tile.num_visible(first_row) <= run) ++first_row;
-    score_run(s, tile, first_row, run, count);
+  Run runs[2];  // the one in work and the next
+  find_run(runs[0], tile, 0, num_positions);
+  int64_t first_row = 0;  // rows before it see nothing of the run
+  for (int64_t i = 0; i * kRun < num_positions; ++i) {
+    const Run& run = runs[i % 2];
+    Run& next = runs[(i + 1) % 2];
+    find_run(next, tile, run.begin + kRun, num_positions);
+    while (tile.num_visible(first_row) <= run.begin) ++first_row;
+    score_run(s, tile, first_row, run);
     for (int64_t row = first_row; row < tile.num_rows; ++row) {
-      softmax_run(s, row, std::min(count, tile.num_visible(row) - run), num_acc_dims);
+      const int64_t num_seen = std::min(run.count, tile.num_visible(row) - run.begin);
+      softmax_run(s, row, num_seen, num_acc_dims);
     }
-    add_values(s, tile, first_row, run, count, begin, num_dims);
+    pack_values(s, tile, run, next, begin, num_dims);
+    add_values(s, tile, first_row, run, num_dims);
   }
   for (int64_t row = 0; row < tile.num_rows; ++row) {
     const float scale = 1.0f / s.sum[row];
     T* const out = tile.out_row(row) + begin;
-    for (int64_t d = 0; d < num_dims; d += kLanes) {
-      store8_of(out, d, num_dims, load8(s.acc + row * kTileDims + d) * scale);
-    }
+    const float* const acc = s.acc + row * kTileDims;
+    for_each_vector(
+        num_dims, [&](int64_t d, auto extent) { store8(out + d, load8(acc + d) * scale, extent); });
   }
 }
 

@@ -36,9 +36,9 @@ int64_t grain_of(const TensorView& out) {
 
 template <typename T>
 void add_row(T* out, const T* row, int64_t hidden) {
-  for (int64_t i = 0; i < hidden; i += kLanes) {
-    store8_of(out, i, hidden, load8_of(out, i, hidden) + load8_of(row, i, hidden));
-  }
+  for_each_vector(hidden, [&](int64_t i, auto extent) {
+    store8(out + i, load8(out + i, extent) + load8(row + i, extent), extent);
+  });
 }
 
 }  // namespace

@@ -12,59 +12,74 @@ namespace {
 constexpr int64_t kMinElementsPerPiece =
     8192;  // below this, waking a thread costs more than it saves
 
-// Calls f(i, count, sums[k]) for the vectors of a row, the elements [i, i + count) of vector i / 8
-// going to sums[(i / 8) % 4]: element i is summed in lane i % 32, and the lanes in a fixed tree.
-// Four sums hide the latency of the adder.
+// sum = f(i, extent, sum) for the vectors of a row, vector k going to the k % 4-th of four sums:
+// element i is summed in lane i % 32, and the lanes in a fixed tree. Four sums hide the latency of
+// the adder.
 template <typename F>
 float sum_row(int64_t n, F&& f) {
   Float8 sums[4] = {};
   int64_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    for (int k = 0; k < 4; ++k) sums[k] = f(i + k * kLanes, sums[k]);
+    for (int k = 0; k < 4; ++k) sums[k] = f(i + k * kLanes, Whole(), sums[k]);
   }
-  for (int k = 0; i < n; i += kLanes, ++k) sums[k] = f(i, sums[k]);
+  int k = 0;
+  for_each_vector(n - i, [&](int64_t j, auto extent) {
+    sums[k] = f(i + j, extent, sums[k]);
+    ++k;
+  });
   return sum_of8((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
 // residual += x, rounded to T.
 template <typename T>
 void add_row(T* residual, const T* x, int64_t hidden) {
-  for (int64_t i = 0; i < hidden; i += kLanes) {
-    store8_of(residual, i, hidden, load8_of(residual, i, hidden) + load8_of(x, i, hidden));
-  }
+  for_each_vector(hidden, [&](int64_t i, auto extent) {
+    store8(residual + i, load8(residual + i, extent) + load8(x + i, extent), extent);
+  });
 }
 
 template <typename T>
 void rms_norm_row(T* out, const T* x, const float* weight, int64_t hidden, float eps) {
-  const float squares = sum_row(hidden, [&](int64_t i, Float8 sum) {
-    const Float8 v = load8_of(x, i, hidden);
+  const float squares = sum_row(hidden, [&](int64_t i, auto extent, Float8 sum) {
+    const Float8 v = load8(x + i, extent);
     return fma8(v, v, sum);
   });
   const float scale = 1.0f / std::sqrt(squares / static_cast<float>(hidden) + eps);
-  for (int64_t i = 0; i < hidden; i += kLanes) {
-    const Float8 v = load8_of(x, i, hidden) * scale * load8_of(weight, i, hidden);
-    store8_of(out, i, hidden, v);
-  }
+  for_each_vector(hidden, [&](int64_t i, auto extent) {
+    store8(out + i, load8(x + i, extent) * scale * load8(weight + i, extent), extent);
+  });
+}
+
+// x - mean. The zeros behind a row's end are not elements of it and stay.
+template <typename T>
+Float8 centered(const T* x, float mean, Whole) {
+  return load8(x) - mean;
+}
+
+template <typename T>
+Float8 centered(const T* x, float mean, Part part) {
+  Float8 v = load8(x, part) - mean;
+  for (int64_t k = part.count; k < kLanes; ++k) v[k] = 0;
+  return v;
 }
 
 template <typename T>
 void layer_norm_row(T* out, const T* x, const float* weight, const float* bias, int64_t hidden,
                     float eps) {
   const auto n = static_cast<float>(hidden);
-  const float mean =
-      sum_row(hidden, [&](int64_t i, Float8 sum) { return sum + load8_of(x, i, hidden); }) / n;
-  const float squares = sum_row(hidden, [&](int64_t i, Float8 sum) {
-    Float8 v = load8_of(x, i, hidden) - mean;
-    // The zeros behind the row's end are not elements of it.
-    for (int64_t k = hidden - i; k < kLanes; ++k) v[k] = 0;
-    return fma8(v, v, sum);
+  const float sum = sum_row(
+      hidden, [&](int64_t i, auto extent, Float8 part) { return part + load8(x + i, extent); });
+  const float mean = sum / n;
+  const float squares = sum_row(hidden, [&](int64_t i, auto extent, Float8 part) {
+    const Float8 v = centered(x + i, mean, extent);
+    return fma8(v, v, part);
   });
   const float scale = 1.0f / std::sqrt(squares / n + eps);
-  for (int64_t i = 0; i < hidden; i += kLanes) {
-    Float8 v = (load8_of(x, i, hidden) - mean) * scale * load8_of(weight, i, hidden);
-    if (bias != nullptr) v += load8_of(bias, i, hidden);
-    store8_of(out, i, hidden, v);
-  }
+  for_each_vector(hidden, [&](int64_t i, auto extent) {
+    Float8 v = (load8(x + i, extent) - mean) * scale * load8(weight + i, extent);
+    if (bias != nullptr) v += load8(bias + i, extent);
+    store8(out + i, v, extent);
+  });
 }
 
 void check_rows(const TensorView& out, const ConstTensorView& x, const ConstTensorView& weight,

@@ -31,32 +31,39 @@ struct Angles {
 // Turns pairs (x[i], y[i]).
 template <typename T>
 void turn_halves(T* x, T* y, const Angles& angles, int64_t count) {
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const Float8 cos = load8_of(angles.cos, i, count);
-    const Float8 sin = load8_of(angles.sin, i, count);
-    const Float8 a = load8_of(x, i, count);
-    const Float8 b = load8_of(y, i, count);
-    store8_of(x, i, count, a * cos - b * sin);
-    store8_of(y, i, count, b * cos + a * sin);
-  }
+  for_each_vector(count, [&](int64_t i, auto extent) {
+    const Float8 cos = load8(angles.cos + i, extent);
+    const Float8 sin = load8(angles.sin + i, extent);
+    const Float8 a = load8(x + i, extent);
+    const Float8 b = load8(y + i, extent);
+    store8(x + i, a * cos - b * sin, extent);
+    store8(y + i, b * cos + a * sin, extent);
+  });
 }
+
+// The halves of 16 elements of which the first 2 * count, or all, are there.
+Whole low_half(Whole) { return {}; }
+Whole high_half(Whole) { return {}; }
+Part low_half(Part pairs) { return {std::min(2 * pairs.count, kLanes)}; }
+Part high_half(Part pairs) { return {std::max<int64_t>(2 * pairs.count - kLanes, 0)}; }
 
 // Turns pairs (x[2 i], x[2 i + 1]).
 template <typename T>
 void turn_interleaved(T* x, const Angles& angles, int64_t count) {
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const Float8 cos = load8_of(angles.cos, i, count);
-    const Float8 sin = load8_of(angles.sin, i, count);
-    const Float8 low = load8_of(x, 2 * i, 2 * count);
-    const Float8 high = load8_of(x, 2 * i + kLanes, 2 * count);
+  for_each_vector(count, [&](int64_t i, auto extent) {
+    T* const p = x + 2 * i;
+    const Float8 cos = load8(angles.cos + i, extent);
+    const Float8 sin = load8(angles.sin + i, extent);
+    const Float8 low = load8(p, low_half(extent));
+    const Float8 high = load8(p + kLanes, high_half(extent));
     const Float8 a = __builtin_shufflevector(low, high, 0, 2, 4, 6, 8, 10, 12, 14);
     const Float8 b = __builtin_shufflevector(low, high, 1, 3, 5, 7, 9, 11, 13, 15);
     const Float8 c = a * cos - b * sin;
     const Float8 d = b * cos + a * sin;
-    store8_of(x, 2 * i, 2 * count, __builtin_shufflevector(c, d, 0, 8, 1, 9, 2, 10, 3, 11));
-    store8_of(x, 2 * i + kLanes, 2 * count,
-              __builtin_shufflevector(c, d, 4, 12, 5, 13, 6, 14, 7, 15));
-  }
+    store8(p, __builtin_shufflevector(c, d, 0, 8, 1, 9, 2, 10, 3, 11), low_half(extent));
+    store8(p + kLanes, __builtin_shufflevector(c, d, 4, 12, 5, 13, 6, 14, 7, 15),
+           high_half(extent));
+  });
 }
 
 // Pairs [begin, begin + count) of all heads of one token.

@@ -88,11 +88,10 @@ void take_top_k(std::span<const float> logits, int64_t k, Workspace& workspace) 
 }
 
 void logits_to_weights(std::span<float> values, float max, float temperature) {
-  const auto n = static_cast<int64_t>(values.size());
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const Float8 x = load8_of(values.data(), i, n);
-    store8_of(values.data(), i, n, exp8((x - max) / temperature));
-  }
+  float* const x = values.data();
+  for_each_vector(static_cast<int64_t>(values.size()), [&](int64_t i, auto extent) {
+    store8(x + i, exp8((load8(x + i, extent) - max) / temperature), extent);
+  });
 }
 
 // The smallest key that is kept when the largest are taken until their weights reach `needed`,

@@ -75,13 +75,13 @@ TEST(VectorMath, PartialLoadsAndStoresStayInside) {
     std::vector<float> x(static_cast<size_t>(n));
     std::vector<float> y(static_cast<size_t>(n) + 1, -1);
     for (int64_t i = 0; i < n; ++i) x[i] = static_cast<float>(i + 1);
-    for (int64_t i = 0; i < n; i += kLanes) {
-      const Float8 v = load8_of(x.data(), i, n);
+    for_each_vector(n, [&](int64_t i, auto extent) {
+      const Float8 v = load8(x.data() + i, extent);
       for (int64_t j = 0; j < kLanes; ++j) {
         EXPECT_EQ(v[j], i + j < n ? static_cast<float>(i + j + 1) : 0);
       }
-      store8_of(y.data(), i, n, v);
-    }
+      store8(y.data() + i, v, extent);
+    });
     EXPECT_EQ(y.back(), -1);
     y.pop_back();
     EXPECT_EQ(x, y);
