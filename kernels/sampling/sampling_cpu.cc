@@ -43,8 +43,7 @@ void check_token(int32_t token, int64_t vocab) {
 }
 
 // The repetition penalty of Keskar 2019, then the two of the OpenAI API.
-void apply_penalties(std::span<float> logits, const SamplingRequest& request,
-                     std::vector<int32_t>& counts) {
+void apply_penalties(std::span<float> logits, const SamplingRequest& request, std::vector<int32_t>& counts) {
   const SamplingParams& params = *request.params;
   const bool repeats = params.repetition_penalty != 1;
   if (!repeats && params.presence_penalty == 0 && params.frequency_penalty == 0) return;
@@ -103,8 +102,7 @@ uint64_t find_cutoff(std::span<uint64_t> keys, uint64_t needed) {
     const uint64_t b = keys[keys.size() / 2];
     const uint64_t c = keys.back();
     const uint64_t pivot = std::max(std::min(a, b), std::min(std::max(a, b), c));
-    const auto middle =
-        std::partition(keys.begin(), keys.end(), [&](uint64_t key) { return key >= pivot; });
+    const auto middle = std::partition(keys.begin(), keys.end(), [&](uint64_t key) { return key >= pivot; });
     const auto num_large = static_cast<size_t>(middle - keys.begin());
     uint64_t sum = 0;
     for (const uint64_t key : keys.first(num_large)) sum += fixed(key_value(key));
@@ -124,20 +122,41 @@ uint64_t find_cutoff(std::span<uint64_t> keys, uint64_t needed) {
   return keys.back();
 }
 
-// Drops (zeroes) all but the fewest largest weights that reach top_p of `total`.
-void keep_top_p(std::span<float> weights, float top_p, uint64_t total,
-                std::vector<uint64_t>& keys) {
-  const auto share =
-      static_cast<uint64_t>(std::ceil(static_cast<double>(top_p) * static_cast<double>(total)));
-  const uint64_t needed = std::clamp<uint64_t>(share, 1, total);
-  // Weights so small that all of this size together may be left out need not be looked at.
-  const uint64_t least = std::max<uint64_t>(1, (total - needed) / weights.size());
+// Weights in buckets by their exponent and the first bits of their fraction, so that a larger weight is in the same
+// bucket or a later one. All that count for nothing are in the first.
+constexpr int kBucketShift = 18;
+constexpr uint32_t kFirstBucket = std::bit_cast<uint32_t>(0x1p-41f) >> kBucketShift;
+constexpr uint32_t kNumBuckets = (std::bit_cast<uint32_t>(1.0f) >> kBucketShift) - kFirstBucket + 1;
+
+uint32_t bucket_of(float weight) {
+  const uint32_t bucket = std::bit_cast<uint32_t>(weight) >> kBucketShift;
+  return std::max(bucket, kFirstBucket) - kFirstBucket;
+}
+
+void collect_bucket(std::span<const float> weights, uint32_t bucket, std::vector<uint64_t>& keys) {
+  const auto least = std::bit_cast<float>((bucket + kFirstBucket) << kBucketShift);
+  const auto beyond = std::bit_cast<float>((bucket + kFirstBucket + 1) << kBucketShift);
   keys.clear();
-  for (size_t i = 0; i < weights.size(); ++i) {
-    if (fixed(weights[i]) >= least) {
-      keys.push_back(selection_key(weights[i], static_cast<int32_t>(i)));
+  for_each_vector(static_cast<int64_t>(weights.size()), [&](int64_t i, auto extent) {
+    const Float8 w = load8(weights.data() + i, extent);
+    if (!any8((w >= least) & (w < beyond))) return;
+    for (int64_t j = 0; j < kLanes; ++j) {
+      if (w[j] >= least && w[j] < beyond) {
+        keys.push_back(selection_key(w[j], static_cast<int32_t>(i + j)));
+      }
     }
-  }
+  });
+}
+
+// Drops (zeroes) all but the fewest largest weights that reach top_p of `total`.
+void keep_top_p(std::span<float> weights, float top_p, uint64_t total, std::vector<uint64_t>& keys) {
+  const auto share = static_cast<uint64_t>(std::ceil(static_cast<double>(top_p) * static_cast<double>(total)));
+  uint64_t needed = std::clamp<uint64_t>(share, 1, total);
+  uint64_t sums[kNumBuckets] = {};
+  for (const float w : weights) sums[bucket_of(w)] += fixed(w);
+  uint32_t bucket = kNumBuckets - 1;
+  for (; sums[bucket] < needed; --bucket) needed -= sums[bucket];
+  collect_bucket(weights, bucket, keys);
   const uint64_t cutoff = find_cutoff(keys, needed);
   const float value = key_value(cutoff);
   const auto index = static_cast<size_t>(key_index(cutoff));
@@ -151,8 +170,7 @@ void keep_top_p(std::span<float> weights, float top_p, uint64_t total,
 size_t draw(std::span<const float> weights, uint64_t random) {
   constexpr size_t kBlock = 256;
   __extension__ typedef unsigned __int128 Uint128;
-  const auto target =
-      static_cast<uint64_t>((static_cast<Uint128>(random) * sum_fixed(weights)) >> 64);
+  const auto target = static_cast<uint64_t>((static_cast<Uint128>(random) * sum_fixed(weights)) >> 64);
   uint64_t sum = 0;
   size_t i = 0;
   for (; i + kBlock < weights.size(); i += kBlock) {
@@ -202,13 +220,12 @@ int32_t sample_row(std::span<float> logits, const SamplingRequest& request, Work
 
 }  // namespace
 
-void sample(TensorView tokens, TensorView logits, std::span<const SamplingRequest> requests,
-            Stream& stream) {
+void sample(TensorView tokens, TensorView logits, std::span<const SamplingRequest> requests, Stream& stream) {
   COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
   COHORT_CHECK(tokens.rank() == 1 && logits.rank() == 2 && tokens.dim(0) == logits.dim(0) &&
                    static_cast<int64_t>(requests.size()) == tokens.dim(0),
-               "tokens " + tokens.shape().to_string() + ", logits " + logits.shape().to_string() +
-                   ", " + std::to_string(requests.size()) + " requests");
+               "tokens " + tokens.shape().to_string() + ", logits " + logits.shape().to_string() + ", " +
+                   std::to_string(requests.size()) + " requests");
   if (tokens.empty()) return;
   COHORT_CHECK(logits.dim(1) > 0 && logits.dim(1) < (int64_t{1} << 23),
                "a vocabulary of " + std::to_string(logits.dim(1)));

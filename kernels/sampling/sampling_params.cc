@@ -7,8 +7,7 @@ namespace cohort {
 namespace {
 
 Status field_error(std::string_view field, std::string_view expected, double got) {
-  return invalid_argument(std::string(field) + ": expected " + std::string(expected) + ", got " +
-                          std::to_string(got));
+  return invalid_argument(std::string(field) + ": expected " + std::string(expected) + ", got " + std::to_string(got));
 }
 
 bool is_within(float value, float low, float high) { return value >= low && value <= high; }
