@@ -4,13 +4,12 @@
 #include <string>
 
 #include "kernels/activation/activation.h"
-#include "kernels/activation/vector_math.h"
+#include "kernels/core/vector_math.h"
 
 namespace cohort {
 namespace {
 
-constexpr int64_t kMinElementsPerPiece =
-    4096;  // below this, waking a thread costs more than it saves
+constexpr int64_t kMinElementsPerPiece = 4096;  // below this, waking a thread costs more than it saves
 
 // 1 / (1 + e^-x)
 Float8 sigmoid8(Float8 x) { return 1.0f / (1.0f + exp8(-x)); }
@@ -27,8 +26,8 @@ struct Relu {
 Float8 normal_tail8(Float8 x) {
   const Float8 t = 1.0f / fma8(splat8(0.28f), x, splat8(1.0f));
   Float8 p = splat8(-0.01483332116f);
-  for (const float c : {0.1016046923f, -0.2642133453f, 0.3044490233f, -0.1684669641f, 0.1514837714f,
-                        0.0593744852f, 0.1076556213f, 0.1112208077f, 0.1117252305f}) {
+  for (const float c : {0.1016046923f, -0.2642133453f, 0.3044490233f, -0.1684669641f, 0.1514837714f, 0.0593744852f,
+                        0.1076556213f, 0.1112208077f, 0.1117252305f}) {
     p = fma8(p, t, splat8(c));
   }
   const Float8 square = x * x;
@@ -76,8 +75,7 @@ void dispatch_activation(Activation activation, F&& f) {
 
 template <typename Op, typename T>
 void activate_row(T* out, const T* x, int64_t n) {
-  for_each_vector(
-      n, [&](int64_t i, auto extent) { store8(out + i, Op::apply(load8(x + i, extent)), extent); });
+  for_each_vector(n, [&](int64_t i, auto extent) { store8(out + i, Op::apply(load8(x + i, extent)), extent); });
 }
 
 template <typename Op, typename T>
@@ -87,9 +85,7 @@ void activate_gated_row(T* out, const T* gate, const T* up, int64_t n) {
   });
 }
 
-int64_t grain_of(const TensorView& out) {
-  return std::max<int64_t>(1, kMinElementsPerPiece / out.dim(1));
-}
+int64_t grain_of(const TensorView& out) { return std::max<int64_t>(1, kMinElementsPerPiece / out.dim(1)); }
 
 }  // namespace
 
@@ -121,12 +117,11 @@ void activate(TensorView out, ConstTensorView x, Activation activation, Stream& 
   });
 }
 
-void activate_gated(TensorView out, ConstTensorView gate_up, Activation activation,
-                    Stream& stream) {
+void activate_gated(TensorView out, ConstTensorView gate_up, Activation activation, Stream& stream) {
   COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
-  COHORT_CHECK(out.rank() == 2 && gate_up.rank() == 2 && out.dim(0) == gate_up.dim(0) &&
-                   2 * out.dim(1) == gate_up.dim(1),
-               "out " + out.shape().to_string() + ", gate_up " + gate_up.shape().to_string());
+  COHORT_CHECK(
+      out.rank() == 2 && gate_up.rank() == 2 && out.dim(0) == gate_up.dim(0) && 2 * out.dim(1) == gate_up.dim(1),
+      "out " + out.shape().to_string() + ", gate_up " + gate_up.shape().to_string());
   COHORT_CHECK(out.dtype() == gate_up.dtype(), dtype_name(out.dtype()));
   if (out.empty()) return;
   dispatch_float(out.dtype(), [&]<typename T>() {

@@ -3,23 +3,22 @@
 #include <limits>
 #include <string>
 
-#include "kernels/activation/vector_math.h"
 #include "kernels/attention/attention.h"
 #include "kernels/attention/product.h"
+#include "kernels/core/vector_math.h"
 
 namespace cohort {
 namespace {
 
-constexpr int64_t kRun =
-    64;  // positions whose scores are softmaxed together; runs begin at multiples
+constexpr int64_t kRun = 64;        // positions whose scores are softmaxed together; runs begin at multiples
 constexpr int64_t kTileRows = 48;   // (query, head) pairs that share the loads of a run
 constexpr int64_t kTileDims = 256;  // dimensions of a head at a time; a larger head_dim takes turns
 
 // What one tile needs, about 170 KB of its thread's stack.
 struct alignas(64) Scratch {
-  float q[kTileRows * kTileDims];  // [row, dim], scaled
-  float kv[kRun * kTileDims];  // keys as [dim, position], then values as [position, dim]; panels,
-                               // see product.h
+  float q[kTileRows * kTileDims];    // [row, dim], scaled
+  float kv[kRun * kTileDims];        // keys as [dim, position], then values as [position, dim]; panels,
+                                     // see product.h
   float scores[kTileRows * kRun];    // [row, position]; probabilities after the softmax
   float acc[kTileRows * kTileDims];  // [row, dim]: sum of probabilities times values
   float max[kTileRows];
@@ -45,12 +44,8 @@ struct Tile {
   int64_t query(int64_t row) const { return (first_row + row) / group_size; }
   int64_t head(int64_t row) const { return (first_row + row) % group_size; }
   int64_t num_visible(int64_t row) const { return first_position + query(row) + 1; }
-  const T* q_row(int64_t row) const {
-    return q + query(row) * q_stride + head(row) * q_head_stride;
-  }
-  T* out_row(int64_t row) const {
-    return out + query(row) * out_stride + head(row) * out_head_stride;
-  }
+  const T* q_row(int64_t row) const { return q + query(row) * q_stride + head(row) * q_head_stride; }
+  T* out_row(int64_t row) const { return out + query(row) * out_stride + head(row) * out_head_stride; }
 };
 
 // Up to kRun positions, and where they are in the keys, and alike in the values, of a KV head.
@@ -97,9 +92,7 @@ void pack_queries(Scratch& s, const Tile<T>& tile, int64_t begin, int64_t num_di
   for (int64_t row = 0; row < tile.num_rows; ++row) {
     const T* const q = tile.q_row(row) + begin;
     float* const packed = s.q + row * kTileDims;
-    for_each_vector(num_dims, [&](int64_t d, auto extent) {
-      store8(packed + d, load8(q + d, extent) * tile.scale);
-    });
+    for_each_vector(num_dims, [&](int64_t d, auto extent) { store8(packed + d, load8(q + d, extent) * tile.scale); });
   }
 }
 
@@ -122,8 +115,7 @@ void pack_keys(Scratch& s, const Tile<T>& tile, const Run& run, int64_t begin, i
       for (int64_t i = 0; i < kLanes; ++i) store8(packed + (d + i) * kPanelColumns, x[i]);
     }
     for (; d < num_dims; ++d) {
-      for (int64_t i = 0; i < kLanes; ++i)
-        packed[d * kPanelColumns + i] = static_cast<float>(row[i][d]);
+      for (int64_t i = 0; i < kLanes; ++i) packed[d * kPanelColumns + i] = static_cast<float>(row[i][d]);
     }
   }
 }
@@ -131,8 +123,7 @@ void pack_keys(Scratch& s, const Tile<T>& tile, const Run& run, int64_t begin, i
 // Values of a run, dimensions [begin, begin + num_dims), as [position, dim] with rows of whole
 // vectors. Meanwhile the keys of the next run come nearer.
 template <typename T>
-void pack_values(Scratch& s, const Tile<T>& tile, const Run& run, const Run& next, int64_t begin,
-                 int64_t num_dims) {
+void pack_values(Scratch& s, const Tile<T>& tile, const Run& run, const Run& next, int64_t begin, int64_t num_dims) {
   for (int64_t j = 0; j < run.count; ++j) {
     if (j % kLanes == 0) prefetch(tile.keys, next, j, begin, num_dims);
     const T* const row = tile.values + run.offsets[j] + begin;
@@ -154,9 +145,8 @@ void score_run(Scratch& s, const Tile<T>& tile, int64_t first_row, const Run& ru
     const int64_t num_dims = std::min(kTileDims, tile.head_dim - begin);
     if (run.begin == 0 || tile.head_dim > kTileDims) pack_queries(s, tile, begin, num_dims);
     pack_keys(s, tile, run, begin, num_dims);
-    const Product product{
-        s.scores + first_row * kRun, kRun,    s.q + first_row * kTileDims, kTileDims, s.kv,
-        num_dims * kPanelColumns,    num_dims};
+    const Product product{s.scores + first_row * kRun, kRun,    s.q + first_row * kTileDims, kTileDims, s.kv,
+                          num_dims * kPanelColumns,    num_dims};
     add_product(product, num_rows, (run.count + kLanes - 1) / kLanes);
   }
 }
@@ -189,17 +179,12 @@ void softmax_run(Scratch& s, int64_t row, int64_t count, int64_t num_acc_dims) {
 // position that a row does not see is not multiplied by zero but left out, because what is stored
 // there may be infinite.
 template <typename T>
-void add_values(Scratch& s, const Tile<T>& tile, int64_t first_row, const Run& run,
-                int64_t num_dims) {
+void add_values(Scratch& s, const Tile<T>& tile, int64_t first_row, const Run& run, int64_t num_dims) {
   const int64_t num_vectors = (num_dims + kLanes - 1) / kLanes;
   const auto add = [&](int64_t row, int64_t num_rows, int64_t first, int64_t count) {
-    const Product product{s.acc + row * kTileDims,
-                          kTileDims,
-                          s.scores + row * kRun + first,
-                          kRun,
-                          s.kv + first * kPanelColumns,
-                          kRun * kPanelColumns,
-                          count};
+    const Product product{
+        s.acc + row * kTileDims, kTileDims, s.scores + row * kRun + first, kRun, s.kv + first * kPanelColumns,
+        kRun * kPanelColumns,    count};
     add_product(product, num_rows, num_vectors);
   };
   const int64_t num_common = std::min(run.count, tile.num_visible(first_row) - run.begin);
@@ -241,8 +226,7 @@ void attend(const Tile<T>& tile, int64_t begin, int64_t num_dims) {
     const float scale = 1.0f / s.sum[row];
     T* const out = tile.out_row(row) + begin;
     const float* const acc = s.acc + row * kTileDims;
-    for_each_vector(
-        num_dims, [&](int64_t d, auto extent) { store8(out + d, load8(acc + d) * scale, extent); });
+    for_each_vector(num_dims, [&](int64_t d, auto extent) { store8(out + d, load8(acc + d) * scale, extent); });
   }
 }
 
@@ -251,16 +235,13 @@ void check_shapes(const TensorView& out, const ConstTensorView& q, const KvCache
   COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
   COHORT_CHECK(out.rank() == 3 && out.shape() == q.shape(),
                "out " + out.shape().to_string() + ", q " + q.shape().to_string());
-  COHORT_CHECK(cache.keys.rank() == 4 && cache.keys.shape() == cache.values.shape() &&
-                   cache.keys.is_dense() && cache.values.is_dense() &&
-                   cache.head_dim() == q.dim(2) && cache.block_size() > 0,
-               "keys " + cache.keys.shape().to_string() + ", values " +
-                   cache.values.shape().to_string() + ", q " + q.shape().to_string());
-  COHORT_CHECK(
-      cache.num_kv_heads() > 0 && q.dim(1) % cache.num_kv_heads() == 0,
-      std::to_string(q.dim(1)) + " heads, " + std::to_string(cache.num_kv_heads()) + " KV heads");
-  COHORT_CHECK(out.dtype() == q.dtype() && cache.keys.dtype() == q.dtype() &&
-                   cache.values.dtype() == q.dtype(),
+  COHORT_CHECK(cache.keys.rank() == 4 && cache.keys.shape() == cache.values.shape() && cache.keys.is_dense() &&
+                   cache.values.is_dense() && cache.head_dim() == q.dim(2) && cache.block_size() > 0,
+               "keys " + cache.keys.shape().to_string() + ", values " + cache.values.shape().to_string() + ", q " +
+                   q.shape().to_string());
+  COHORT_CHECK(cache.num_kv_heads() > 0 && q.dim(1) % cache.num_kv_heads() == 0,
+               std::to_string(q.dim(1)) + " heads, " + std::to_string(cache.num_kv_heads()) + " KV heads");
+  COHORT_CHECK(out.dtype() == q.dtype() && cache.keys.dtype() == q.dtype() && cache.values.dtype() == q.dtype(),
                dtype_name(q.dtype()));
   const int64_t num_seqs = batch.num_seqs();
   COHORT_CHECK(batch.context_lengths.rank() == 1 && batch.query_starts.rank() == 1 &&
@@ -275,15 +256,14 @@ void check_sequences(const AttentionBatch& batch, int64_t num_tokens, int64_t bl
   const int32_t* const starts = batch.query_starts.data<int32_t>();
   const int32_t* const lengths = batch.context_lengths.data<int32_t>();
   const int64_t num_seqs = batch.num_seqs();
-  COHORT_CHECK(starts[0] == 0 && starts[num_seqs] == num_tokens,
-               "queries from " + std::to_string(starts[0]) + " to " +
-                   std::to_string(starts[num_seqs]) + " of " + std::to_string(num_tokens));
+  COHORT_CHECK(starts[0] == 0 && starts[num_seqs] == num_tokens, "queries from " + std::to_string(starts[0]) + " to " +
+                                                                     std::to_string(starts[num_seqs]) + " of " +
+                                                                     std::to_string(num_tokens));
   for (int64_t i = 0; i < num_seqs; ++i) {
     const int64_t num_queries = starts[i + 1] - starts[i];
-    COHORT_CHECK(num_queries >= 0 && num_queries <= lengths[i] &&
-                     lengths[i] <= batch.block_tables.dim(1) * block_size,
-                 "sequence " + std::to_string(i) + ": " + std::to_string(num_queries) +
-                     " queries, context length " + std::to_string(lengths[i]));
+    COHORT_CHECK(num_queries >= 0 && num_queries <= lengths[i] && lengths[i] <= batch.block_tables.dim(1) * block_size,
+                 "sequence " + std::to_string(i) + ": " + std::to_string(num_queries) + " queries, context length " +
+                     std::to_string(lengths[i]));
   }
 }
 
@@ -292,14 +272,9 @@ void check_sequences(const AttentionBatch& batch, int64_t num_tokens, int64_t bl
 template <typename T>
 class Items {
  public:
-  Items(const TensorView& out, const ConstTensorView& q, const KvCacheView& cache,
-        const AttentionBatch& batch, const AttentionParams& params)
-      : out_(out),
-        q_(q),
-        cache_(cache),
-        batch_(batch),
-        params_(params),
-        group_size_(q.dim(1) / cache.num_kv_heads()) {}
+  Items(const TensorView& out, const ConstTensorView& q, const KvCacheView& cache, const AttentionBatch& batch,
+        const AttentionParams& params)
+      : out_(out), q_(q), cache_(cache), batch_(batch), params_(params), group_size_(q.dim(1) / cache.num_kv_heads()) {}
 
   int64_t count() const {
     int64_t count = 0;
@@ -324,9 +299,7 @@ class Items {
     const int32_t* const starts = batch_.query_starts.data<int32_t>();
     return starts[seq + 1] - starts[seq];
   }
-  int64_t num_tiles(int64_t seq) const {
-    return (num_queries(seq) * group_size_ + kTileRows - 1) / kTileRows;
-  }
+  int64_t num_tiles(int64_t seq) const { return (num_queries(seq) * group_size_ + kTileRows - 1) / kTileRows; }
   int64_t count_of(int64_t seq) const { return num_tiles(seq) * cache_.num_kv_heads(); }
 
   void run_item(int64_t seq, int64_t kv_head, int64_t tile_index) const {
@@ -366,8 +339,8 @@ class Items {
 
 }  // namespace
 
-void paged_attention(TensorView out, ConstTensorView q, KvCacheView cache,
-                     const AttentionBatch& batch, const AttentionParams& params, Stream& stream) {
+void paged_attention(TensorView out, ConstTensorView q, KvCacheView cache, const AttentionBatch& batch,
+                     const AttentionParams& params, Stream& stream) {
   check_shapes(out, q, cache, batch, stream);
   if (out.empty()) return;
   check_sequences(batch, q.dim(0), cache.block_size());

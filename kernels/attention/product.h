@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "kernels/activation/vector_math.h"
+#include "kernels/core/vector_math.h"
 
 namespace cohort {
 
@@ -77,9 +77,8 @@ struct Product {
 
   template <int kRows, int kVectors>
   void block(int64_t row, int64_t vector) const {
-    add_product_block<kRows, kVectors>(c + row * c_stride + vector * kLanes, c_stride,
-                                       a + row * a_stride, a_stride, b + vector / 2 * panel_stride,
-                                       panel_stride, depth);
+    add_product_block<kRows, kVectors>(c + row * c_stride + vector * kLanes, c_stride, a + row * a_stride, a_stride,
+                                       b + vector / 2 * panel_stride, panel_stride, depth);
   }
 
   // All columns of kRows rows, kVectors vectors at a time.

@@ -13,14 +13,13 @@ class CheckError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-[[noreturn]] void check_failed(const char* file, int line, const char* expression,
-                               const std::string& message);
+[[noreturn]] void check_failed(const char* file, int line, const char* expression, const std::string& message);
 
 }  // namespace cohort
 
 // COHORT_CHECK(a == b, "what is wrong"): the message is only built when the check fails.
-#define COHORT_CHECK(expression, message)                                             \
-  do {                                                                                \
-    if (!(expression)) [[unlikely]]                                                   \
+#define COHORT_CHECK(expression, message)                                            \
+  do {                                                                               \
+    if (!(expression)) [[unlikely]]                                                  \
       ::cohort::check_failed(__FILE__, __LINE__, #expression, std::string(message)); \
   } while (false)

@@ -27,8 +27,7 @@ CpuFeatures detect() {
   unsigned b = 0;
   unsigned c = 0;
   unsigned d = 0;
-  features.avx512_bf16 =
-      features.avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && ((a >> 5) & 1u) != 0;
+  features.avx512_bf16 = features.avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && ((a >> 5) & 1u) != 0;
   const bool has_amx = __get_cpuid_count(7, 0, &a, &b, &c, &d) && ((d >> 22) & 1u) != 0 &&
                        ((d >> 24) & 1u) != 0;  // AMX-BF16 and AMX-TILE
   features.amx_bf16 = features.avx512 && has_amx && ask_for_amx_tiles();

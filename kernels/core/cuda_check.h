@@ -5,11 +5,10 @@
 
 #include "kernels/core/check.h"
 
-#define COHORT_CUDA_CHECK(call)                                                             \
-  do {                                                                                      \
-    if (const cudaError_t error_ = (call); error_ != cudaSuccess) [[unlikely]]              \
-      ::cohort::check_failed(__FILE__, __LINE__, #call,                                     \
-                             std::string(cudaGetErrorName(error_)) + " (" +                 \
-                                 std::to_string(static_cast<int>(error_)) +                 \
-                                 "): " + cudaGetErrorString(error_));                       \
+#define COHORT_CUDA_CHECK(call)                                                                                        \
+  do {                                                                                                                 \
+    if (const cudaError_t error_ = (call); error_ != cudaSuccess) [[unlikely]]                                         \
+      ::cohort::check_failed(__FILE__, __LINE__, #call,                                                                \
+                             std::string(cudaGetErrorName(error_)) + " (" + std::to_string(static_cast<int>(error_)) + \
+                                 "): " + cudaGetErrorString(error_));                                                  \
   } while (false)

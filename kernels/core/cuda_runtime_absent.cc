@@ -4,9 +4,7 @@
 namespace cohort::cuda {
 namespace {
 
-[[noreturn]] void absent() {
-  check_failed(__FILE__, __LINE__, "built with CUDA", "this build has no CUDA backend");
-}
+[[noreturn]] void absent() { check_failed(__FILE__, __LINE__, "built with CUDA", "this build has no CUDA backend"); }
 
 }  // namespace
 

@@ -33,9 +33,8 @@ void* allocate(int64_t num_bytes, int device) {
     size_t num_free = 0;
     size_t num_total = 0;
     COHORT_CUDA_CHECK(cudaMemGetInfo(&num_free, &num_total));
-    COHORT_CHECK(false, "cuda:" + std::to_string(device) + " has " + std::to_string(num_free) +
-                            " bytes free of " + std::to_string(num_total) + ", wanted " +
-                            std::to_string(num_bytes));
+    COHORT_CHECK(false, "cuda:" + std::to_string(device) + " has " + std::to_string(num_free) + " bytes free of " +
+                            std::to_string(num_total) + ", wanted " + std::to_string(num_bytes));
   }
   COHORT_CUDA_CHECK(error);
   return data;
@@ -44,8 +43,7 @@ void* allocate(int64_t num_bytes, int device) {
 void free(void* data, int) noexcept { log_error("cudaFree", cudaFree(data)); }
 
 void copy(void* destination, const void* source, int64_t num_bytes) {
-  COHORT_CUDA_CHECK(
-      cudaMemcpy(destination, source, static_cast<size_t>(num_bytes), cudaMemcpyDefault));
+  COHORT_CUDA_CHECK(cudaMemcpy(destination, source, static_cast<size_t>(num_bytes), cudaMemcpyDefault));
 }
 
 void* create_stream(int device) {
@@ -55,9 +53,7 @@ void* create_stream(int device) {
   return stream;
 }
 
-void synchronize_stream(void* stream) {
-  COHORT_CUDA_CHECK(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)));
-}
+void synchronize_stream(void* stream) { COHORT_CUDA_CHECK(cudaStreamSynchronize(static_cast<cudaStream_t>(stream))); }
 
 void destroy_stream(void* stream) noexcept {
   log_error("cudaStreamDestroy", cudaStreamDestroy(static_cast<cudaStream_t>(stream)));
@@ -71,18 +67,14 @@ void* create_event(int device) {
 }
 
 void record_event(void* event, void* stream) {
-  COHORT_CUDA_CHECK(
-      cudaEventRecord(static_cast<cudaEvent_t>(event), static_cast<cudaStream_t>(stream)));
+  COHORT_CUDA_CHECK(cudaEventRecord(static_cast<cudaEvent_t>(event), static_cast<cudaStream_t>(stream)));
 }
 
-void synchronize_event(void* event) {
-  COHORT_CUDA_CHECK(cudaEventSynchronize(static_cast<cudaEvent_t>(event)));
-}
+void synchronize_event(void* event) { COHORT_CUDA_CHECK(cudaEventSynchronize(static_cast<cudaEvent_t>(event))); }
 
 double elapsed_ms(void* start, void* stop) {
   float ms = 0;
-  COHORT_CUDA_CHECK(
-      cudaEventElapsedTime(&ms, static_cast<cudaEvent_t>(start), static_cast<cudaEvent_t>(stop)));
+  COHORT_CUDA_CHECK(cudaEventElapsedTime(&ms, static_cast<cudaEvent_t>(start), static_cast<cudaEvent_t>(stop)));
   return ms;
 }
 

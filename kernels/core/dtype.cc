@@ -14,11 +14,16 @@ struct DTypeInfo {
 };
 
 constexpr std::array kInfos = {
-    DTypeInfo{DType::kF32, 32, "float32"},        DTypeInfo{DType::kF16, 16, "float16"},
-    DTypeInfo{DType::kBF16, 16, "bfloat16"},      DTypeInfo{DType::kF8E4M3, 8, "float8_e4m3"},
-    DTypeInfo{DType::kF8E5M2, 8, "float8_e5m2"},  DTypeInfo{DType::kI8, 8, "int8"},
-    DTypeInfo{DType::kI4, 4, "int4"},             DTypeInfo{DType::kI32, 32, "int32"},
-    DTypeInfo{DType::kI64, 64, "int64"},          DTypeInfo{DType::kU8, 8, "uint8"},
+    DTypeInfo{DType::kF32, 32, "float32"},
+    DTypeInfo{DType::kF16, 16, "float16"},
+    DTypeInfo{DType::kBF16, 16, "bfloat16"},
+    DTypeInfo{DType::kF8E4M3, 8, "float8_e4m3"},
+    DTypeInfo{DType::kF8E5M2, 8, "float8_e5m2"},
+    DTypeInfo{DType::kI8, 8, "int8"},
+    DTypeInfo{DType::kI4, 4, "int4"},
+    DTypeInfo{DType::kI32, 32, "int32"},
+    DTypeInfo{DType::kI64, 64, "int64"},
+    DTypeInfo{DType::kU8, 8, "uint8"},
 };
 
 const DTypeInfo& info(DType dtype) {

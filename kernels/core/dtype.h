@@ -27,9 +27,7 @@ enum class DType : uint8_t {
 int dtype_bits(DType dtype);
 
 // Bytes of `num_elements` elements, rounded up to a whole byte.
-inline int64_t dtype_bytes(DType dtype, int64_t num_elements) {
-  return (num_elements * dtype_bits(dtype) + 7) / 8;
-}
+inline int64_t dtype_bytes(DType dtype, int64_t num_elements) { return (num_elements * dtype_bits(dtype) + 7) / 8; }
 
 // "float32", "float16", "bfloat16", "float8_e4m3", ...: the names of `torch_dtype` in config.json.
 std::string_view dtype_name(DType dtype);
@@ -92,23 +90,34 @@ inline constexpr DType kDTypeOf = [] {
   static_assert(sizeof(T) == 0, "no DType for this type");
   return DType::kF32;
 }();
-template <> inline constexpr DType kDTypeOf<float> = DType::kF32;
-template <> inline constexpr DType kDTypeOf<f16> = DType::kF16;
-template <> inline constexpr DType kDTypeOf<bf16> = DType::kBF16;
-template <> inline constexpr DType kDTypeOf<int8_t> = DType::kI8;
-template <> inline constexpr DType kDTypeOf<int32_t> = DType::kI32;
-template <> inline constexpr DType kDTypeOf<int64_t> = DType::kI64;
-template <> inline constexpr DType kDTypeOf<uint8_t> = DType::kU8;
+template <>
+inline constexpr DType kDTypeOf<float> = DType::kF32;
+template <>
+inline constexpr DType kDTypeOf<f16> = DType::kF16;
+template <>
+inline constexpr DType kDTypeOf<bf16> = DType::kBF16;
+template <>
+inline constexpr DType kDTypeOf<int8_t> = DType::kI8;
+template <>
+inline constexpr DType kDTypeOf<int32_t> = DType::kI32;
+template <>
+inline constexpr DType kDTypeOf<int64_t> = DType::kI64;
+template <>
+inline constexpr DType kDTypeOf<uint8_t> = DType::kU8;
 
 // Calls f.template operator()<T>() with T = float, f16 or bf16 for `dtype`:
 //   dispatch_float(x.dtype(), [&]<typename T>() { kernel<T>(...); });
 template <typename F>
 decltype(auto) dispatch_float(DType dtype, F&& f) {
   switch (dtype) {
-    case DType::kF32: return f.template operator()<float>();
-    case DType::kF16: return f.template operator()<f16>();
-    case DType::kBF16: return f.template operator()<bf16>();
-    default: break;
+    case DType::kF32:
+      return f.template operator()<float>();
+    case DType::kF16:
+      return f.template operator()<f16>();
+    case DType::kBF16:
+      return f.template operator()<bf16>();
+    default:
+      break;
   }
   check_failed(__FILE__, __LINE__, "dtype is float32, float16 or bfloat16", std::string(dtype_name(dtype)));
 }

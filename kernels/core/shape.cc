@@ -12,9 +12,9 @@ Shape::Shape(std::span<const int64_t> dims) : rank_(static_cast<int>(dims.size()
   for (int i = 0; i < rank_; ++i) {
     COHORT_CHECK(dims[i] >= 0, "dimension " + std::to_string(dims[i]));
     dims_[i] = dims[i];
-    COHORT_CHECK(!__builtin_mul_overflow(product, std::max<int64_t>(dims[i], 1), &product) &&
-                     product < (int64_t{1} << 62),
-                 "too many elements");
+    COHORT_CHECK(
+        !__builtin_mul_overflow(product, std::max<int64_t>(dims[i], 1), &product) && product < (int64_t{1} << 62),
+        "too many elements");
   }
 }
 

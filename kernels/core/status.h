@@ -47,24 +47,18 @@ class [[nodiscard]] Status {
 };
 
 inline Status ok_status() { return {}; }
-inline Status invalid_argument(std::string message) {
-  return {StatusCode::kInvalidArgument, std::move(message)};
-}
+inline Status invalid_argument(std::string message) { return {StatusCode::kInvalidArgument, std::move(message)}; }
 inline Status not_found(std::string message) { return {StatusCode::kNotFound, std::move(message)}; }
-inline Status unimplemented(std::string message) {
-  return {StatusCode::kUnimplemented, std::move(message)};
-}
+inline Status unimplemented(std::string message) { return {StatusCode::kUnimplemented, std::move(message)}; }
 inline Status data_loss(std::string message) { return {StatusCode::kDataLoss, std::move(message)}; }
-inline Status resource_exhausted(std::string message) {
-  return {StatusCode::kResourceExhausted, std::move(message)};
-}
+inline Status resource_exhausted(std::string message) { return {StatusCode::kResourceExhausted, std::move(message)}; }
 
 // A value, or the Status that says why there is none.
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}           // NOLINT: implicit, so that `return value;` works
-  Result(Status status) : status_(std::move(status)) {}   // NOLINT: implicit, so that `return error;` works
+  Result(T value) : value_(std::move(value)) {}          // NOLINT: implicit, so that `return value;` works
+  Result(Status status) : status_(std::move(status)) {}  // NOLINT: implicit, so that `return error;` works
 
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }
@@ -88,14 +82,13 @@ class [[nodiscard]] Result {
 #define COHORT_CONCAT(a, b) COHORT_CONCAT_IMPL(a, b)
 
 // Returns the status of `expr` from the calling function unless it is ok.
-#define COHORT_RETURN_IF_ERROR(expr)                                 \
-  do {                                                               \
+#define COHORT_RETURN_IF_ERROR(expr)                                                        \
+  do {                                                                                      \
     if (::cohort::Status cohort_status = (expr); !cohort_status.ok()) return cohort_status; \
   } while (false)
 
 // COHORT_ASSIGN_OR_RETURN(auto x, make_x()): x is the value, or the calling function returns the status.
-#define COHORT_ASSIGN_OR_RETURN(lhs, expr) \
-  COHORT_ASSIGN_OR_RETURN_IMPL(COHORT_CONCAT(result_, __LINE__), lhs, expr)
+#define COHORT_ASSIGN_OR_RETURN(lhs, expr) COHORT_ASSIGN_OR_RETURN_IMPL(COHORT_CONCAT(result_, __LINE__), lhs, expr)
 #define COHORT_ASSIGN_OR_RETURN_IMPL(result, lhs, expr) \
   auto result = (expr);                                 \
   if (!result.ok()) return result.status();             \

@@ -26,8 +26,7 @@ void Stream::synchronize() {
   if (handle_ != nullptr) cuda::synchronize_stream(handle_);
 }
 
-void Stream::parallel_for(int64_t count, int64_t grain,
-                          const std::function<void(int64_t, int64_t)>& body) {
+void Stream::parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
   COHORT_CHECK(pool_ != nullptr, "parallel_for on " + to_string(device_));
   pool_->parallel_for(count, grain, body);
 }
@@ -57,8 +56,8 @@ double Event::milliseconds_since(const Event& start) const {
   return std::chrono::duration<double, std::milli>(time_ - start.time_).count();
 }
 
-void copy_bytes(void* destination, Device destination_device, const void* source,
-                Device source_device, int64_t num_bytes) {
+void copy_bytes(void* destination, Device destination_device, const void* source, Device source_device,
+                int64_t num_bytes) {
   if (num_bytes == 0) return;
   if (destination_device == kCpuDevice && source_device == kCpuDevice) {
     std::memcpy(destination, source, static_cast<size_t>(num_bytes));

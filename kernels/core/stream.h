@@ -62,7 +62,7 @@ class Event {
 };
 
 // Copies between any two devices and returns when it is done: for loading and tests, not for a step.
-void copy_bytes(void* destination, Device destination_device, const void* source,
-                Device source_device, int64_t num_bytes);
+void copy_bytes(void* destination, Device destination_device, const void* source, Device source_device,
+                int64_t num_bytes);
 
 }  // namespace cohort

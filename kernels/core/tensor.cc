@@ -35,8 +35,7 @@ ConstTensorView ConstTensorView::slice(int dim, int64_t begin, int64_t end) cons
 }
 
 ConstTensorView ConstTensorView::reshape(const Shape& shape) const {
-  COHORT_CHECK(shape.num_elements() == num_elements(),
-               shape_.to_string() + " as " + shape.to_string());
+  COHORT_CHECK(shape.num_elements() == num_elements(), shape_.to_string() + " as " + shape.to_string());
   ConstTensorView view(data_, dtype_, shape, device_);
   if (is_dense()) return view;
   // Rows stay strided; the dense last dimension is split: [n, a * b] as [n, a, b].

@@ -91,8 +91,8 @@ class Tensor {
       : buffer_(dtype_bytes(dtype, shape.num_elements()), device), view_(buffer_.data(), dtype, shape, device) {}
 
   TensorView view() const { return view_; }
-  operator TensorView() const { return view_; }            // NOLINT: a tensor is used as its view
-  operator ConstTensorView() const { return view_; }       // NOLINT: likewise
+  operator TensorView() const { return view_; }       // NOLINT: a tensor is used as its view
+  operator ConstTensorView() const { return view_; }  // NOLINT: likewise
   const TensorView* operator->() const { return &view_; }
 
  private:

@@ -3,30 +3,27 @@
 #include <functional>
 #include <string>
 
-#include "kernels/activation/vector_math.h"
+#include "kernels/core/vector_math.h"
 #include "kernels/embedding/embedding.h"
 
 namespace cohort {
 namespace {
 
-constexpr int64_t kMinBytesPerPiece =
-    16384;  // below this, waking a thread costs more than it saves
+constexpr int64_t kMinBytesPerPiece = 16384;  // below this, waking a thread costs more than it saves
 
 void check_shapes(const TensorView& out, const ConstTensorView& ids, const ConstTensorView& table,
                   const Stream& stream) {
   COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
-  COHORT_CHECK(out.rank() == 2 && ids.rank() == 1 && table.rank() == 2 &&
-                   out.dim(0) == ids.dim(0) && out.dim(1) == table.dim(1),
-               "out " + out.shape().to_string() + ", ids " + ids.shape().to_string() + ", table " +
-                   table.shape().to_string());
+  COHORT_CHECK(
+      out.rank() == 2 && ids.rank() == 1 && table.rank() == 2 && out.dim(0) == ids.dim(0) && out.dim(1) == table.dim(1),
+      "out " + out.shape().to_string() + ", ids " + ids.shape().to_string() + ", table " + table.shape().to_string());
   COHORT_CHECK(out.dtype() == table.dtype(), dtype_name(out.dtype()));
 }
 
 void check_ids(const int32_t* ids, int64_t num_tokens, int64_t vocab) {
   for (int64_t i = 0; i < num_tokens; ++i) {
-    COHORT_CHECK(ids[i] >= 0 && ids[i] < vocab, "id " + std::to_string(ids[i]) + " of token " +
-                                                    std::to_string(i) + " in a table of " +
-                                                    std::to_string(vocab));
+    COHORT_CHECK(ids[i] >= 0 && ids[i] < vocab, "id " + std::to_string(ids[i]) + " of token " + std::to_string(i) +
+                                                    " in a table of " + std::to_string(vocab));
   }
 }
 

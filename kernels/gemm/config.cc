@@ -45,8 +45,7 @@ Config choose_blocks(const Problem& problem, Isa isa) {
   // Equal blocks, in whole tiles: 128 rows are 66 + 62 and not 96 + 32.
   const int64_t tile_rows = isa == Isa::kAmx ? 32 : isa == Isa::kAvx2 ? 6 : 12;
   const int64_t num_row_blocks = divide_up(problem.num_rows, kMaxBlockRows);
-  config.block_rows =
-      std::min(kMaxBlockRows, round_up(divide_up(problem.num_rows, num_row_blocks), tile_rows));
+  config.block_rows = std::min(kMaxBlockRows, round_up(divide_up(problem.num_rows, num_row_blocks), tile_rows));
   // Wide blocks share the packing of their rows; there must be enough of them for all threads to
   // end together.
   const int64_t num_panels = divide_up(problem.n, kPanelWidth);
@@ -54,8 +53,7 @@ Config choose_blocks(const Problem& problem, Isa isa) {
   const int64_t fits = kMaxScratchSums / (levels * round_up(config.block_rows, 16) * kPanelWidth);
   const int64_t wanted_blocks = problem.num_threads == 1 ? 1 : 4 * problem.num_threads;
   const int64_t balanced = num_panels * num_row_blocks / wanted_blocks;
-  config.block_panels =
-      std::clamp<int64_t>(std::min({balanced, fits, kMaxBlockPanels}), 1, num_panels);
+  config.block_panels = std::clamp<int64_t>(std::min({balanced, fits, kMaxBlockPanels}), 1, num_panels);
   return config;
 }
 

@@ -13,22 +13,17 @@ void check_gemm(const ConstTensorView& out, const ConstTensorView& x, const Pack
   COHORT_CHECK(x.rank() == 2 && x.dim(1) == weight.k(),
                "x " + x.shape().to_string() + ", k " + std::to_string(weight.k()));
   COHORT_CHECK(out.rank() == 2 && out.dim(0) == x.dim(0) && out.dim(1) == weight.n(),
-               "out " + out.shape().to_string() + ", x " + x.shape().to_string() + ", n " +
-                   std::to_string(weight.n()));
-  COHORT_CHECK(x.dtype() == weight.dtype(), std::string(dtype_name(x.dtype())) + " x, " +
-                                                std::string(dtype_name(weight.dtype())) +
-                                                " weight");
-  COHORT_CHECK(out.dtype() == x.dtype() || out.dtype() == DType::kF32,
-               std::string(dtype_name(out.dtype())));
-  COHORT_CHECK(bias.empty() || (bias.dtype() == DType::kF32 && bias.num_elements() == weight.n() &&
-                                bias.is_dense()),
+               "out " + out.shape().to_string() + ", x " + x.shape().to_string() + ", n " + std::to_string(weight.n()));
+  COHORT_CHECK(x.dtype() == weight.dtype(),
+               std::string(dtype_name(x.dtype())) + " x, " + std::string(dtype_name(weight.dtype())) + " weight");
+  COHORT_CHECK(out.dtype() == x.dtype() || out.dtype() == DType::kF32, std::string(dtype_name(out.dtype())));
+  COHORT_CHECK(bias.empty() || (bias.dtype() == DType::kF32 && bias.num_elements() == weight.n() && bias.is_dense()),
                "bias " + bias.shape().to_string());
 }
 
 }  // namespace
 
-void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
-          Stream& stream) {
+void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias, Stream& stream) {
   check_gemm(out, x, weight, bias);
   if (out.empty()) return;
   COHORT_CHECK(stream.device() == kCpuDevice, "gemm on " + to_string(stream.device()));

@@ -34,8 +34,7 @@ class PackedWeight {
   // Packs `weight` ([n, k] or [k, n], float32, float16 or bfloat16; rows may be strided) for
   // products with activations of `dtype` on `stream`'s device, converting it to `dtype`.
   // `num_chunks`: a power of two that divides k; see above.
-  static PackedWeight pack(ConstTensorView weight, WeightLayout layout, DType dtype, int num_chunks,
-                           Stream& stream);
+  static PackedWeight pack(ConstTensorView weight, WeightLayout layout, DType dtype, int num_chunks, Stream& stream);
 
   int64_t n() const { return n_; }
   int64_t k() const { return k_; }
@@ -56,8 +55,7 @@ class PackedWeight {
 // x has the weight's dtype; out has it too, or is float32, which gives the sum before it is
 // rounded. bias is empty (a default ConstTensorView) for none, else float32, and is added after the
 // tree. Products are summed in float32. Rows of x and out may be strided. Allocates nothing.
-void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
-          Stream& stream);
+void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias, Stream& stream);
 
 // The number of chunks for a dimension k that ranks may split: the largest power of two up to 16
 // for which each chunk is a whole number of `granule` elements (the head dimension, say); 1 if none

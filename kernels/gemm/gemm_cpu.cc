@@ -65,8 +65,8 @@ class BlockProduct {
     for (int64_t k = 0; k < layout_.chunk_k; k += kernel_.block_k) {
       const int64_t num_k = std::min(kernel_.block_k, layout_.chunk_k - k);
       const int64_t padded_k = std::min(kernel_.block_k, layout_.padded_chunk_k - k);
-      kernel_.pack_rows(rows, at(x_, x_.stride(0) * block.row + chunk * layout_.chunk_k + k),
-                        x_.stride(0), block.num_rows, num_k, padded_k);
+      kernel_.pack_rows(rows, at(x_, x_.stride(0) * block.row + chunk * layout_.chunk_k + k), x_.stride(0),
+                        block.num_rows, num_k, padded_k);
       kernel_.multiply({.sums = sums,
                         .sums_stride = num_columns,
                         .rows = rows,
@@ -103,8 +103,8 @@ class BlockProduct {
 
 }  // namespace
 
-void run_gemm(const Config& config, TensorView out, ConstTensorView x, const PackedWeight& weight,
-              ConstTensorView bias, Stream& stream) {
+void run_gemm(const Config& config, TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
+              Stream& stream) {
   const BlockProduct product(find_kernel(config.isa, weight.dtype()), out, x, weight, bias);
   const int64_t num_rows = x.dim(0);
   const int64_t num_panels = round_up(weight.n(), kPanelWidth) / kPanelWidth;

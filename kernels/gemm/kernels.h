@@ -56,7 +56,7 @@ inline constexpr int64_t kPackedRowBytes = 1024 + 64;
 inline constexpr int64_t kMaxBlockRows = 96;
 
 struct BlockArgs {
-  float* sums;  // [num_rows, sums_stride]: added to; AMX also writes rows up to a multiple of 16
+  float* sums;             // [num_rows, sums_stride]: added to; AMX also writes rows up to a multiple of 16
   int64_t sums_stride;     // in floats
   const void* rows;        // [num_rows] packed by pack_rows, kPackedRowBytes apart
   const void* weight;      // the first panel, at this part of K
@@ -68,8 +68,8 @@ struct BlockArgs {
 
 // Brings rows of x, [num_rows, num_k] with `stride` elements between rows, into the form that a
 // kernel reads, and fills with zeros what lies between num_k and padded_k.
-using PackRows = void (*)(void* packed, const void* x, int64_t stride, int64_t num_rows,
-                          int64_t num_k, int64_t padded_k);
+using PackRows = void (*)(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k,
+                          int64_t padded_k);
 
 struct Kernel {
   Isa isa;
@@ -114,8 +114,8 @@ Config choose_config(const Problem& problem, const CpuFeatures& features);
 Config choose_blocks(const Problem& problem, Isa isa);
 
 // gemm() on the CPU as `config` says. Requires that the arguments are checked and not empty.
-void run_gemm(const Config& config, TensorView out, ConstTensorView x, const PackedWeight& weight,
-              ConstTensorView bias, Stream& stream);
+void run_gemm(const Config& config, TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
+              Stream& stream);
 
 // Partial sums of a block, for each level of the tree over the chunks, in floats: 160 KiB of the
 // stack, enough for 96 rows and 128 columns without a tree and 64 columns under 16 chunks.

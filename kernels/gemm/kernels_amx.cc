@@ -24,8 +24,8 @@ constinit const TileConfig kFullTiles;
 
 // The tiles: 0 to 3 are 2 x 2 sums, 4 and 5 rows of x, 6 and 7 panels. Two by two reads four tiles
 // for four products, so that loads (8 cycles each) hide behind TDPBF16PS (16 cycles each).
-void multiply_2x2(float* sums, int64_t sums_stride, const char* rows, const char* weight,
-                  int64_t panel_bytes, int64_t num_k) {
+void multiply_2x2(float* sums, int64_t sums_stride, const char* rows, const char* weight, int64_t panel_bytes,
+                  int64_t num_k) {
   const int64_t stride = sums_stride * 4;
   float* lower_sums = sums + kTileHeight * sums_stride;
   _tile_loadd(0, sums, stride);
@@ -48,8 +48,8 @@ void multiply_2x2(float* sums, int64_t sums_stride, const char* rows, const char
   _tile_stored(3, lower_sums + kPanelWidth, stride);
 }
 
-void multiply_1x2(float* sums, int64_t sums_stride, const char* rows, const char* weight,
-                  int64_t panel_bytes, int64_t num_k) {
+void multiply_1x2(float* sums, int64_t sums_stride, const char* rows, const char* weight, int64_t panel_bytes,
+                  int64_t num_k) {
   const int64_t stride = sums_stride * 4;
   _tile_loadd(0, sums, stride);
   _tile_loadd(1, sums + kPanelWidth, stride);
@@ -64,8 +64,7 @@ void multiply_1x2(float* sums, int64_t sums_stride, const char* rows, const char
   _tile_stored(1, sums + kPanelWidth, stride);
 }
 
-void multiply_1x1(float* sums, int64_t sums_stride, const char* rows, const char* weight,
-                  int64_t num_k) {
+void multiply_1x1(float* sums, int64_t sums_stride, const char* rows, const char* weight, int64_t num_k) {
   const int64_t stride = sums_stride * 4;
   _tile_loadd(0, sums, stride);
   for (int64_t k = 0; k < num_k; k += kPairGroup) {
@@ -104,8 +103,7 @@ void multiply_tiles(const BlockArgs& args) {
 
 }  // namespace
 
-constinit const Kernel kAmxBF16{
-    Isa::kAmx,      DType::kBF16,  SumOrder::kPairGroups, kMaxBlockKPackedBF16,
-    pack_rows_bf16, multiply_tiles};
+constinit const Kernel kAmxBF16{Isa::kAmx,      DType::kBF16,  SumOrder::kPairGroups, kMaxBlockKPackedBF16,
+                                pack_rows_bf16, multiply_tiles};
 
 }  // namespace cohort::gemm_internal

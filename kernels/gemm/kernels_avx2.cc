@@ -30,10 +30,8 @@ struct Avx2Panel {
     const __m256i low = _mm256_loadu_si256(pairs);
     const __m256i high = _mm256_loadu_si256(pairs + 1);
     const __m256i mask = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
-    even = {_mm256_castsi256_ps(_mm256_slli_epi32(low, 16)),
-            _mm256_castsi256_ps(_mm256_slli_epi32(high, 16))};
-    odd = {_mm256_castsi256_ps(_mm256_and_si256(low, mask)),
-           _mm256_castsi256_ps(_mm256_and_si256(high, mask))};
+    even = {_mm256_castsi256_ps(_mm256_slli_epi32(low, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(high, 16))};
+    odd = {_mm256_castsi256_ps(_mm256_and_si256(low, mask)), _mm256_castsi256_ps(_mm256_and_si256(high, mask))};
   }
   static void store(float* p, Avx2Panel v) {
     _mm256_storeu_ps(p, v.low);
@@ -54,8 +52,7 @@ constinit const Kernel kAvx2F32{Isa::kAvx2, DType::kF32,   SumOrder::kSequential
                                 kMaxBlockK, pack_rows_f32, multiply_packed<Avx2Panel, float>};
 constinit const Kernel kAvx2F16{Isa::kAvx2, DType::kF16,   SumOrder::kSequential,
                                 kMaxBlockK, pack_rows_f16, multiply_f16<Avx2Panel>};
-constinit const Kernel kAvx2BF16{
-    Isa::kAvx2, DType::kBF16,         SumOrder::kPairGroups,
-    kMaxBlockK, pack_rows_bf16_split, multiply_flushing<multiply_bf16<Avx2Panel>>};
+constinit const Kernel kAvx2BF16{Isa::kAvx2, DType::kBF16,         SumOrder::kPairGroups,
+                                 kMaxBlockK, pack_rows_bf16_split, multiply_flushing<multiply_bf16<Avx2Panel>>};
 
 }  // namespace cohort::gemm_internal

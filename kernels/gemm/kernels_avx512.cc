@@ -33,9 +33,7 @@ struct Avx512Panel {
   static void store(float* p, Avx512Panel v) { _mm512_storeu_ps(p, v.lanes); }
   static Avx512Panel add(Avx512Panel a, Avx512Panel b) { return {_mm512_add_ps(a.lanes, b.lanes)}; }
   static __m512 broadcast(const float* p) { return _mm512_set1_ps(*p); }
-  static Avx512Panel fma(__m512 x, Avx512Panel w, Avx512Panel sum) {
-    return {_mm512_fmadd_ps(x, w.lanes, sum.lanes)};
-  }
+  static Avx512Panel fma(__m512 x, Avx512Panel w, Avx512Panel sum) { return {_mm512_fmadd_ps(x, w.lanes, sum.lanes)}; }
 };
 
 }  // namespace
@@ -44,8 +42,7 @@ constinit const Kernel kAvx512F32{Isa::kAvx512, DType::kF32,   SumOrder::kSequen
                                   kMaxBlockK,   pack_rows_f32, multiply_packed<Avx512Panel, float>};
 constinit const Kernel kAvx512F16{Isa::kAvx512, DType::kF16,   SumOrder::kSequential,
                                   kMaxBlockK,   pack_rows_f16, multiply_f16<Avx512Panel>};
-constinit const Kernel kAvx512BF16{
-    Isa::kAvx512, DType::kBF16,         SumOrder::kPairGroups,
-    kMaxBlockK,   pack_rows_bf16_split, multiply_flushing<multiply_bf16<Avx512Panel>>};
+constinit const Kernel kAvx512BF16{Isa::kAvx512, DType::kBF16,         SumOrder::kPairGroups,
+                                   kMaxBlockK,   pack_rows_bf16_split, multiply_flushing<multiply_bf16<Avx512Panel>>};
 
 }  // namespace cohort::gemm_internal

@@ -47,13 +47,11 @@ struct PortablePanel {
 
 }  // namespace
 
-constinit const Kernel kPortableF32{Isa::kPortable,        DType::kF32,
-                                    SumOrder::kSequential, kMaxBlockK,
-                                    pack_rows_f32,         multiply_packed<PortablePanel, float>};
+constinit const Kernel kPortableF32{Isa::kPortable, DType::kF32,   SumOrder::kSequential,
+                                    kMaxBlockK,     pack_rows_f32, multiply_packed<PortablePanel, float>};
 constinit const Kernel kPortableF16{Isa::kPortable, DType::kF16,   SumOrder::kSequential,
                                     kMaxBlockK,     pack_rows_f16, multiply_f16<PortablePanel>};
-constinit const Kernel kPortableBF16{Isa::kPortable,        DType::kBF16,
-                                     SumOrder::kPairGroups, kMaxBlockK,
-                                     pack_rows_bf16_split,  multiply_bf16<PortablePanel>};
+constinit const Kernel kPortableBF16{Isa::kPortable, DType::kBF16,         SumOrder::kPairGroups,
+                                     kMaxBlockK,     pack_rows_bf16_split, multiply_bf16<PortablePanel>};
 
 }  // namespace cohort::gemm_internal

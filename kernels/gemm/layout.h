@@ -22,9 +22,7 @@ namespace cohort::gemm_internal {
 inline constexpr int64_t kPanelWidth = 16;
 inline constexpr int64_t kPairGroup = 32;
 
-constexpr int64_t round_up(int64_t value, int64_t granule) {
-  return (value + granule - 1) / granule * granule;
-}
+constexpr int64_t round_up(int64_t value, int64_t granule) { return (value + granule - 1) / granule * granule; }
 
 struct PanelLayout {
   int64_t num_panels = 0;

@@ -20,8 +20,7 @@ To convert(From value) {
 
 // Fills one panel of the zeroed buffer.
 template <typename To, typename From>
-void pack_panel(To* packed, const PanelLayout& panels, int64_t panel, ConstTensorView weight,
-                WeightLayout layout) {
+void pack_panel(To* packed, const PanelLayout& panels, int64_t panel, ConstTensorView weight, WeightLayout layout) {
   const bool is_out_in = layout == WeightLayout::kOutIn;
   const int64_t n = weight.dim(is_out_in ? 0 : 1);
   const int64_t k = weight.dim(is_out_in ? 1 : 0);
@@ -39,8 +38,8 @@ void pack_panel(To* packed, const PanelLayout& panels, int64_t panel, ConstTenso
 
 }  // namespace
 
-PackedWeight PackedWeight::pack(ConstTensorView weight, WeightLayout layout, DType dtype,
-                                int num_chunks, Stream& stream) {
+PackedWeight PackedWeight::pack(ConstTensorView weight, WeightLayout layout, DType dtype, int num_chunks,
+                                Stream& stream) {
   COHORT_CHECK(weight.rank() == 2, weight.shape().to_string());
   COHORT_CHECK(stream.device() == kCpuDevice, "pack on " + to_string(stream.device()));
   PackedWeight result;
@@ -48,9 +47,8 @@ PackedWeight PackedWeight::pack(ConstTensorView weight, WeightLayout layout, DTy
   result.k_ = weight.dim(layout == WeightLayout::kOutIn ? 1 : 0);
   result.num_chunks_ = num_chunks;
   result.dtype_ = dtype;
-  COHORT_CHECK(
-      num_chunks >= 1 && (num_chunks & (num_chunks - 1)) == 0 && result.k_ % num_chunks == 0,
-      std::to_string(num_chunks) + " chunks of " + std::to_string(result.k_));
+  COHORT_CHECK(num_chunks >= 1 && (num_chunks & (num_chunks - 1)) == 0 && result.k_ % num_chunks == 0,
+               std::to_string(num_chunks) + " chunks of " + std::to_string(result.k_));
   const PanelLayout panels(result.n_, result.k_, num_chunks, dtype);
   result.buffer_ = Buffer(dtype_bytes(dtype, panels.num_elements()), stream.device());
   if (panels.num_elements() == 0) return result;

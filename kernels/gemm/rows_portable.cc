@@ -20,8 +20,7 @@ int64_t split(int64_t k) {
 }
 
 template <typename To, typename From, int64_t (*place)(int64_t)>
-void pack_rows(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k,
-               int64_t padded_k) {
+void pack_rows(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k, int64_t padded_k) {
   for (int64_t r = 0; r < num_rows; ++r) {
     const From* from = static_cast<const From*>(x) + r * stride;
     To* row = packed_row<To>(packed, r);
@@ -33,23 +32,20 @@ void pack_rows(void* packed, const void* x, int64_t stride, int64_t num_rows, in
 
 }  // namespace
 
-void pack_rows_f32(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k,
-                   int64_t padded_k) {
+void pack_rows_f32(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k, int64_t padded_k) {
   pack_rows<float, float, in_order>(packed, x, stride, num_rows, num_k, padded_k);
 }
 
-void pack_rows_f16(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k,
-                   int64_t padded_k) {
+void pack_rows_f16(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k, int64_t padded_k) {
   pack_rows<float, f16, in_order>(packed, x, stride, num_rows, num_k, padded_k);
 }
 
-void pack_rows_bf16_split(void* packed, const void* x, int64_t stride, int64_t num_rows,
-                          int64_t num_k, int64_t padded_k) {
+void pack_rows_bf16_split(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k,
+                          int64_t padded_k) {
   pack_rows<float, bf16, split>(packed, x, stride, num_rows, num_k, padded_k);
 }
 
-void pack_rows_bf16(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k,
-                    int64_t padded_k) {
+void pack_rows_bf16(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k, int64_t padded_k) {
   pack_rows<bf16, bf16, in_order>(packed, x, stride, num_rows, num_k, padded_k);
   for (int64_t r = num_rows; r < round_up(num_rows, 16); ++r) {
     for (int64_t k = 0; k < padded_k; ++k) packed_row<bf16>(packed, r)[k] = bf16();

@@ -24,8 +24,7 @@ T* packed_row(void* packed, int64_t row) {
 template <typename T>
 void zero_tail(T* row, int64_t num_k, int64_t padded_k) {
   if (padded_k > num_k) {
-    std::memset(static_cast<void*>(row + num_k), 0,
-                static_cast<size_t>(padded_k - num_k) * sizeof(T));
+    std::memset(static_cast<void*>(row + num_k), 0, static_cast<size_t>(padded_k - num_k) * sizeof(T));
   }
 }
 
@@ -57,9 +56,8 @@ void store_eight(f16* out, __m256 value) {
 }
 void store_eight(bf16* out, __m256 value) {
   const __m256i lanes = round_to_bf16(value);
-  _mm_storeu_si128(
-      reinterpret_cast<__m128i*>(out),
-      _mm_packus_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1)));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
+                   _mm_packus_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1)));
 }
 
 template <typename T>
@@ -75,8 +73,7 @@ void store_row_as(T* out, const float* sums, const float* bias, int64_t n) {
 
 }  // namespace
 
-void pack_rows_f32(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k,
-                   int64_t padded_k) {
+void pack_rows_f32(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k, int64_t padded_k) {
   for (int64_t r = 0; r < num_rows; ++r) {
     float* row = packed_row<float>(packed, r);
     std::memcpy(row, row_of<float>(x, stride, r), static_cast<size_t>(num_k) * sizeof(float));
@@ -84,8 +81,7 @@ void pack_rows_f32(void* packed, const void* x, int64_t stride, int64_t num_rows
   }
 }
 
-void pack_rows_f16(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k,
-                   int64_t padded_k) {
+void pack_rows_f16(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k, int64_t padded_k) {
   for (int64_t r = 0; r < num_rows; ++r) {
     const f16* from = row_of<f16>(x, stride, r);
     float* row = packed_row<float>(packed, r);
@@ -99,8 +95,8 @@ void pack_rows_f16(void* packed, const void* x, int64_t stride, int64_t num_rows
   }
 }
 
-void pack_rows_bf16_split(void* packed, const void* x, int64_t stride, int64_t num_rows,
-                          int64_t num_k, int64_t padded_k) {
+void pack_rows_bf16_split(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k,
+                          int64_t padded_k) {
   for (int64_t r = 0; r < num_rows; ++r) {
     const bf16* from = row_of<bf16>(x, stride, r);
     float* row = packed_row<float>(packed, r);
@@ -111,20 +107,17 @@ void pack_rows_bf16_split(void* packed, const void* x, int64_t stride, int64_t n
     for (; k < padded_k; k += kPairGroup) {
       alignas(32) bf16 last[kPairGroup] = {};
       if (k < num_k) {
-        std::memcpy(static_cast<void*>(last), from + k,
-                    static_cast<size_t>(num_k - k) * sizeof(bf16));
+        std::memcpy(static_cast<void*>(last), from + k, static_cast<size_t>(num_k - k) * sizeof(bf16));
       }
       split_group(row + k, reinterpret_cast<const __m256i*>(last));
     }
   }
 }
 
-void pack_rows_bf16(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k,
-                    int64_t padded_k) {
+void pack_rows_bf16(void* packed, const void* x, int64_t stride, int64_t num_rows, int64_t num_k, int64_t padded_k) {
   for (int64_t r = 0; r < num_rows; ++r) {
     bf16* row = packed_row<bf16>(packed, r);
-    std::memcpy(static_cast<void*>(row), row_of<bf16>(x, stride, r),
-                static_cast<size_t>(num_k) * sizeof(bf16));
+    std::memcpy(static_cast<void*>(row), row_of<bf16>(x, stride, r), static_cast<size_t>(num_k) * sizeof(bf16));
     zero_tail(row, num_k, padded_k);
   }
   for (int64_t r = num_rows; r < round_up(num_rows, 16); ++r) {

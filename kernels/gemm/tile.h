@@ -142,9 +142,9 @@ struct WidenedPairTiles {
   }
 
   template <int kRows, int kPanels>
-  inline __attribute__((always_inline)) static void sum_half_group(
-      Sums<Panel, kRows, kPanels>& result, const float* rows, const float* weight,
-      int64_t panel_elements) {
+  inline __attribute__((always_inline)) static void sum_half_group(Sums<Panel, kRows, kPanels>& result,
+                                                                   const float* rows, const float* weight,
+                                                                   int64_t panel_elements) {
     Sums<Panel, kRows, kPanels> sums;
     sums.clear();
 #pragma GCC unroll 1
@@ -211,11 +211,9 @@ template <int... kValues>
 struct OneTo<0, kValues...> : Ints<kValues...> {};  // 1, 2, ..., kCount
 
 template <typename Tiles, int... kRows>
-void run_tile(const Tile<typename Tiles::Weight>& tile, int64_t num_rows, int num_panels,
-              Ints<kRows...>) {
-  static constexpr TileFunction<Tiles> kFunctions[][3] = {{tile_function<Tiles, kRows, 1>(),
-                                                           tile_function<Tiles, kRows, 2>(),
-                                                           tile_function<Tiles, kRows, 4>()}...};
+void run_tile(const Tile<typename Tiles::Weight>& tile, int64_t num_rows, int num_panels, Ints<kRows...>) {
+  static constexpr TileFunction<Tiles> kFunctions[][3] = {
+      {tile_function<Tiles, kRows, 1>(), tile_function<Tiles, kRows, 2>(), tile_function<Tiles, kRows, 4>()}...};
   kFunctions[num_rows - 1][num_panels / 2](tile);
 }
 
@@ -254,12 +252,9 @@ void run_tiles(const Tile<typename Tiles::Weight>& block, int64_t num_rows, int6
 
 template <typename W>
 Tile<W> block_tile(const BlockArgs& args) {
-  return {args.sums,
-          args.sums_stride,
-          static_cast<const float*>(args.rows),
-          static_cast<const W*>(args.weight),
-          args.panel_elements,
-          args.num_k};
+  return {
+      args.sums,           args.sums_stride, static_cast<const float*>(args.rows), static_cast<const W*>(args.weight),
+      args.panel_elements, args.num_k};
 }
 
 // Kernel::multiply for float32 and float16 as they are packed.
@@ -301,17 +296,15 @@ void multiply_16bit(const BlockArgs& args) {
   constexpr int kMaxWide = 4;
   alignas(64) float widened[kMaxWide * kMaxBlockK * kWidth];
   const W* weight = static_cast<const W*>(args.weight);
-  const int wide = panels_of_tile<WidenedTiles>(
-      args.num_rows < WidenedTiles::kMaxRows ? args.num_rows : WidenedTiles::kMaxRows);
+  const int wide =
+      panels_of_tile<WidenedTiles>(args.num_rows < WidenedTiles::kMaxRows ? args.num_rows : WidenedTiles::kMaxRows);
   for (int64_t panel = 0; panel < args.num_panels; panel += wide) {
     const int64_t count = args.num_panels - panel < wide ? args.num_panels - panel : wide;
     for (int64_t p = 0; p < count; ++p) {
-      widen<Panel>(weight + (panel + p) * args.panel_elements, widened + p * kMaxBlockK * kWidth,
-                   args.num_k);
+      widen<Panel>(weight + (panel + p) * args.panel_elements, widened + p * kMaxBlockK * kWidth, args.num_k);
     }
-    const Tile<float> tile{
-        args.sums + panel * kWidth, args.sums_stride, static_cast<const float*>(args.rows), widened,
-        kMaxBlockK * kWidth,        args.num_k};
+    const Tile<float> tile{args.sums + panel * kWidth, args.sums_stride, static_cast<const float*>(args.rows), widened,
+                           kMaxBlockK * kWidth,        args.num_k};
     run_tiles<WidenedTiles>(tile, args.num_rows, count);
   }
 }

@@ -8,8 +8,8 @@
 
 namespace cohort {
 
-// keys and values: [num_blocks, local_num_kv_heads, block_size, head_dim], dense, of one dtype. A head's positions within a block
-// are contiguous, so that attention streams them.
+// keys and values: [num_blocks, local_num_kv_heads, block_size, head_dim], dense, of one dtype. A head's positions
+// within a block are contiguous, so that attention streams them.
 struct KvCacheView {
   TensorView keys;
   TensorView values;
@@ -22,7 +22,6 @@ struct KvCacheView {
 
 // Stores k and v [num_tokens, num_kv_heads, head_dim] (rows may be strided) at slots [num_tokens] (int64); a slot is
 // block * block_size + offset.
-void write_kv(KvCacheView cache, ConstTensorView k, ConstTensorView v, ConstTensorView slots,
-              Stream& stream);
+void write_kv(KvCacheView cache, ConstTensorView k, ConstTensorView v, ConstTensorView slots, Stream& stream);
 
 }  // namespace cohort

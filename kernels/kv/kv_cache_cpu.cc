@@ -8,35 +8,29 @@
 namespace cohort {
 namespace {
 
-constexpr int64_t kMinBytesPerPiece =
-    16384;  // below this, waking a thread costs more than it saves
+constexpr int64_t kMinBytesPerPiece = 16384;  // below this, waking a thread costs more than it saves
 
 void check_shapes(const KvCacheView& cache, const ConstTensorView& k, const ConstTensorView& v,
                   const ConstTensorView& slots, const Stream& stream) {
   COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
+  COHORT_CHECK(cache.keys.rank() == 4 && cache.keys.shape() == cache.values.shape() && cache.keys.is_dense() &&
+                   cache.values.is_dense(),
+               "keys " + cache.keys.shape().to_string() + ", values " + cache.values.shape().to_string());
   COHORT_CHECK(
-      cache.keys.rank() == 4 && cache.keys.shape() == cache.values.shape() &&
-          cache.keys.is_dense() && cache.values.is_dense(),
-      "keys " + cache.keys.shape().to_string() + ", values " + cache.values.shape().to_string());
-  COHORT_CHECK(k.rank() == 3 && k.shape() == v.shape() && k.dim(1) == cache.num_kv_heads() &&
-                   k.dim(2) == cache.head_dim(),
-               "k " + k.shape().to_string() + ", v " + v.shape().to_string() + ", cache " +
-                   cache.keys.shape().to_string());
+      k.rank() == 3 && k.shape() == v.shape() && k.dim(1) == cache.num_kv_heads() && k.dim(2) == cache.head_dim(),
+      "k " + k.shape().to_string() + ", v " + v.shape().to_string() + ", cache " + cache.keys.shape().to_string());
   COHORT_CHECK(slots.rank() == 1 && slots.dim(0) == k.dim(0), "slots " + slots.shape().to_string());
-  COHORT_CHECK(k.dtype() == cache.keys.dtype() && v.dtype() == k.dtype() &&
-                   cache.values.dtype() == k.dtype(),
+  COHORT_CHECK(k.dtype() == cache.keys.dtype() && v.dtype() == k.dtype() && cache.values.dtype() == k.dtype(),
                dtype_name(k.dtype()));
 }
 
 // The heads of one token, from rows of k or v to the same place of every head of its block.
 template <typename T>
-void write_token(T* cache, const T* token, int64_t slot, const KvCacheView& view,
-                 int64_t head_stride) {
+void write_token(T* cache, const T* token, int64_t slot, const KvCacheView& view, int64_t head_stride) {
   const int64_t block_size = view.block_size();
   const int64_t head_dim = view.head_dim();
   const int64_t block = slot / block_size;
-  T* destination =
-      cache + (block * view.num_kv_heads() * block_size + slot % block_size) * head_dim;
+  T* destination = cache + (block * view.num_kv_heads() * block_size + slot % block_size) * head_dim;
   for (int64_t head = 0; head < view.num_kv_heads(); ++head) {
     std::memcpy(static_cast<void*>(destination), token, static_cast<size_t>(head_dim) * sizeof(T));
     destination += block_size * head_dim;
@@ -46,8 +40,7 @@ void write_token(T* cache, const T* token, int64_t slot, const KvCacheView& view
 
 }  // namespace
 
-void write_kv(KvCacheView cache, ConstTensorView k, ConstTensorView v, ConstTensorView slots,
-              Stream& stream) {
+void write_kv(KvCacheView cache, ConstTensorView k, ConstTensorView v, ConstTensorView slots, Stream& stream) {
   check_shapes(cache, k, v, slots, stream);
   if (k.empty()) return;
   const int64_t* const slot = slots.data<int64_t>();

@@ -14,13 +14,13 @@ namespace cohort {
 void rms_norm(TensorView out, ConstTensorView x, ConstTensorView weight, float eps, Stream& stream);
 
 // residual += x (rounded to its dtype); out = rms_norm(residual).
-void add_rms_norm(TensorView out, TensorView residual, ConstTensorView x, ConstTensorView weight,
-                  float eps, Stream& stream);
+void add_rms_norm(TensorView out, TensorView residual, ConstTensorView x, ConstTensorView weight, float eps,
+                  Stream& stream);
 
 // out = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias, the variance by two passes (Ba et al. 2016, "Layer
 // Normalization"). An empty bias means none.
-void layer_norm(TensorView out, ConstTensorView x, ConstTensorView weight, ConstTensorView bias,
-                float eps, Stream& stream);
+void layer_norm(TensorView out, ConstTensorView x, ConstTensorView weight, ConstTensorView bias, float eps,
+                Stream& stream);
 
 // residual += x (rounded to its dtype); out = layer_norm(residual).
 void add_layer_norm(TensorView out, TensorView residual, ConstTensorView x, ConstTensorView weight,

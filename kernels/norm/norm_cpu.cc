@@ -3,14 +3,13 @@
 #include <functional>
 #include <string>
 
-#include "kernels/activation/vector_math.h"
+#include "kernels/core/vector_math.h"
 #include "kernels/norm/norm.h"
 
 namespace cohort {
 namespace {
 
-constexpr int64_t kMinElementsPerPiece =
-    8192;  // below this, waking a thread costs more than it saves
+constexpr int64_t kMinElementsPerPiece = 8192;  // below this, waking a thread costs more than it saves
 
 // sum = f(i, extent, sum) for the vectors of a row, vector k going to the k % 4-th of four sums:
 // element i is summed in lane i % 32, and the lanes in a fixed tree. Four sums hide the latency of
@@ -64,11 +63,9 @@ Float8 centered(const T* x, float mean, Part part) {
 }
 
 template <typename T>
-void layer_norm_row(T* out, const T* x, const float* weight, const float* bias, int64_t hidden,
-                    float eps) {
+void layer_norm_row(T* out, const T* x, const float* weight, const float* bias, int64_t hidden, float eps) {
   const auto n = static_cast<float>(hidden);
-  const float sum = sum_row(
-      hidden, [&](int64_t i, auto extent, Float8 part) { return part + load8(x + i, extent); });
+  const float sum = sum_row(hidden, [&](int64_t i, auto extent, Float8 part) { return part + load8(x + i, extent); });
   const float mean = sum / n;
   const float squares = sum_row(hidden, [&](int64_t i, auto extent, Float8 part) {
     const Float8 v = centered(x + i, mean, extent);
@@ -82,8 +79,7 @@ void layer_norm_row(T* out, const T* x, const float* weight, const float* bias, 
   });
 }
 
-void check_rows(const TensorView& out, const ConstTensorView& x, const ConstTensorView& weight,
-                const Stream& stream) {
+void check_rows(const TensorView& out, const ConstTensorView& x, const ConstTensorView& weight, const Stream& stream) {
   COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
   COHORT_CHECK(out.rank() == 2 && out.shape() == x.shape(),
                "out " + out.shape().to_string() + ", x " + x.shape().to_string());
@@ -116,19 +112,17 @@ void for_each_row(const TensorView& out, Stream& stream, const F& row) {
 
 }  // namespace
 
-void rms_norm(TensorView out, ConstTensorView x, ConstTensorView weight, float eps,
-              Stream& stream) {
+void rms_norm(TensorView out, ConstTensorView x, ConstTensorView weight, float eps, Stream& stream) {
   check_rows(out, x, weight, stream);
   if (out.empty()) return;
   const float* const w = weight.data<float>();
   dispatch_float(out.dtype(), [&]<typename T>() {
-    for_each_row(out, stream,
-                 [&](int64_t i) { rms_norm_row(out.row<T>(i), x.row<T>(i), w, out.dim(1), eps); });
+    for_each_row(out, stream, [&](int64_t i) { rms_norm_row(out.row<T>(i), x.row<T>(i), w, out.dim(1), eps); });
   });
 }
 
-void add_rms_norm(TensorView out, TensorView residual, ConstTensorView x, ConstTensorView weight,
-                  float eps, Stream& stream) {
+void add_rms_norm(TensorView out, TensorView residual, ConstTensorView x, ConstTensorView weight, float eps,
+                  Stream& stream) {
   check_rows(out, x, weight, stream);
   check_residual(out, residual);
   if (out.empty()) return;
@@ -141,16 +135,14 @@ void add_rms_norm(TensorView out, TensorView residual, ConstTensorView x, ConstT
   });
 }
 
-void layer_norm(TensorView out, ConstTensorView x, ConstTensorView weight, ConstTensorView bias,
-                float eps, Stream& stream) {
+void layer_norm(TensorView out, ConstTensorView x, ConstTensorView weight, ConstTensorView bias, float eps,
+                Stream& stream) {
   check_rows(out, x, weight, stream);
   if (out.empty()) return;
   const float* const w = weight.data<float>();
   const float* const b = bias_or_null(bias, out.dim(1));
   dispatch_float(out.dtype(), [&]<typename T>() {
-    for_each_row(out, stream, [&](int64_t i) {
-      layer_norm_row(out.row<T>(i), x.row<T>(i), w, b, out.dim(1), eps);
-    });
+    for_each_row(out, stream, [&](int64_t i) { layer_norm_row(out.row<T>(i), x.row<T>(i), w, b, out.dim(1), eps); });
   });
 }
 

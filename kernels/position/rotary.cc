@@ -12,8 +12,7 @@ namespace cohort {
 namespace {
 
 Status field_error(std::string_view field, std::string_view expected, double got) {
-  return invalid_argument(std::string(field) + ": expected " + std::string(expected) + ", got " +
-                          std::to_string(got));
+  return invalid_argument(std::string(field) + ": expected " + std::string(expected) + ", got " + std::to_string(got));
 }
 
 // The frequency of pair i without scaling.
@@ -31,8 +30,7 @@ struct YarnRamp {
     const auto dim = static_cast<double>(config.rotary_dim);
     const auto pair_of = [&](double num_rotations) {
       const double length = static_cast<double>(config.scaling.original_max_position);
-      return dim * std::log(length / (num_rotations * 2 * std::numbers::pi)) /
-             (2 * std::log(config.theta));
+      return dim * std::log(length / (num_rotations * 2 * std::numbers::pi)) / (2 * std::log(config.theta));
     };
     low = pair_of(config.scaling.beta_fast);
     high = pair_of(config.scaling.beta_slow);
@@ -46,9 +44,7 @@ struct YarnRamp {
   }
 
   // 0 keeps the frequency, 1 interpolates it.
-  double at(int64_t pair) const {
-    return std::clamp((static_cast<double>(pair) - low) / (high - low), 0.0, 1.0);
-  }
+  double at(int64_t pair) const { return std::clamp((static_cast<double>(pair) - low) / (high - low), 0.0, 1.0); }
 };
 
 double llama3_inv_freq(double plain, const RopeScaling& scaling) {
@@ -56,8 +52,8 @@ double llama3_inv_freq(double plain, const RopeScaling& scaling) {
   const double wavelength = 2 * std::numbers::pi / plain;
   if (wavelength < length / scaling.high_freq_factor) return plain;
   if (wavelength > length / scaling.low_freq_factor) return plain / scaling.factor;
-  const double smooth = (length / wavelength - scaling.low_freq_factor) /
-                        (scaling.high_freq_factor - scaling.low_freq_factor);
+  const double smooth =
+      (length / wavelength - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
   return (1 - smooth) * plain / scaling.factor + smooth * plain;
 }
 
@@ -65,9 +61,7 @@ double llama3_inv_freq(double plain, const RopeScaling& scaling) {
 double dynamic_theta(const RotaryConfig& config, int64_t length) {
   const double factor = config.scaling.factor;
   const auto dim = static_cast<double>(config.rotary_dim);
-  const double growth =
-      factor * static_cast<double>(length) / static_cast<double>(config.max_position) -
-      (factor - 1);
+  const double growth = factor * static_cast<double>(length) / static_cast<double>(config.max_position) - (factor - 1);
   return config.theta * std::pow(growth, dim / (dim - 2));
 }
 
@@ -88,8 +82,7 @@ Status check_yarn(const RotaryConfig& config) {
     return field_error("original_max_position_embeddings", "a positive number of positions",
                        static_cast<double>(s.original_max_position));
   }
-  if (config.theta <= 1)
-    return field_error("rope_theta", "a number above 1 for yarn", config.theta);
+  if (config.theta <= 1) return field_error("rope_theta", "a number above 1 for yarn", config.theta);
   if (!(s.beta_slow > 0)) return field_error("beta_slow", "a positive number", s.beta_slow);
   if (!(s.beta_fast >= s.beta_slow)) {
     return field_error("beta_fast", "a number of at least beta_slow", s.beta_fast);
@@ -140,8 +133,7 @@ Status check_scaling(const RotaryConfig& config) {
                        static_cast<double>(config.max_position));
   }
   if (config.rotary_dim <= 2) {
-    return field_error("rotary_dim", "more than 2 dimensions for dynamic",
-                       static_cast<double>(config.rotary_dim));
+    return field_error("rotary_dim", "more than 2 dimensions for dynamic", static_cast<double>(config.rotary_dim));
   }
   return ok_status();
 }
@@ -151,10 +143,8 @@ Status check_config(const RotaryConfig& config) {
     return field_error("head_dim", "a positive number", static_cast<double>(config.head_dim));
   }
   if (config.rotary_dim <= 0 || config.rotary_dim % 2 != 0 || config.rotary_dim > config.head_dim) {
-    return field_error(
-        "rotary_dim",
-        "a positive even number of at most head_dim = " + std::to_string(config.head_dim),
-        static_cast<double>(config.rotary_dim));
+    return field_error("rotary_dim", "a positive even number of at most head_dim = " + std::to_string(config.head_dim),
+                       static_cast<double>(config.rotary_dim));
   }
   if (!(config.theta > 0) || !std::isfinite(config.theta)) {
     return field_error("rope_theta", "a positive number", config.theta);
@@ -185,8 +175,7 @@ bool RotaryEmbedding::depends_on_length(int64_t length) const {
   return config_.scaling.kind == RopeScalingKind::kDynamic && length > config_.max_position;
 }
 
-void RotaryEmbedding::compute_inv_freq(int64_t length, int64_t first_pair,
-                                       std::span<float> out) const {
+void RotaryEmbedding::compute_inv_freq(int64_t length, int64_t first_pair, std::span<float> out) const {
   const double theta = depends_on_length(length) ? dynamic_theta(config_, length) : config_.theta;
   for (size_t i = 0; i < out.size(); ++i) {
     const int64_t pair = first_pair + static_cast<int64_t>(i);

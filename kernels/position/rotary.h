@@ -31,7 +31,7 @@ struct RopeScaling {
   // yarn (Peng et al. 2023, "YaRN", section 3): rotations at which interpolation ends and begins.
   double beta_fast = 32;
   double beta_slow = 1;
-  bool truncate = true;        // the ramp's ends are rounded outward to whole dimensions
+  bool truncate = true;         // the ramp's ends are rounded outward to whole dimensions
   double attention_factor = 0;  // scales cos and sin; 0 derives it: 0.1 ln(factor) + 1, or from mscale
   double mscale = 0;
   double mscale_all_dim = 0;
@@ -53,16 +53,15 @@ class RotaryEmbedding {
   static Result<RotaryEmbedding> create(const RotaryConfig& config);
 
   const RotaryConfig& config() const { return config_; }
-  // Radians per position of each pair, [rotary_dim / 2], for a sequence of `length` positions; only `dynamic` depends on it:
-  // beyond max_position its base grows with the length.
+  // Radians per position of each pair, [rotary_dim / 2], for a sequence of `length` positions; only `dynamic` depends
+  // on it: beyond max_position its base grows with the length.
   std::vector<float> inv_freq(int64_t length) const;
   float attention_factor() const { return attention_factor_; }
 
-  // Turns q [num_tokens, num_heads, head_dim] and k [num_tokens, num_kv_heads, head_dim] in place (rows may be strided) by
-  // positions [num_tokens] (int32). lengths [num_tokens] (int32): the length of the token's sequence as `dynamic` counts it,
-  // max(prompt length, position + 1), which is what makes a chunked prefill equal to a whole one.
-  void apply(TensorView q, TensorView k, ConstTensorView positions, ConstTensorView lengths,
-             Stream& stream) const;
+  // Turns q [num_tokens, num_heads, head_dim] and k [num_tokens, num_kv_heads, head_dim] in place (rows may be strided)
+  // by positions [num_tokens] (int32). lengths [num_tokens] (int32): the length of the token's sequence as `dynamic`
+  // counts it, max(prompt length, position + 1), which is what makes a chunked prefill equal to a whole one.
+  void apply(TensorView q, TensorView k, ConstTensorView positions, ConstTensorView lengths, Stream& stream) const;
 
  private:
   // Whether a sequence of `length` positions has frequencies of its own.

@@ -3,15 +3,14 @@
 #include <functional>
 #include <string>
 
-#include "kernels/activation/vector_math.h"
+#include "kernels/core/vector_math.h"
 #include "kernels/position/rotary.h"
 
 namespace cohort {
 namespace {
 
-constexpr int64_t kMinElementsPerPiece =
-    4096;                            // below this, waking a thread costs more than it saves
-constexpr int64_t kTilePairs = 128;  // pairs whose cosines are held at a time; more take turns
+constexpr int64_t kMinElementsPerPiece = 4096;  // below this, waking a thread costs more than it saves
+constexpr int64_t kTilePairs = 128;             // pairs whose cosines are held at a time; more take turns
 
 // cos and sin of one position for pairs [begin, begin + count), times the attention factor.
 struct Angles {
@@ -61,15 +60,14 @@ void turn_interleaved(T* x, const Angles& angles, int64_t count) {
     const Float8 c = a * cos - b * sin;
     const Float8 d = b * cos + a * sin;
     store8(p, __builtin_shufflevector(c, d, 0, 8, 1, 9, 2, 10, 3, 11), low_half(extent));
-    store8(p + kLanes, __builtin_shufflevector(c, d, 4, 12, 5, 13, 6, 14, 7, 15),
-           high_half(extent));
+    store8(p + kLanes, __builtin_shufflevector(c, d, 4, 12, 5, 13, 6, 14, 7, 15), high_half(extent));
   });
 }
 
 // Pairs [begin, begin + count) of all heads of one token.
 template <typename T>
-void turn_heads(T* token, int64_t num_heads, int64_t head_stride, const RotaryConfig& config,
-                const Angles& angles, int64_t begin, int64_t count) {
+void turn_heads(T* token, int64_t num_heads, int64_t head_stride, const RotaryConfig& config, const Angles& angles,
+                int64_t begin, int64_t count) {
   for (int64_t h = 0; h < num_heads; ++h) {
     T* const head = token + h * head_stride;
     if (config.pairing == RotaryPairing::kHalves) {
@@ -83,20 +81,18 @@ void turn_heads(T* token, int64_t num_heads, int64_t head_stride, const RotaryCo
 void check_shapes(const TensorView& q, const TensorView& k, const ConstTensorView& positions,
                   const ConstTensorView& lengths, int64_t head_dim, const Stream& stream) {
   COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
-  COHORT_CHECK(q.rank() == 3 && k.rank() == 3 && q.dim(0) == k.dim(0) && q.dim(2) == head_dim &&
-                   k.dim(2) == head_dim,
+  COHORT_CHECK(q.rank() == 3 && k.rank() == 3 && q.dim(0) == k.dim(0) && q.dim(2) == head_dim && k.dim(2) == head_dim,
                "q " + q.shape().to_string() + ", k " + k.shape().to_string());
   COHORT_CHECK(q.dtype() == k.dtype(), dtype_name(k.dtype()));
   COHORT_CHECK(
-      positions.rank() == 1 && positions.dim(0) == q.dim(0) && lengths.rank() == 1 &&
-          lengths.dim(0) == q.dim(0),
+      positions.rank() == 1 && positions.dim(0) == q.dim(0) && lengths.rank() == 1 && lengths.dim(0) == q.dim(0),
       "positions " + positions.shape().to_string() + ", lengths " + lengths.shape().to_string());
 }
 
 }  // namespace
 
-void RotaryEmbedding::apply(TensorView q, TensorView k, ConstTensorView positions,
-                            ConstTensorView lengths, Stream& stream) const {
+void RotaryEmbedding::apply(TensorView q, TensorView k, ConstTensorView positions, ConstTensorView lengths,
+                            Stream& stream) const {
   check_shapes(q, k, positions, lengths, config_.head_dim, stream);
   const int64_t num_tokens = q.dim(0);
   const int64_t num_token_elements = (q.dim(1) + k.dim(1)) * config_.head_dim;

@@ -7,15 +7,12 @@
 
 namespace cohort {
 
-inline std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> counter,
-                                             std::array<uint32_t, 2> key) {
+inline std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t product0 = uint64_t{0xd2511f53u} * counter[0];
     const uint64_t product1 = uint64_t{0xcd9e8d57u} * counter[2];
-    counter = {static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key[0],
-               static_cast<uint32_t>(product1),
-               static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key[1],
-               static_cast<uint32_t>(product0)};
+    counter = {static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(product1),
+               static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(product0)};
     key[0] += 0x9e3779b9u;
     key[1] += 0xbb67ae85u;
   }

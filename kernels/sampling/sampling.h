@@ -13,13 +13,14 @@
 namespace cohort {
 
 struct SamplingParams {
-  float temperature = 1;         // 0 is greedy: the largest logit, the lowest id of equals
-  int32_t top_k = 0;             // keep the k largest; 0 keeps all
-  float top_p = 1;               // keep the fewest most probable that reach p together
-  float min_p = 0;               // keep those at least min_p times as probable as the most probable
-  float repetition_penalty = 1;  // divides positive and multiplies negative logits of tokens in prompt or output (Keskar 2019)
-  float presence_penalty = 0;    // subtracted once from logits of tokens in the output
-  float frequency_penalty = 0;   // subtracted once per occurrence in the output
+  float temperature = 1;  // 0 is greedy: the largest logit, the lowest id of equals
+  int32_t top_k = 0;      // keep the k largest; 0 keeps all
+  float top_p = 1;        // keep the fewest most probable that reach p together
+  float min_p = 0;        // keep those at least min_p times as probable as the most probable
+  float repetition_penalty =
+      1;  // divides positive and multiplies negative logits of tokens in prompt or output (Keskar 2019)
+  float presence_penalty = 0;   // subtracted once from logits of tokens in the output
+  float frequency_penalty = 0;  // subtracted once per occurrence in the output
   uint64_t seed = 0;
   std::vector<std::pair<int32_t, float>> logit_bias = {};  // (token, added to its logit)
 
@@ -34,18 +35,19 @@ struct SamplingRequest {
   std::span<const int32_t> output;  // token ids so far; its size numbers the draw, so a replayed sequence draws alike
 };
 
-// tokens [num_seqs] (int32) = a draw for each row of logits [num_seqs, vocab] (float32), which is changed in place. In order:
-// logit bias, penalties, temperature, top-k, top-p, min-p, draw. The draw is Philox4x32-10 (Salmon et al. 2011) keyed by the seed
-// and counted by output.size(): it depends on nothing else in the batch. A row without a finite largest logit gives -1.
-void sample(TensorView tokens, TensorView logits, std::span<const SamplingRequest> requests,
-            Stream& stream);
+// tokens [num_seqs] (int32) = a draw for each row of logits [num_seqs, vocab] (float32), which is changed in place. In
+// order: logit bias, penalties, temperature, top-k, top-p, min-p, draw. The draw is Philox4x32-10 (Salmon et al. 2011)
+// keyed by the seed and counted by output.size(): it depends on nothing else in the batch. A row without a finite
+// largest logit gives -1.
+void sample(TensorView tokens, TensorView logits, std::span<const SamplingRequest> requests, Stream& stream);
 
 struct TokenLogprob {
   int32_t id = 0;
   float logprob = 0;  // natural logarithm
 };
 
-// The `k` most probable tokens of one row of logits [vocab] (float32), most probable first, the lower id of equals first.
+// The `k` most probable tokens of one row of logits [vocab] (float32), most probable first, the lower id of equals
+// first.
 std::vector<TokenLogprob> top_logprobs(std::span<const float> logits, int k);
 
 // log softmax(logits)[token].

@@ -4,7 +4,7 @@
 #include <functional>
 #include <string>
 
-#include "kernels/activation/vector_math.h"
+#include "kernels/core/vector_math.h"
 #include "kernels/sampling/philox.h"
 #include "kernels/sampling/sampling.h"
 #include "kernels/sampling/selection.h"

@@ -5,7 +5,7 @@
 #include <functional>
 #include <limits>
 
-#include "kernels/activation/vector_math.h"
+#include "kernels/core/vector_math.h"
 
 namespace cohort {
 namespace {

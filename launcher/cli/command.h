@@ -29,7 +29,8 @@ void add_completion(CLI::App& app, Run& run);
 // Reads a whole file, or standard input for "-". NOT_FOUND names the file.
 Result<std::string> read_input(const std::string& path);
 
-// Ids in text, apart by commas, white space or both, with or without brackets around all. INVALID_ARGUMENT names what is not an id.
+// Ids in text, apart by commas, white space or both, with or without brackets around all. INVALID_ARGUMENT names what
+// is not an id.
 Result<std::vector<int32_t>> parse_token_ids(std::string_view text);
 
 // Flushes standard output; what could not be written (disk full, say) is an error.

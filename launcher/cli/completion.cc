@@ -38,7 +38,8 @@ complete -o default -o bashdefault -F _cohort cohort
 }  // namespace
 
 void add_completion(CLI::App& app, Run& run) {
-  CLI::App& command = *app.add_subcommand("completion", "Print a shell's completion script: source <(cohort completion bash)");
+  CLI::App& command =
+      *app.add_subcommand("completion", "Print a shell's completion script: source <(cohort completion bash)");
   auto shell = std::make_shared<std::string>();
   command.add_option("shell", *shell, "bash or zsh")->required()->check(CLI::IsMember({"bash", "zsh"}));
   command.callback([shell, &app, &run] {

@@ -19,9 +19,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 struct GenerateOptions {
   std::string model;
@@ -84,8 +82,8 @@ Result<std::vector<std::string>> prompt_texts(const GenerateOptions& options) {
     ++line_number;
     if (!line.empty() && line.back() == '\r') line.pop_back();
     if (line.empty()) {
-      return invalid_argument(fmt::format("{}:{}: empty; expected a prompt on each line",
-                                          options.prompts_file, line_number));
+      return invalid_argument(
+          fmt::format("{}:{}: empty; expected a prompt on each line", options.prompts_file, line_number));
     }
     texts.push_back(std::move(line));
     begin = end + 1;
@@ -109,8 +107,8 @@ Result<std::vector<std::vector<int32_t>>> tokenized_prompts(const GenerateOption
 // A tokenizer, which a run with random weights and token ids does not need.
 Result<std::unique_ptr<Tokenizer>> load_tokenizer(const GenerateOptions& options, bool has_texts) {
   const std::filesystem::path dir = options.model;
-  const bool has_files = std::filesystem::exists(dir / "tokenizer.json") ||
-                         std::filesystem::exists(dir / "tokenizer.model");
+  const bool has_files =
+      std::filesystem::exists(dir / "tokenizer.json") || std::filesystem::exists(dir / "tokenizer.model");
   if (!has_files && !has_texts) return std::unique_ptr<Tokenizer>();
   return Tokenizer::load(dir);
 }
@@ -120,8 +118,8 @@ int64_t num_cache_blocks(const GenerateOptions& options, const ModelSpec& spec, 
   int64_t wanted = 0;
   int64_t largest = 0;
   for (const GenerationRequest& request : requests) {
-    const int64_t length = static_cast<int64_t>(request.prompt.size()) +
-                           std::max<int64_t>(request.output_limit(spec.max_position), 1);
+    const int64_t length =
+        static_cast<int64_t>(request.prompt.size()) + std::max<int64_t>(request.output_limit(spec.max_position), 1);
     const int64_t blocks = (length + options.block_size - 1) / options.block_size;
     wanted += blocks;
     largest = std::max(largest, blocks);
@@ -172,14 +170,12 @@ void print_timings(const Timings& t) {
              t.load_seconds, t.first_token_seconds * 1e3, t.num_prompt_tokens, t.num_output_tokens,
              t.last_token_seconds, static_cast<double>(t.num_output_tokens) / t.last_token_seconds);
   if (decode_seconds > 0) {
-    fmt::print(stderr, " ({:.1f} after the first)",
-               static_cast<double>(t.num_output_tokens - 1) / decode_seconds);
+    fmt::print(stderr, " ({:.1f} after the first)", static_cast<double>(t.num_output_tokens - 1) / decode_seconds);
   }
   fmt::print(stderr, "\n");
 }
 
-Status run_engine(Engine& engine, std::vector<GenerationRequest> requests, GenerateOutput& output,
-                  Timings& timings) {
+Status run_engine(Engine& engine, std::vector<GenerationRequest> requests, GenerateOutput& output, Timings& timings) {
   const Clock::time_point start = Clock::now();
   for (GenerationRequest& request : requests) {
     timings.num_prompt_tokens += static_cast<int64_t>(request.prompt.size());
@@ -199,8 +195,7 @@ Status run_generate(const GenerateOptions& options) {
   Stream stream(choose_device(options.device), options.num_threads);
   COHORT_ASSIGN_OR_RETURN(const ModelConfig config, read_model_config(options.model));
   COHORT_ASSIGN_OR_RETURN(const std::vector<std::string> texts, prompt_texts(options));
-  COHORT_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer,
-                          load_tokenizer(options, !texts.empty()));
+  COHORT_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, load_tokenizer(options, !texts.empty()));
   COHORT_ASSIGN_OR_RETURN(const auto prompts, tokenized_prompts(options, texts, tokenizer.get()));
   if (prompts.empty()) throw UsageError("--prompt, --prompts-file or --prompt-ids: expected at least one");
   std::vector<GenerationRequest> requests = make_requests(options, config, prompts);
@@ -219,8 +214,7 @@ Status run_generate(const GenerateOptions& options) {
   engine_options.block_size = options.block_size;
   engine_options.max_seqs = std::min<int64_t>(options.max_seqs, static_cast<int64_t>(requests.size()));
   engine_options.max_tokens_per_step = std::max(options.max_tokens_per_step, engine_options.max_seqs);
-  engine_options.num_blocks =
-      num_cache_blocks(options, config.spec, model.decoder->dtype(), requests);
+  engine_options.num_blocks = num_cache_blocks(options, config.spec, model.decoder->dtype(), requests);
   Engine engine(*model.decoder, engine_options, stream);
 
   GenerateOutput output(prompts, tokenizer.get(), options.json);
@@ -234,13 +228,17 @@ void add_sampling_flags(CLI::App& command, GenerateOptions& o) {
   command.add_option("--temperature", o.temperature, "0 takes the most probable token; default 0, or the model's own");
   command.add_option("--top-k", o.top_k, "Sample from the K most probable tokens; 0 for all");
   command.add_option("--top-p", o.top_p, "Sample from the fewest tokens that reach this probability together");
-  command.add_option("--min-p", o.min_p, "Sample from tokens at least this share as probable as the first")->capture_default_str();
+  command.add_option("--min-p", o.min_p, "Sample from tokens at least this share as probable as the first")
+      ->capture_default_str();
   command.add_option("--repetition-penalty", o.repetition_penalty, "Above 1 discourages tokens of prompt and output");
-  command.add_option("--presence-penalty", o.presence_penalty, "Subtracted from logits of tokens in the output")->capture_default_str();
-  command.add_option("--frequency-penalty", o.frequency_penalty, "Subtracted once per occurrence in the output")->capture_default_str();
+  command.add_option("--presence-penalty", o.presence_penalty, "Subtracted from logits of tokens in the output")
+      ->capture_default_str();
+  command.add_option("--frequency-penalty", o.frequency_penalty, "Subtracted once per occurrence in the output")
+      ->capture_default_str();
   command.add_option("--seed", o.seed, "Of the draws, and of random weights")->capture_default_str();
   command.add_flag("--ignore-eos", o.ignore_eos, "Go on to --max-tokens when the model ends its text");
-  command.add_option("--top-logprobs", o.top_logprobs, "Report the K most probable tokens of each step (with --json)")->capture_default_str();
+  command.add_option("--top-logprobs", o.top_logprobs, "Report the K most probable tokens of each step (with --json)")
+      ->capture_default_str();
 }
 
 }  // namespace
@@ -251,23 +249,37 @@ void add_generate(CLI::App& app, Run& run) {
   GenerateOptions& o = *options;
   command.add_option("--model", o.model, "Hugging Face model directory")->required()->type_name("DIR");
   // TAKE_ALL would split "1,2,3" or swallow positionals: each flag takes one text and may be repeated.
-  command.add_option("--prompt", o.prompts, "A prompt; repeat it for several")->expected(1)->take_all()->allow_extra_args(false);
+  command.add_option("--prompt", o.prompts, "A prompt; repeat it for several")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
   command.add_option("--prompts-file", o.prompts_file, "A prompt a line; - is standard input")->type_name("FILE");
-  command.add_option("--prompt-ids", o.prompt_ids, "A prompt as token ids: 1,2,3; repeat it for several")->expected(1)->take_all()->allow_extra_args(false);
+  command.add_option("--prompt-ids", o.prompt_ids, "A prompt as token ids: 1,2,3; repeat it for several")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
   add_sampling_flags(command, o);
   command.add_option("--dtype", o.dtype, "Of weights and activations; auto is the checkpoint's")
-      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16"}))->capture_default_str();
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16"}))
+      ->capture_default_str();
   command.add_option("--device", o.device)->check(CLI::IsMember({"auto", "cpu", "cuda"}))->capture_default_str();
   command.add_option("--weights", o.weights, "random makes them from config.json alone")
-      ->check(CLI::IsMember({"checkpoint", "random"}))->capture_default_str();
+      ->check(CLI::IsMember({"checkpoint", "random"}))
+      ->capture_default_str();
   command.add_flag("--json", o.json, "One JSON object a prompt and line, instead of text");
   command.add_flag("--quiet", o.quiet, "No progress and no timings on standard error");
   command.add_option("--threads", o.num_threads, "CPU threads; 0 takes all that the process may use")
-      ->check(CLI::Range(0, 4096))->capture_default_str();
-  command.add_option("--block-size", o.block_size, "Positions a block of the cache")->check(CLI::Range(1, 1024))->capture_default_str();
-  command.add_option("--max-seqs", o.max_seqs, "Sequences that run at once")->check(CLI::Range(1, 65536))->capture_default_str();
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  command.add_option("--block-size", o.block_size, "Positions a block of the cache")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command.add_option("--max-seqs", o.max_seqs, "Sequences that run at once")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
   command.add_option("--max-tokens-per-step", o.max_tokens_per_step, "Tokens of one pass of the model")
-      ->check(CLI::Range(1, 1 << 20))->capture_default_str();
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
   command.callback([options, &run] { run = [options] { return run_generate(*options); }; });
 }
 

@@ -7,8 +7,7 @@
 
 namespace cohort {
 
-GenerateOutput::GenerateOutput(const std::vector<std::vector<int32_t>>& prompts,
-                               const Tokenizer* tokenizer, bool json)
+GenerateOutput::GenerateOutput(const std::vector<std::vector<int32_t>>& prompts, const Tokenizer* tokenizer, bool json)
     : prompts_(prompts), tokenizer_(tokenizer), json_(json), continuations_(prompts.size()) {
   if (tokenizer == nullptr) return;
   for (Continuation& c : continuations_) {
@@ -20,13 +19,13 @@ Status GenerateOutput::add(const TokenEvent& event) {
   Continuation& c = continuations_[static_cast<size_t>(event.request_id)];
   c.finish = event.finish;
   if (event.finish == FinishReason::kError) {
-    failure_ = Status(StatusCode::kInternal, "prompt " + std::to_string(event.request_id) +
-                                                 ": the model's logits are not finite numbers");
+    failure_ = Status(StatusCode::kInternal,
+                      "prompt " + std::to_string(event.request_id) + ": the model's logits are not finite numbers");
   } else {
     c.token_ids.push_back(event.token);
     c.top_logprobs.push_back(event.top_logprobs);
-    c.text += c.decoder ? c.decoder->append(event.token)
-                        : (c.token_ids.size() == 1 ? "" : " ") + std::to_string(event.token);
+    c.text +=
+        c.decoder ? c.decoder->append(event.token) : (c.token_ids.size() == 1 ? "" : " ") + std::to_string(event.token);
   }
   if (c.finish != FinishReason::kNone && c.decoder) c.text += c.decoder->finish();
   return flush();

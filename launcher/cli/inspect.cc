@@ -25,23 +25,33 @@ bool has_weights(const std::filesystem::path& model_dir) {
 
 std::string_view name_of(RopeScalingKind kind) {
   switch (kind) {
-    case RopeScalingKind::kNone: return "none";
-    case RopeScalingKind::kLinear: return "linear";
-    case RopeScalingKind::kDynamic: return "dynamic";
-    case RopeScalingKind::kYarn: return "yarn";
-    case RopeScalingKind::kLlama3: return "llama3";
+    case RopeScalingKind::kNone:
+      return "none";
+    case RopeScalingKind::kLinear:
+      return "linear";
+    case RopeScalingKind::kDynamic:
+      return "dynamic";
+    case RopeScalingKind::kYarn:
+      return "yarn";
+    case RopeScalingKind::kLlama3:
+      return "llama3";
   }
   return "";
 }
 
 nlohmann::ordered_json describe_spec(const ModelSpec& spec) {
   nlohmann::ordered_json json = {
-      {"layers", spec.num_layers},    {"hidden", spec.hidden},
-      {"heads", spec.num_heads},      {"kv_heads", spec.num_kv_heads},
-      {"head_dim", spec.head_dim},    {"ffn", spec.ffn},
-      {"vocab", spec.vocab},          {"max_position", spec.max_position},
+      {"layers", spec.num_layers},
+      {"hidden", spec.hidden},
+      {"heads", spec.num_heads},
+      {"kv_heads", spec.num_kv_heads},
+      {"head_dim", spec.head_dim},
+      {"ffn", spec.ffn},
+      {"vocab", spec.vocab},
+      {"max_position", spec.max_position},
       {"norm", spec.norm == NormKind::kRmsNorm ? "rmsnorm" : "layernorm"},
-      {"gated_mlp", spec.gated_mlp},  {"tied_embeddings", spec.tied_embeddings},
+      {"gated_mlp", spec.gated_mlp},
+      {"tied_embeddings", spec.tied_embeddings},
   };
   if (spec.position == PositionKind::kRotary) {
     json["positions"] = "rotary";

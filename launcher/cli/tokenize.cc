@@ -68,7 +68,9 @@ void add_tokenize(CLI::App& app, Run& run) {
   command.add_option("--model", o.model, "Hugging Face model directory")->required()->type_name("DIR");
   CLI::Option* text = command.add_option("--text", o.text, "The text, or with --decode the ids");
   command.add_option("--file", o.file, "Where the text or the ids are; - is standard input")
-      ->excludes(text)->type_name("FILE")->capture_default_str();
+      ->excludes(text)
+      ->type_name("FILE")
+      ->capture_default_str();
   command.add_flag("--decode", o.decode, "From ids to text");
   command.add_flag("--no-special-tokens", o.no_special_tokens, "Add none when encoding, leave them out when decoding");
   command.add_flag("--parse-special", o.parse_special, "The text of a special token becomes that token");

@@ -7,10 +7,14 @@ namespace cohort {
 
 std::string_view finish_reason_name(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kNone: return "";
-    case FinishReason::kStop: return "stop";
-    case FinishReason::kLength: return "length";
-    case FinishReason::kError: return "error";
+    case FinishReason::kNone:
+      return "";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kError:
+      return "error";
   }
   return "";
 }
@@ -19,13 +23,14 @@ Status GenerationRequest::validate(int64_t vocab, int64_t max_position) const {
   if (prompt.empty()) return invalid_argument("prompt: expected at least one token");
   const auto length = static_cast<int64_t>(prompt.size());
   if (length >= max_position) {
-    return invalid_argument("prompt: " + std::to_string(length) + " tokens leave no room for output: the model's longest sequence is " +
+    return invalid_argument("prompt: " + std::to_string(length) +
+                            " tokens leave no room for output: the model's longest sequence is " +
                             std::to_string(max_position));
   }
   for (const int32_t id : prompt) {
     if (id < 0 || id >= vocab) {
-      return invalid_argument("prompt: token id " + std::to_string(id) + " is not in [0, " +
-                              std::to_string(vocab) + ")");
+      return invalid_argument("prompt: token id " + std::to_string(id) + " is not in [0, " + std::to_string(vocab) +
+                              ")");
     }
   }
   if (max_tokens < 1) {
@@ -42,11 +47,10 @@ int64_t GenerationRequest::output_limit(int64_t max_position) const {
   return std::min(max_tokens, max_position - static_cast<int64_t>(prompt.size()));
 }
 
-FinishReason finish_reason(const GenerationRequest& request, std::span<const int32_t> output,
-                           int64_t max_position) {
+FinishReason finish_reason(const GenerationRequest& request, std::span<const int32_t> output, int64_t max_position) {
   if (output.empty()) return FinishReason::kNone;
-  const bool is_stop = std::find(request.stop_ids.begin(), request.stop_ids.end(), output.back()) !=
-                       request.stop_ids.end();
+  const bool is_stop =
+      std::find(request.stop_ids.begin(), request.stop_ids.end(), output.back()) != request.stop_ids.end();
   if (is_stop && !request.ignore_stop_ids) return FinishReason::kStop;
   const auto length = static_cast<int64_t>(output.size());
   return length >= request.output_limit(max_position) ? FinishReason::kLength : FinishReason::kNone;

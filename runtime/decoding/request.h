@@ -35,7 +35,6 @@ struct GenerationRequest {
 };
 
 // Why a sequence ends after `output` (whose last token was just sampled), or kNone.
-FinishReason finish_reason(const GenerationRequest& request, std::span<const int32_t> output,
-                           int64_t max_position);
+FinishReason finish_reason(const GenerationRequest& request, std::span<const int32_t> output, int64_t max_position);
 
 }  // namespace cohort

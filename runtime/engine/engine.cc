@@ -29,10 +29,9 @@ Engine::Engine(const Decoder& decoder, const EngineOptions& options, Stream& str
       stream_(stream),
       blocks_(options.num_blocks),
       cache_(cache_shape(decoder, options), stream.device()),
-      workspace_(decoder.spec(), decoder.dtype(), options.max_tokens_per_step, options.max_seqs,
-                 stream.device()),
-      batch_(options.max_tokens_per_step, options.max_seqs,
-             max_blocks_per_seq(decoder.spec(), options), options.block_size),
+      workspace_(decoder.spec(), decoder.dtype(), options.max_tokens_per_step, options.max_seqs, stream.device()),
+      batch_(options.max_tokens_per_step, options.max_seqs, max_blocks_per_seq(decoder.spec(), options),
+             options.block_size),
       sampled_(DType::kI32, Shape{options.max_seqs}, stream.device()) {
   COHORT_CHECK(options.max_tokens_per_step >= options.max_seqs && options.max_seqs >= 1,
                "a step must have room for a token of every sequence");
@@ -40,8 +39,8 @@ Engine::Engine(const Decoder& decoder, const EngineOptions& options, Stream& str
 
 int64_t Engine::blocks_needed(const GenerationRequest& request) const {
   // The last token that is sampled is never fed back.
-  const int64_t length = static_cast<int64_t>(request.prompt.size()) +
-                         request.output_limit(decoder_.spec().max_position) - 1;
+  const int64_t length =
+      static_cast<int64_t>(request.prompt.size()) + request.output_limit(decoder_.spec().max_position) - 1;
   return ceil_div(length, options_.block_size);
 }
 
@@ -50,8 +49,7 @@ Result<int64_t> Engine::submit(GenerationRequest request) {
   const int64_t num_blocks = blocks_needed(request);
   if (num_blocks > blocks_.num_blocks()) {
     return resource_exhausted("prompt and output need " + std::to_string(num_blocks) +
-                              " blocks of the cache, which has " +
-                              std::to_string(blocks_.num_blocks()));
+                              " blocks of the cache, which has " + std::to_string(blocks_.num_blocks()));
   }
   Sequence sequence;
   sequence.request_id = next_request_id_++;
@@ -89,8 +87,8 @@ std::vector<TokenEvent> Engine::step() {
   admit();
   COHORT_CHECK(!running_.empty(), "step() without work");
   const std::vector<int64_t> counts = plan();
-  const TensorView logits = decoder_.forward(batch_.view(), cache_.layers(), workspace_,
-                                             probe_ ? &probe_ : nullptr, stream_);
+  const TensorView logits =
+      decoder_.forward(batch_.view(), cache_.layers(), workspace_, probe_ ? &probe_ : nullptr, stream_);
   std::vector<size_t> rows;  // the sequence of each logit row
   for (size_t i = 0; i < running_.size(); ++i) {
     running_[i].num_computed += counts[i];
@@ -125,8 +123,7 @@ std::vector<TokenEvent> Engine::sample_rows(TensorView logits, const std::vector
       events[i].finish = FinishReason::kError;
     } else {
       sequence.output.push_back(events[i].token);
-      events[i].finish =
-          finish_reason(sequence.request, sequence.output, decoder_.spec().max_position);
+      events[i].finish = finish_reason(sequence.request, sequence.output, decoder_.spec().max_position);
     }
     is_finished_[rows[i]] = events[i].finish != FinishReason::kNone;
   }

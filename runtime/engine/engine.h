@@ -19,10 +19,10 @@
 namespace cohort {
 
 struct EngineOptions {
-  int64_t block_size = 16;           // positions a block of the cache
-  int64_t num_blocks = 1024;         // of the cache
+  int64_t block_size = 16;            // positions a block of the cache
+  int64_t num_blocks = 1024;          // of the cache
   int64_t max_tokens_per_step = 512;  // at least max_seqs
-  int64_t max_seqs = 64;             // sequences that run at once
+  int64_t max_seqs = 64;              // sequences that run at once
 };
 
 // A token that a step sampled.
@@ -35,11 +35,12 @@ struct TokenEvent {
 
 class Engine {
  public:
-  // `stream` and `decoder` outlive the engine; the engine takes the cache's and the workspace's memory here and none later.
+  // `stream` and `decoder` outlive the engine; the engine takes the cache's and the workspace's memory here and none
+  // later.
   Engine(const Decoder& decoder, const EngineOptions& options, Stream& stream);
 
-  // Queues a request and returns its id. INVALID_ARGUMENT names the field that is wrong; RESOURCE_EXHAUSTED if the cache
-  // could never hold it.
+  // Queues a request and returns its id. INVALID_ARGUMENT names the field that is wrong; RESOURCE_EXHAUSTED if the
+  // cache could never hold it.
   Result<int64_t> submit(GenerationRequest request);
 
   bool has_work() const { return !waiting_.empty() || !running_.empty(); }

@@ -16,7 +16,7 @@ int64_t total_bytes(const WeightMap& map, DType dtype) {
 }  // namespace
 
 WeightMap resolve_weight_map(const ModelConfig& config, const Checkpoint& checkpoint) {
-  const WeightMap map = config.family->weight_map(config.spec);
+  WeightMap map = config.family->weight_map(config.spec);
   if (checkpoint.contains(map.embedding.name)) return map;
   return with_base_prefix(map, std::string(config.family->base_prefix));
 }
@@ -39,8 +39,7 @@ Status check_checkpoint(const WeightMap& map, const Checkpoint& checkpoint) {
   return not_found(checkpoint.model_dir().string() + ": missing tensors that config.json implies: " + missing);
 }
 
-Result<LoadedModel> load_model(const std::filesystem::path& model_dir, const LoadOptions& options,
-                               Stream& stream) {
+Result<LoadedModel> load_model(const std::filesystem::path& model_dir, const LoadOptions& options, Stream& stream) {
   LoadedModel model;
   COHORT_ASSIGN_OR_RETURN(model.config, read_model_config(model_dir));
   const DType dtype = options.dtype.value_or(model.config.spec.checkpoint_dtype);
@@ -60,8 +59,7 @@ Result<LoadedModel> load_model(const std::filesystem::path& model_dir, const Loa
     progress = std::make_unique<Progress>(checkpoint.total_bytes(), options.progress);
     source = checkpoint_source(std::move(checkpoint), progress.get());
   }
-  COHORT_ASSIGN_OR_RETURN(Decoder decoder,
-                          Decoder::load(model.config.spec, map, dtype, *source, stream));
+  COHORT_ASSIGN_OR_RETURN(Decoder decoder, Decoder::load(model.config.spec, map, dtype, *source, stream));
   model.decoder = std::make_unique<Decoder>(std::move(decoder));
   COHORT_RETURN_IF_ERROR(source->finish(map.ignorable));
   model.num_bytes_read = options.random_weights ? 0 : source->bytes_read();

@@ -13,7 +13,7 @@
 namespace cohort {
 
 struct LoadOptions {
-  std::optional<DType> dtype;  // nothing: as the checkpoint says
+  std::optional<DType> dtype;   // nothing: as the checkpoint says
   bool random_weights = false;  // made from config.json; no weights are read
   uint64_t random_seed = 0;
   ProgressOptions progress;
@@ -25,15 +25,15 @@ struct LoadedModel {
   int64_t num_bytes_read = 0;  // of the checkpoint
 };
 
-// The tensors that `config` says the checkpoint has, with the base model's prefix or without it, as the checkpoint does.
+// The tensors that `config` says the checkpoint has, with the base model's prefix or without it, as the checkpoint
+// does.
 WeightMap resolve_weight_map(const ModelConfig& config, const Checkpoint& checkpoint);
 
-// OK when every tensor of the map is in the checkpoint with the shape that config.json implies; else names the file and the
-// tensor, or the first few of many. Reads no weights.
+// OK when every tensor of the map is in the checkpoint with the shape that config.json implies; else names the file and
+// the tensor, or the first few of many. Reads no weights.
 Status check_checkpoint(const WeightMap& map, const Checkpoint& checkpoint);
 
 // Reads and checks everything before it takes memory for weights.
-Result<LoadedModel> load_model(const std::filesystem::path& model_dir, const LoadOptions& options,
-                               Stream& stream);
+Result<LoadedModel> load_model(const std::filesystem::path& model_dir, const LoadOptions& options, Stream& stream);
 
 }  // namespace cohort

@@ -4,8 +4,7 @@
 
 namespace cohort {
 
-StepBatch::StepBatch(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq,
-                     int64_t block_size)
+StepBatch::StepBatch(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq, int64_t block_size)
     : max_blocks_per_seq_(max_blocks_per_seq),
       block_size_(block_size),
       token_ids_(static_cast<size_t>(max_tokens)),
@@ -23,8 +22,8 @@ void StepBatch::add(const Sequence& sequence, int64_t num_tokens) {
   const int64_t end = sequence.num_computed + num_tokens;
   const auto num_blocks = static_cast<int64_t>(sequence.block_table.size());
   COHORT_CHECK(num_tokens_ + num_tokens <= static_cast<int64_t>(token_ids_.size()) &&
-                   num_seqs_ < static_cast<int64_t>(context_lengths_.size()) &&
-                   end <= num_blocks * block_size_ && num_blocks <= max_blocks_per_seq_,
+                   num_seqs_ < static_cast<int64_t>(context_lengths_.size()) && end <= num_blocks * block_size_ &&
+                   num_blocks <= max_blocks_per_seq_,
                "request " + std::to_string(sequence.request_id) + " does not fit the step");
   for (int64_t position = sequence.num_computed; position < end; ++position) {
     const auto row = static_cast<size_t>(num_tokens_++);

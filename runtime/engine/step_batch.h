@@ -14,8 +14,8 @@ class StepBatch {
   StepBatch(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq, int64_t block_size);
 
   void clear();
-  // Adds the next `num_tokens` tokens of `sequence` that are not computed. The last one gets a logit row if it is the last of the
-  // sequence. Requires room, and blocks for the tokens.
+  // Adds the next `num_tokens` tokens of `sequence` that are not computed. The last one gets a logit row if it is the
+  // last of the sequence. Requires room, and blocks for the tokens.
   void add(const Sequence& sequence, int64_t num_tokens);
 
   int64_t num_tokens() const { return num_tokens_; }

@@ -48,8 +48,7 @@ class CountingIterator {
 // Builds the value; stops at the first thing that is not allowed.
 class Builder : public nlohmann::json_sax<json> {
  public:
-  Builder(std::string_view text, int max_depth)
-      : text_(text), furthest_(text.data()), max_depth_(max_depth) {}
+  Builder(std::string_view text, int max_depth) : text_(text), furthest_(text.data()), max_depth_(max_depth) {}
 
   const char** furthest() { return &furthest_; }
   json take() { return std::move(root_); }
@@ -75,13 +74,11 @@ class Builder : public nlohmann::json_sax<json> {
     return true;
   }
 
-  bool parse_error(size_t position, const std::string&,
-                   const nlohmann::detail::exception& error) override {
+  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) override {
     // "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error ...": our own
     // position is put in front instead.
     std::string what = error.what();
-    if (const size_t end = what.find(": ");
-        end != std::string::npos && what.find("parse error at") < end)
+    if (const size_t end = what.find(": "); end != std::string::npos && what.find("parse error at") < end)
       what.erase(0, end + 2);
     else if (const size_t bracket = what.find("] "); bracket != std::string::npos)
       what.erase(0, bracket + 2);
@@ -128,8 +125,7 @@ class Builder : public nlohmann::json_sax<json> {
 
   bool open(json value) {
     if (static_cast<int>(open_.size()) >= max_depth_)
-      return fail("nested deeper than " + std::to_string(max_depth_),
-                  offset() == 0 ? 0 : offset() - 1);
+      return fail("nested deeper than " + std::to_string(max_depth_), offset() == 0 ? 0 : offset() - 1);
     open_.push_back(place(std::move(value)));
     return true;
   }
@@ -143,23 +139,20 @@ class Builder : public nlohmann::json_sax<json> {
   const char* furthest_;
   int max_depth_;
   json root_;
-  std::vector<json*>
-      open_;  // the arrays and objects around the current value; the parents do not grow meanwhile
-  json* member_ = nullptr;  // of the innermost object, the one whose key was read last
+  std::vector<json*> open_;  // the arrays and objects around the current value; the parents do not grow meanwhile
+  json* member_ = nullptr;   // of the innermost object, the one whose key was read last
   std::string error_;
   size_t error_offset_ = 0;
 };
 
 // "where:line:column: message"
-Status error_at(std::string_view text, size_t offset, std::string_view where,
-                const std::string& message) {
+Status error_at(std::string_view text, size_t offset, std::string_view where, const std::string& message) {
   const std::string_view before = text.substr(0, std::min(offset, text.size()));
   const auto line = 1 + std::count(before.begin(), before.end(), '\n');
   const size_t last_newline = before.rfind('\n');
-  const size_t column =
-      before.size() - (last_newline == std::string_view::npos ? 0 : last_newline + 1) + 1;
-  return invalid_argument(std::string(where) + ":" + std::to_string(line) + ":" +
-                          std::to_string(column) + ": " + message);
+  const size_t column = before.size() - (last_newline == std::string_view::npos ? 0 : last_newline + 1) + 1;
+  return invalid_argument(std::string(where) + ":" + std::to_string(line) + ":" + std::to_string(column) + ": " +
+                          message);
 }
 
 }  // namespace
@@ -168,25 +161,22 @@ Result<json> parse_json(std::string_view text, std::string_view where, int max_d
   Builder builder(text, max_depth);
   const CountingIterator begin(text.data(), builder.furthest());
   const CountingIterator end(text.data() + text.size(), builder.furthest());
-  if (!json::sax_parse(begin, end, &builder))
-    return error_at(text, builder.error_offset(), where, builder.error());
+  if (!json::sax_parse(begin, end, &builder)) return error_at(text, builder.error_offset(), where, builder.error());
   return builder.take();
 }
 
 Result<json> read_json_file(const std::filesystem::path& path, int64_t max_bytes) {
   std::error_code code;
   const auto type = std::filesystem::status(path, code).type();
-  if (type == std::filesystem::file_type::not_found)
-    return not_found(path.string() + ": no such file");
+  if (type == std::filesystem::file_type::not_found) return not_found(path.string() + ": no such file");
   if (type != std::filesystem::file_type::regular)
-    return invalid_argument(path.string() + ": expected a regular file" +
-                            (code ? ", " + code.message() : ""));
+    return invalid_argument(path.string() + ": expected a regular file" + (code ? ", " + code.message() : ""));
   std::ifstream file(path, std::ios::binary);
   if (!file) return invalid_argument(path.string() + ": cannot be opened: " + std::strerror(errno));
   const auto num_bytes = static_cast<int64_t>(std::filesystem::file_size(path, code));
   if (code || num_bytes > max_bytes)
-    return invalid_argument(path.string() + ": " + std::to_string(num_bytes) +
-                            " bytes, expected at most " + std::to_string(max_bytes));
+    return invalid_argument(path.string() + ": " + std::to_string(num_bytes) + " bytes, expected at most " +
+                            std::to_string(max_bytes));
   std::string text(static_cast<size_t>(num_bytes), '\0');
   if (!file.read(text.data(), static_cast<std::streamsize>(num_bytes)))
     return data_loss(path.string() + ": cannot be read: " + std::strerror(errno));

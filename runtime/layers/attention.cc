@@ -4,8 +4,8 @@
 
 namespace cohort {
 
-Result<Attention> Attention::load(const ModelSpec& spec, const LayerMap& map, DType dtype,
-                                  WeightSource& source, Stream& stream) {
+Result<Attention> Attention::load(const ModelSpec& spec, const LayerMap& map, DType dtype, WeightSource& source,
+                                  Stream& stream) {
   Attention attention;
   attention.num_heads_ = spec.num_heads;
   attention.num_kv_heads_ = spec.num_kv_heads;
@@ -16,8 +16,7 @@ Result<Attention> Attention::load(const ModelSpec& spec, const LayerMap& map, DT
   }
   COHORT_ASSIGN_OR_RETURN(attention.qkv_, Linear::load(map.qkv, dtype, 1, source, stream));
   const int num_chunks = choose_num_chunks(spec.num_heads * spec.head_dim, spec.head_dim);
-  COHORT_ASSIGN_OR_RETURN(attention.out_,
-                          Linear::load(map.attn_out, dtype, num_chunks, source, stream));
+  COHORT_ASSIGN_OR_RETURN(attention.out_, Linear::load(map.attn_out, dtype, num_chunks, source, stream));
   return attention;
 }
 
@@ -33,9 +32,9 @@ void Attention::forward(TensorView out, ConstTensorView x, const BatchView& batc
   const auto heads = [&](TensorView t, int64_t begin, int64_t end, int64_t count) {
     return t.slice(1, begin, end).reshape(Shape{num_tokens, count, head_dim_});
   };
-  const TensorView q = heads(qkv, 0, k_begin, num_heads_);                      // [num_tokens, num_heads, head_dim]
-  const TensorView k = heads(qkv, k_begin, v_begin, num_kv_heads_);             // [num_tokens, num_kv_heads, head_dim]
-  const TensorView v = heads(qkv, v_begin, qkv.dim(1), num_kv_heads_);          // likewise
+  const TensorView q = heads(qkv, 0, k_begin, num_heads_);              // [num_tokens, num_heads, head_dim]
+  const TensorView k = heads(qkv, k_begin, v_begin, num_kv_heads_);     // [num_tokens, num_kv_heads, head_dim]
+  const TensorView v = heads(qkv, v_begin, qkv.dim(1), num_kv_heads_);  // likewise
   if (rotary_) rotary_->apply(q, k, batch.positions, batch.rope_lengths, stream);
   probe("q", q);
   probe("k", k);

@@ -13,12 +13,12 @@ namespace cohort {
 
 class Attention {
  public:
-  static Result<Attention> load(const ModelSpec& spec, const LayerMap& map, DType dtype,
-                                WeightSource& source, Stream& stream);
+  static Result<Attention> load(const ModelSpec& spec, const LayerMap& map, DType dtype, WeightSource& source,
+                                Stream& stream);
 
   // out [num_tokens, hidden] from x [num_tokens, hidden]; the tokens' keys and values are added to `cache`.
-  void forward(TensorView out, ConstTensorView x, const BatchView& batch, KvCacheView cache,
-               Workspace& workspace, const Probe& probe, Stream& stream) const;
+  void forward(TensorView out, ConstTensorView x, const BatchView& batch, KvCacheView cache, Workspace& workspace,
+               const Probe& probe, Stream& stream) const;
 
   int64_t num_bytes() const { return qkv_.num_bytes() + out_.num_bytes(); }
 

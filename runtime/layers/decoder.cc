@@ -4,31 +4,27 @@
 #include "runtime/layers/load_tensor.h"
 
 namespace cohort {
-Result<Decoder> Decoder::load(const ModelSpec& spec, const WeightMap& map, DType dtype,
-                              WeightSource& source, Stream& stream) {
+Result<Decoder> Decoder::load(const ModelSpec& spec, const WeightMap& map, DType dtype, WeightSource& source,
+                              Stream& stream) {
   Decoder decoder;
   decoder.spec_ = spec;
   decoder.dtype_ = dtype;
   COHORT_ASSIGN_OR_RETURN(decoder.embedding_, load_tensor(map.embedding, dtype, source));
   if (map.position_embedding) {
-    COHORT_ASSIGN_OR_RETURN(decoder.position_embedding_,
-                            load_tensor(*map.position_embedding, dtype, source));
+    COHORT_ASSIGN_OR_RETURN(decoder.position_embedding_, load_tensor(*map.position_embedding, dtype, source));
   }
   for (const LayerMap& layer : map.layers) {
-    COHORT_ASSIGN_OR_RETURN(DecoderBlock block,
-                            DecoderBlock::load(spec, layer, dtype, source, stream));
+    COHORT_ASSIGN_OR_RETURN(DecoderBlock block, DecoderBlock::load(spec, layer, dtype, source, stream));
     decoder.blocks_.push_back(std::move(block));
   }
-  COHORT_ASSIGN_OR_RETURN(decoder.final_norm_,
-                          Norm::load(map.final_norm, spec.norm, spec.norm_eps, source));
+  COHORT_ASSIGN_OR_RETURN(decoder.final_norm_, Norm::load(map.final_norm, spec.norm, spec.norm_eps, source));
   const LinearMap head{.weights = {map.head ? *map.head : map.embedding}, .biases = {}};
   COHORT_ASSIGN_OR_RETURN(decoder.head_, Linear::load(head, dtype, 1, source, stream));
   return decoder;
 }
 
-TensorView Decoder::forward(const BatchView& batch, std::span<const KvCacheView> caches,
-                            Workspace& workspace, const ProbeFunction* probe_function,
-                            Stream& stream) const {
+TensorView Decoder::forward(const BatchView& batch, std::span<const KvCacheView> caches, Workspace& workspace,
+                            const ProbeFunction* probe_function, Stream& stream) const {
   const Probe probe(probe_function);
   const int64_t num_tokens = batch.num_tokens();
   const TensorView residual = workspace.residual->slice(0, 0, num_tokens);

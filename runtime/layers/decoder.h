@@ -12,11 +12,11 @@ namespace cohort {
 class Decoder {
  public:
   // Loads every tensor of `map` from `source`. Errors name the file and the tensor.
-  static Result<Decoder> load(const ModelSpec& spec, const WeightMap& map, DType dtype,
-                              WeightSource& source, Stream& stream);
+  static Result<Decoder> load(const ModelSpec& spec, const WeightMap& map, DType dtype, WeightSource& source,
+                              Stream& stream);
 
-  // Runs the batch and returns logits [num_logit_rows, vocab] (float32), a view of workspace.logits. caches: one a layer.
-  // `probe` may be null.
+  // Runs the batch and returns logits [num_logit_rows, vocab] (float32), a view of workspace.logits. caches: one a
+  // layer. `probe` may be null.
   TensorView forward(const BatchView& batch, std::span<const KvCacheView> caches, Workspace& workspace,
                      const ProbeFunction* probe, Stream& stream) const;
 

@@ -2,19 +2,18 @@
 
 namespace cohort {
 
-Result<DecoderBlock> DecoderBlock::load(const ModelSpec& spec, const LayerMap& map, DType dtype,
-                                        WeightSource& source, Stream& stream) {
+Result<DecoderBlock> DecoderBlock::load(const ModelSpec& spec, const LayerMap& map, DType dtype, WeightSource& source,
+                                        Stream& stream) {
   DecoderBlock block;
-  COHORT_ASSIGN_OR_RETURN(block.attn_norm_,
-                          Norm::load(map.attn_norm, spec.norm, spec.norm_eps, source));
+  COHORT_ASSIGN_OR_RETURN(block.attn_norm_, Norm::load(map.attn_norm, spec.norm, spec.norm_eps, source));
   COHORT_ASSIGN_OR_RETURN(block.attention_, Attention::load(spec, map, dtype, source, stream));
   COHORT_ASSIGN_OR_RETURN(block.mlp_norm_, Norm::load(map.mlp_norm, spec.norm, spec.norm_eps, source));
   COHORT_ASSIGN_OR_RETURN(block.mlp_, Mlp::load(spec, map, dtype, source, stream));
   return block;
 }
 
-void DecoderBlock::forward(const BatchView& batch, KvCacheView cache, Workspace& workspace,
-                           const Probe& probe, Stream& stream) const {
+void DecoderBlock::forward(const BatchView& batch, KvCacheView cache, Workspace& workspace, const Probe& probe,
+                           Stream& stream) const {
   const int64_t num_tokens = batch.num_tokens();
   const TensorView residual = workspace.residual->slice(0, 0, num_tokens);
   const TensorView delta = workspace.delta->slice(0, 0, num_tokens);

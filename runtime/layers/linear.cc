@@ -14,8 +14,8 @@ Result<Tensor> stack_weights(const LinearMap& map, DType dtype, WeightSource& so
   int64_t begin = 0;
   for (const TensorRef& weight : map.weights) {
     const int64_t end = begin + weight.shape[out_dim];
-    COHORT_RETURN_IF_ERROR(source.load_into(stacked->slice(out_dim, begin, end), weight.name,
-                                            weight.shape, 0, 0, weight.shape[0]));
+    COHORT_RETURN_IF_ERROR(
+        source.load_into(stacked->slice(out_dim, begin, end), weight.name, weight.shape, 0, 0, weight.shape[0]));
     begin = end;
   }
   return stacked;
@@ -26,8 +26,7 @@ Result<Tensor> stack_biases(const LinearMap& map, int64_t num_outputs, WeightSou
   int64_t begin = 0;
   for (const TensorRef& bias : map.biases) {
     const int64_t end = begin + bias.shape[0];
-    COHORT_RETURN_IF_ERROR(
-        source.load_into(stacked->slice(0, begin, end), bias.name, bias.shape, 0, 0, bias.shape[0]));
+    COHORT_RETURN_IF_ERROR(source.load_into(stacked->slice(0, begin, end), bias.name, bias.shape, 0, 0, bias.shape[0]));
     begin = end;
   }
   return stacked;
@@ -35,8 +34,7 @@ Result<Tensor> stack_biases(const LinearMap& map, int64_t num_outputs, WeightSou
 
 }  // namespace
 
-Result<Linear> Linear::load(const LinearMap& map, DType dtype, int num_chunks, WeightSource& source,
-                            Stream& stream) {
+Result<Linear> Linear::load(const LinearMap& map, DType dtype, int num_chunks, WeightSource& source, Stream& stream) {
   Linear linear;
   if (map.weights.size() == 1) {  // packed straight from the file
     const TensorRef& weight = map.weights[0];

@@ -2,8 +2,7 @@
 
 namespace cohort {
 
-Result<Mlp> Mlp::load(const ModelSpec& spec, const LayerMap& map, DType dtype, WeightSource& source,
-                      Stream& stream) {
+Result<Mlp> Mlp::load(const ModelSpec& spec, const LayerMap& map, DType dtype, WeightSource& source, Stream& stream) {
   Mlp mlp;
   mlp.activation_ = spec.activation;
   mlp.is_gated_ = spec.gated_mlp;

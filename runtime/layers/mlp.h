@@ -8,8 +8,8 @@ namespace cohort {
 
 class Mlp {
  public:
-  static Result<Mlp> load(const ModelSpec& spec, const LayerMap& map, DType dtype,
-                          WeightSource& source, Stream& stream);
+  static Result<Mlp> load(const ModelSpec& spec, const LayerMap& map, DType dtype, WeightSource& source,
+                          Stream& stream);
 
   // out [num_tokens, hidden] from x [num_tokens, hidden]
   void forward(TensorView out, ConstTensorView x, Workspace& workspace, Stream& stream) const;

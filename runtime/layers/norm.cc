@@ -17,15 +17,17 @@ Result<Norm> Norm::load(const NormMap& map, NormKind kind, float eps, WeightSour
 
 void Norm::forward(TensorView out, ConstTensorView x, Stream& stream) const {
   switch (kind_) {
-    case NormKind::kRmsNorm: return rms_norm(out, x, weight_, eps_, stream);
-    case NormKind::kLayerNorm: return layer_norm(out, x, weight_, bias_, eps_, stream);
+    case NormKind::kRmsNorm:
+      return rms_norm(out, x, weight_, eps_, stream);
+    case NormKind::kLayerNorm:
+      return layer_norm(out, x, weight_, bias_, eps_, stream);
   }
 }
 
-void Norm::forward_add(TensorView out, TensorView residual, ConstTensorView delta,
-                       Stream& stream) const {
+void Norm::forward_add(TensorView out, TensorView residual, ConstTensorView delta, Stream& stream) const {
   switch (kind_) {
-    case NormKind::kRmsNorm: return add_rms_norm(out, residual, delta, weight_, eps_, stream);
+    case NormKind::kRmsNorm:
+      return add_rms_norm(out, residual, delta, weight_, eps_, stream);
     case NormKind::kLayerNorm:
       return add_layer_norm(out, residual, delta, weight_, bias_, eps_, stream);
   }

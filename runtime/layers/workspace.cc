@@ -2,8 +2,7 @@
 
 namespace cohort {
 
-Workspace::Workspace(const ModelSpec& spec, DType dtype, int64_t max_tokens, int64_t max_logit_rows,
-                     Device device)
+Workspace::Workspace(const ModelSpec& spec, DType dtype, int64_t max_tokens, int64_t max_logit_rows, Device device)
     : residual(dtype, Shape{max_tokens, spec.hidden}, device),
       delta(dtype, Shape{max_tokens, spec.hidden}, device),
       normed(dtype, Shape{max_tokens, spec.hidden}, device),
@@ -16,8 +15,7 @@ Workspace::Workspace(const ModelSpec& spec, DType dtype, int64_t max_tokens, int
 
 int64_t Workspace::num_bytes() const {
   int64_t total = 0;
-  for (const Tensor* t :
-       {&residual, &delta, &normed, &qkv, &context, &up, &activated, &logit_inputs, &logits}) {
+  for (const Tensor* t : {&residual, &delta, &normed, &qkv, &context, &up, &activated, &logit_inputs, &logits}) {
     total += (*t)->num_bytes();
   }
   return total;

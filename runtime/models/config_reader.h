@@ -15,8 +15,7 @@ namespace cohort {
 class ConfigReader {
  public:
   // `where` names the object in messages: "DIR/config.json", "DIR/config.json: rope_scaling". Borrows `object`.
-  ConfigReader(const nlohmann::json& object, std::string where)
-      : object_(&object), where_(std::move(where)) {}
+  ConfigReader(const nlohmann::json& object, std::string where) : object_(&object), where_(std::move(where)) {}
 
   // Absent and null are alike, as in Hugging Face's own reading.
   bool has(std::string_view key) const;

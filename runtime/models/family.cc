@@ -53,8 +53,7 @@ DType read_dtype(ConfigReader& config) {
 void check_spec(ConfigReader& config, const ModelSpec& spec) {
   if (spec.num_heads % spec.num_kv_heads != 0) {
     config.fail("num_key_value_heads", "expected a divisor of the " + std::to_string(spec.num_heads) +
-                                           " attention heads, got " +
-                                           std::to_string(spec.num_kv_heads));
+                                           " attention heads, got " + std::to_string(spec.num_kv_heads));
   }
   if (spec.position == PositionKind::kRotary && config.status().ok()) {
     const auto rotary = RotaryEmbedding::create(spec.rotary);
@@ -123,8 +122,7 @@ Result<ModelConfig> read_model_config(const std::filesystem::path& model_dir) {
   model.spec.checkpoint_dtype = read_dtype(config);
   check_spec(config, model.spec);
   COHORT_RETURN_IF_ERROR(Status(config.status()));
-  COHORT_ASSIGN_OR_RETURN(model.generation,
-                          read_generation(model_dir / "generation_config.json", config));
+  COHORT_ASSIGN_OR_RETURN(model.generation, read_generation(model_dir / "generation_config.json", config));
   return model;
 }
 

@@ -36,8 +36,8 @@ struct ModelConfig {
   GenerationDefaults generation;
 };
 
-// Reads config.json and, where there is one, generation_config.json. Errors name the file and the key; an unknown family
-// is told which are known.
+// Reads config.json and, where there is one, generation_config.json. Errors name the file and the key; an unknown
+// family is told which are known.
 Result<ModelConfig> read_model_config(const std::filesystem::path& model_dir);
 
 }  // namespace cohort

@@ -19,8 +19,7 @@ ModelSpec read_spec(ConfigReader& config) {
   spec.norm = NormKind::kRmsNorm;
   spec.norm_eps = static_cast<float>(config.positive_number("rms_norm_eps", 1e-6));
   spec.position = PositionKind::kRotary;
-  spec.rotary = read_rotary_config(config, spec.head_dim,
-                                   config.positive_int("max_position_embeddings", 2048));
+  spec.rotary = read_rotary_config(config, spec.head_dim, config.positive_int("max_position_embeddings", 2048));
   spec.max_position = longest_sequence(spec.rotary);
   spec.gated_mlp = true;
   spec.qkv_bias = config.boolean("attention_bias", false);
@@ -37,8 +36,8 @@ ModelSpec read_spec(ConfigReader& config) {
   return spec;
 }
 
-LinearMap linear(const std::string& prefix, std::initializer_list<std::pair<const char*, int64_t>> parts,
-                 int64_t in, bool bias) {
+LinearMap linear(const std::string& prefix, std::initializer_list<std::pair<const char*, int64_t>> parts, int64_t in,
+                 bool bias) {
   LinearMap map;
   for (const auto& [name, out] : parts) {
     map.weights.push_back({prefix + name + ".weight", Shape{out, in}});
@@ -56,12 +55,11 @@ WeightMap weight_map(const ModelSpec& spec) {
     const std::string layer = "layers." + std::to_string(i) + ".";
     map.layers.push_back({
         .attn_norm = {{layer + "input_layernorm.weight", Shape{spec.hidden}}, {}},
-        .qkv = linear(layer + "self_attn.", {{"q_proj", q}, {"k_proj", kv}, {"v_proj", kv}}, spec.hidden,
-                      spec.qkv_bias),
+        .qkv =
+            linear(layer + "self_attn.", {{"q_proj", q}, {"k_proj", kv}, {"v_proj", kv}}, spec.hidden, spec.qkv_bias),
         .attn_out = linear(layer + "self_attn.", {{"o_proj", spec.hidden}}, q, spec.attn_out_bias),
         .mlp_norm = {{layer + "post_attention_layernorm.weight", Shape{spec.hidden}}, {}},
-        .up = linear(layer + "mlp.", {{"gate_proj", spec.ffn}, {"up_proj", spec.ffn}}, spec.hidden,
-                     spec.mlp_bias),
+        .up = linear(layer + "mlp.", {{"gate_proj", spec.ffn}, {"up_proj", spec.ffn}}, spec.hidden, spec.mlp_bias),
         .down = linear(layer + "mlp.", {{"down_proj", spec.hidden}}, spec.ffn, spec.mlp_bias),
     });
   }

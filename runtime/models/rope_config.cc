@@ -12,8 +12,7 @@ RopeScalingKind read_kind(ConfigReader& config, ConfigReader& rope, std::string_
   if (name == "dynamic") return RopeScalingKind::kDynamic;
   if (name == "yarn") return RopeScalingKind::kYarn;
   if (name == "llama3") return RopeScalingKind::kLlama3;
-  config.fail(rope_key, "rope type \"" + name +
-                            "\" is not known; known: default, linear, dynamic, yarn, llama3");
+  config.fail(rope_key, "rope type \"" + name + "\" is not known; known: default, linear, dynamic, yarn, llama3");
   return RopeScalingKind::kNone;
 }
 
@@ -27,17 +26,16 @@ RotaryConfig read_rotary_config(ConfigReader& config, int64_t head_dim, int64_t 
   rotary.head_dim = head_dim;
   rotary.max_position = max_position;
   rotary.theta = rope.positive_number("rope_theta", config.positive_number("rope_theta", 10000));
-  const double partial = rope.positive_number("partial_rotary_factor",
-                                              config.positive_number("partial_rotary_factor", 1));
+  const double partial =
+      rope.positive_number("partial_rotary_factor", config.positive_number("partial_rotary_factor", 1));
   if (partial > 1) config.fail("partial_rotary_factor", "expected a number in (0, 1]");
   rotary.rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
 
   RopeScaling& scaling = rotary.scaling;
   scaling.kind = read_kind(config, rope, rope_key);
   scaling.factor = rope.positive_number("factor", 1);
-  scaling.original_max_position =
-      config.positive_int("original_max_position_embeddings",
-                          rope.positive_int("original_max_position_embeddings", max_position));
+  scaling.original_max_position = config.positive_int(
+      "original_max_position_embeddings", rope.positive_int("original_max_position_embeddings", max_position));
   scaling.low_freq_factor = rope.positive_number("low_freq_factor", 1);
   scaling.high_freq_factor = rope.positive_number("high_freq_factor", 4);
   scaling.beta_fast = rope.positive_number("beta_fast", 32);
@@ -60,11 +58,13 @@ int64_t longest_sequence(const RotaryConfig& rotary) {
   };
   switch (scaling.kind) {
     case RopeScalingKind::kLinear:
-    case RopeScalingKind::kDynamic: return scaled(rotary.max_position);
+    case RopeScalingKind::kDynamic:
+      return scaled(rotary.max_position);
     case RopeScalingKind::kYarn:
       return std::max(rotary.max_position, scaled(scaling.original_max_position));
     case RopeScalingKind::kNone:
-    case RopeScalingKind::kLlama3: break;
+    case RopeScalingKind::kLlama3:
+      break;
   }
   return rotary.max_position;
 }

@@ -10,8 +10,7 @@ namespace {
 
 bool touches_word(std::string_view text, size_t begin, size_t end) {
   size_t pos = end;
-  return (begin > 0 && is_word(char_before(text, begin))) ||
-         (end < text.size() && is_word(next_char(text, pos)));
+  return (begin > 0 && is_word(char_before(text, begin))) || (end < text.size() && is_word(next_char(text, pos)));
 }
 
 size_t skip_space_before(std::string_view text, size_t begin) {
@@ -31,8 +30,7 @@ size_t skip_space_after(std::string_view text, size_t end) {
 
 }  // namespace
 
-AddedTokenMatcher::AddedTokenMatcher(std::vector<AddedToken> tokens,
-                                     const std::vector<std::string>& patterns)
+AddedTokenMatcher::AddedTokenMatcher(std::vector<AddedToken> tokens, const std::vector<std::string>& patterns)
     : tokens_(std::move(tokens)), trie_(1) {
   first_step_.fill(-1);
   for (size_t i = 0; i < tokens_.size(); ++i) {
@@ -86,8 +84,7 @@ bool AddedTokenMatcher::find(std::string_view text, size_t from, Match& match) c
   return false;
 }
 
-void AddedTokenMatcher::split(std::string_view text, bool parse_special,
-                              std::vector<TextPart>& parts) const {
+void AddedTokenMatcher::split(std::string_view text, bool parse_special, std::vector<TextPart>& parts) const {
   size_t part_begin = 0;
   if (has_plain_tokens_ || parse_special) {
     size_t from = 0;

@@ -42,8 +42,8 @@ std::optional<std::string> Vocab::add(std::string_view token, int64_t id) {
     return "id " + std::to_string(id) + " is out of range; expected 0 to " + std::to_string(kMaxId);
   }
   if (contains(static_cast<int32_t>(id))) {
-    return "id " + std::to_string(id) + " is already that of \"" +
-           std::string(spelling(static_cast<int32_t>(id))) + "\"";
+    return "id " + std::to_string(id) + " is already that of \"" + std::string(spelling(static_cast<int32_t>(id))) +
+           "\"";
   }
   const auto [entry, is_new] = ids_.emplace(token, static_cast<int32_t>(id));
   if (!is_new) return "already has the id " + std::to_string(entry->second);
@@ -108,16 +108,14 @@ int32_t Bpe::next_symbol(std::string_view piece, size_t& pos) const {
 // a text falls apart before each "▁". The pairs are kept in a table of bits by hash; a collision
 // only costs a cut.
 void Bpe::find_joints(const std::vector<MergeRule>& merges) {
-  const bool spells_differ =
-      !options_.continuing_subword_prefix.empty() || !options_.end_of_word_suffix.empty();
+  const bool spells_differ = !options_.continuing_subword_prefix.empty() || !options_.end_of_word_suffix.empty();
   // ignore_merges asks for the whole piece, of which a part knows nothing.
   if (spells_differ || options_.ignore_merges) return;
   std::vector<bool> joints(size_t{1} << kJointBits, false);
   for (const MergeRule& merge : merges) {
     for (const int32_t id : {merge.left, merge.right}) {
       const bool is_byte =
-          !options_.takes_bytes &&
-          std::find(byte_symbols_.begin(), byte_symbols_.end(), id) != byte_symbols_.end();
+          !options_.takes_bytes && std::find(byte_symbols_.begin(), byte_symbols_.end(), id) != byte_symbols_.end();
       // Such a symbol stands for text that its spelling does not show.
       if (is_byte || id == options_.unk_id) return;
     }
@@ -130,8 +128,7 @@ void Bpe::find_joints(const std::vector<MergeRule>& merges) {
       return byte < 0 ? -1 : byte_symbols_[static_cast<size_t>(byte)];
     };
     size_t pos = 0;
-    joints[joint_index(symbol_of(char_before(left, left.size())),
-                       symbol_of(next_char(right, pos)))] = true;
+    joints[joint_index(symbol_of(char_before(left, left.size())), symbol_of(next_char(right, pos)))] = true;
   }
   joints_ = std::move(joints);
 }
@@ -159,8 +156,7 @@ void Bpe::encode_cached(std::string_view piece, Scratch& scratch, std::vector<in
   scratch.cache.insert(piece, hash, std::span(ids).subspan(num_before));
 }
 
-void Bpe::encode_in_parts(std::string_view piece, Scratch& scratch,
-                          std::vector<int32_t>& ids) const {
+void Bpe::encode_in_parts(std::string_view piece, Scratch& scratch, std::vector<int32_t>& ids) const {
   size_t begin = 0;
   size_t num_symbols = 0;
   int32_t last = -1;
@@ -206,8 +202,7 @@ void Bpe::encode_whole(std::string_view piece, Scratch& scratch, std::vector<int
 std::optional<int32_t> Bpe::find_whole(std::string_view piece, Scratch& scratch) const {
   if (!options_.takes_bytes) return vocab_.find(piece);
   scratch.spelling.clear();
-  for (const char c : piece)
-    append_utf8(byte_to_char(static_cast<unsigned char>(c)), scratch.spelling);
+  for (const char c : piece) append_utf8(byte_to_char(static_cast<unsigned char>(c)), scratch.spelling);
   return vocab_.find(scratch.spelling);
 }
 
@@ -228,8 +223,7 @@ bool Bpe::append_byte_fallback(std::string_view text, std::vector<int32_t>& symb
 // and byte symbols this keeps: an unknown one is only written when a known one follows.
 void Bpe::load_symbols(std::string_view piece, Scratch& scratch) const {
   std::vector<int32_t>& symbols = scratch.symbols;
-  const bool has_affixes =
-      !options_.continuing_subword_prefix.empty() || !options_.end_of_word_suffix.empty();
+  const bool has_affixes = !options_.continuing_subword_prefix.empty() || !options_.end_of_word_suffix.empty();
   bool unk_pending = false;
   for (size_t pos = 0; pos < piece.size();) {
     const size_t begin = pos;
@@ -285,14 +279,12 @@ void Bpe::merge_short(Scratch& scratch, std::vector<int32_t>& ids) const {
 // entry whose pair has changed since is passed over when it comes up.
 void Bpe::merge_long(Scratch& scratch, std::vector<int32_t>& ids) const {
   std::vector<Symbol>& links = scratch.links;
-  std::vector<uint64_t>& queue =
-      scratch.queue;  // rank << 32 | index of the left symbol; the least is on top
+  std::vector<uint64_t>& queue = scratch.queue;  // rank << 32 | index of the left symbol; the least is on top
   const auto num_symbols = static_cast<int32_t>(scratch.symbols.size());
   links.clear();
   queue.clear();
   for (int32_t i = 0; i < num_symbols; ++i) {
-    links.push_back(
-        {scratch.symbols[static_cast<size_t>(i)], i - 1, i + 1 < num_symbols ? i + 1 : -1, 0});
+    links.push_back({scratch.symbols[static_cast<size_t>(i)], i - 1, i + 1 < num_symbols ? i + 1 : -1, 0});
   }
   const auto link = [&](int32_t i) -> Symbol& { return links[static_cast<size_t>(i)]; };
   const auto merge_at = [&](int32_t left) -> const Merge* {

@@ -111,12 +111,10 @@ class Bpe {
   const Vocab& vocab_;
   BpeOptions options_;
   MergeTable merges_;
-  std::array<int32_t, 256>
-      byte_symbols_{};  // takes_bytes: the token of a byte; else the token "<0xXX>"; or -1
-  std::vector<int32_t>
-      char_symbols_;  // [highest character below 0x10000 + 1] token of one character, or -1
+  std::array<int32_t, 256> byte_symbols_{};  // takes_bytes: the token of a byte; else the token "<0xXX>"; or -1
+  std::vector<int32_t> char_symbols_;        // [highest character below 0x10000 + 1] token of one character, or -1
   std::unordered_map<char32_t, int32_t> rare_char_symbols_;  // the same from 0x10000 on
-  std::vector<bool> joints_;  // see find_joints(); empty when pieces cannot be cut
+  std::vector<bool> joints_;                                 // see find_joints(); empty when pieces cannot be cut
 };
 
 }  // namespace cohort

@@ -141,9 +141,7 @@ class FuseStage final : public DecodeStage {
 // Takes up to `num_start` of a character off the front of each token.
 class StripStartStage final : public DecodeStage {
  public:
-  StripStartStage(char32_t content, int64_t num_start) : num_start_(num_start) {
-    append_utf8(content, content_);
-  }
+  StripStartStage(char32_t content, int64_t num_start) : num_start_(num_start) { append_utf8(content, content_); }
   void push(std::string_view text, bool continues) override {
     if (!continues) num_left_ = num_start_;
     while (num_left_ > 0 && text.starts_with(content_)) {
@@ -162,12 +160,9 @@ class StripStartStage final : public DecodeStage {
 
 class StripEndStage final : public DecodeStage {
  public:
-  StripEndStage(char32_t content, int64_t num_end) : num_end_(num_end) {
-    append_utf8(content, content_);
-  }
+  StripEndStage(char32_t content, int64_t num_end) : num_end_(num_end) { append_utf8(content, content_); }
   void push(std::string_view text, bool continues) override {
-    for (int64_t i = 0; i < num_end_ && text.ends_with(content_); ++i)
-      text.remove_suffix(content_.size());
+    for (int64_t i = 0; i < num_end_ && text.ends_with(content_); ++i) text.remove_suffix(content_.size());
     emit(text, continues);
   }
 
@@ -221,9 +216,7 @@ class ReplaceTextStage final : public DecodeStage {
 // "▁" to a space, and to nothing in the first token where encoding put one there.
 class MetaspaceStage final : public DecodeStage {
  public:
-  MetaspaceStage(char32_t replacement, bool drops_first) : drops_(drops_first) {
-    append_utf8(replacement, marker_);
-  }
+  MetaspaceStage(char32_t replacement, bool drops_first) : drops_(drops_first) { append_utf8(replacement, marker_); }
   void push(std::string_view text, bool continues) override {
     if (!continues && num_tokens_++ > 0) drops_ = false;
     out_.clear();
@@ -324,8 +317,7 @@ void Utf8Assembler::finish(std::string& out) {
   pending_.clear();
 }
 
-Decoder::Decoder()
-    : steps_{{[](DecodeMode) { return std::make_unique<JoinStage>(); }, false, false}} {}
+Decoder::Decoder() : steps_{{[](DecodeMode) { return std::make_unique<JoinStage>(); }, false, false}} {}
 
 std::unique_ptr<DecodeChain> Decoder::open(DecodeMode mode) const {
   std::vector<std::unique_ptr<DecodeStage>> stages;
@@ -370,8 +362,7 @@ Status Decoder::Parser::parse_strip(const JsonNode& node) {
   COHORT_ASSIGN_OR_RETURN(const int64_t num_start, node.int_or("start", 0));
   COHORT_ASSIGN_OR_RETURN(const int64_t num_end, node.int_or("stop", 0));
   if (num_start > 0) {
-    add([=](DecodeMode) { return std::make_unique<StripStartStage>(content, num_start); }, false,
-        false);
+    add([=](DecodeMode) { return std::make_unique<StripStartStage>(content, num_start); }, false, false);
   }
   if (num_end > 0) {
     add([=](DecodeMode) { return std::make_unique<StripEndStage>(content, num_end); }, true, false);
@@ -385,8 +376,7 @@ Status Decoder::Parser::parse_replace(const JsonNode& node) {
   if (const std::optional<JsonNode> text_node = pattern_node.find("String")) {
     COHORT_ASSIGN_OR_RETURN(const std::string text, text_node->as_string());
     if (!text.empty()) {
-      add([=](DecodeMode) { return std::make_unique<ReplaceTextStage>(text, content); }, true,
-          false);
+      add([=](DecodeMode) { return std::make_unique<ReplaceTextStage>(text, content); }, true, false);
       return ok_status();
     }
   }
@@ -401,8 +391,7 @@ Status Decoder::Parser::parse_metaspace(const JsonNode& node) {
   COHORT_ASSIGN_OR_RETURN(const char32_t replacement, replacement_node.as_char());
   COHORT_ASSIGN_OR_RETURN(const PrependScheme scheme, parse_prepend_scheme(node));
   const bool drops_first = scheme != PrependScheme::kNever;
-  add([=](DecodeMode) { return std::make_unique<MetaspaceStage>(replacement, drops_first); }, false,
-      false);
+  add([=](DecodeMode) { return std::make_unique<MetaspaceStage>(replacement, drops_first); }, false, false);
   return ok_status();
 }
 
@@ -427,8 +416,8 @@ Status Decoder::Parser::parse(const JsonNode& node, int depth) {
   } else if (type == "Fuse") {
     add([](DecodeMode) { return std::make_unique<FuseStage>(); }, false, true);
   } else {
-    return node.unknown_type(type, {"Sequence", "ByteLevel", "ByteFallback", "Fuse", "Strip",
-                                    "Replace", "Metaspace", "BPEDecoder"});
+    return node.unknown_type(
+        type, {"Sequence", "ByteLevel", "ByteFallback", "Fuse", "Strip", "Replace", "Metaspace", "BPEDecoder"});
   }
   return ok_status();
 }

@@ -46,8 +46,7 @@ Result<char32_t> JsonNode::as_char() const {
 
 Result<int64_t> JsonNode::as_int() const {
   if (!value_->is_number_integer()) return wrong_kind("an integer");
-  if (value_->is_number_unsigned() && value_->get<uint64_t>() > INT64_MAX)
-    return error("too large");
+  if (value_->is_number_unsigned() && value_->get<uint64_t>() > INT64_MAX) return error("too large");
   return value_->get<int64_t>();
 }
 
@@ -75,8 +74,7 @@ Status JsonNode::error(std::string_view what) const {
   return invalid_argument(path_.empty() ? std::string(what) : path_ + ": " + std::string(what));
 }
 
-Status JsonNode::unknown_type(std::string_view type,
-                              std::initializer_list<std::string_view> known) const {
+Status JsonNode::unknown_type(std::string_view type, std::initializer_list<std::string_view> known) const {
   std::string message = path_ + ": type \"" + std::string(type) + "\" is not known; known: ";
   std::string_view separator;
   for (const std::string_view name : known) {
@@ -93,13 +91,18 @@ Status JsonNode::wrong_kind(std::string_view expected) const {
 }
 
 Result<nlohmann::json> parse_json(std::string_view text) {
+  // A message quotes the last token read, which need not be valid UTF-8 nor short.
+  const auto shorten = [](const char* what) {
+    std::string message;
+    append_valid_utf8(std::string_view(what).substr(0, 200), message);
+    return message;
+  };
   try {
     return nlohmann::json::parse(text);
   } catch (const nlohmann::json::parse_error& e) {
-    // The message quotes the last token read, which need not be valid UTF-8 nor short.
-    std::string message;
-    append_valid_utf8(std::string_view(e.what()).substr(0, 200), message);
-    return data_loss("not valid JSON at byte " + std::to_string(e.byte) + ": " + message);
+    return data_loss("not valid JSON at byte " + std::to_string(e.byte) + ": " + shorten(e.what()));
+  } catch (const nlohmann::json::exception& e) {  // a number beyond the range of a double
+    return data_loss("not valid JSON: " + shorten(e.what()));
   }
 }
 

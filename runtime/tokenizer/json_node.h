@@ -18,8 +18,7 @@ namespace cohort {
 
 class JsonNode {
  public:
-  JsonNode(const nlohmann::json& value, std::string path)
-      : value_(&value), path_(std::move(path)) {}
+  JsonNode(const nlohmann::json& value, std::string path) : value_(&value), path_(std::move(path)) {}
 
   const nlohmann::json& value() const { return *value_; }
   const std::string& path() const { return path_; }

@@ -19,8 +19,7 @@ struct Merge {
 class MergeTable {
  public:
   // Requires at most `num_merges` calls of insert().
-  explicit MergeTable(size_t num_merges = 0)
-      : slots_(std::bit_ceil(num_merges * 2 + 2)), mask_(slots_.size() - 1) {}
+  explicit MergeTable(size_t num_merges = 0) : slots_(std::bit_ceil(num_merges * 2 + 2)), mask_(slots_.size() - 1) {}
 
   // A later merge of the same pair replaces the one before. Requires ids that are not negative.
   void insert(int32_t left, int32_t right, Merge merge) {
@@ -45,8 +44,7 @@ class MergeTable {
   size_t slot_of(int32_t left, int32_t right) const {
     const uint64_t key = uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);
     size_t i = (key * 0x9E3779B97F4A7C15u >> 20) & mask_;
-    while (slots_[i].left != -1 && (slots_[i].left != left || slots_[i].right != right))
-      i = (i + 1) & mask_;
+    while (slots_[i].left != -1 && (slots_[i].left != left || slots_[i].right != right)) i = (i + 1) & mask_;
     return i;
   }
 

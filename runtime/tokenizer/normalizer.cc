@@ -15,16 +15,14 @@ constexpr int kMaxNesting = 16;
 
 class SequenceNormalizer final : public Normalizer {
  public:
-  explicit SequenceNormalizer(std::vector<std::unique_ptr<Normalizer>> steps)
-      : steps_(std::move(steps)) {}
+  explicit SequenceNormalizer(std::vector<std::unique_ptr<Normalizer>> steps) : steps_(std::move(steps)) {}
   void normalize(std::string& text, RegexScratch& scratch) const override {
     for (const auto& step : steps_) {
       if (!step->is_trivial(text)) step->normalize(text, scratch);
     }
   }
   bool is_trivial(std::string_view text) const override {
-    return std::all_of(steps_.begin(), steps_.end(),
-                       [&](const auto& s) { return s->is_trivial(text); });
+    return std::all_of(steps_.begin(), steps_.end(), [&](const auto& s) { return s->is_trivial(text); });
   }
 
  private:
@@ -106,8 +104,7 @@ class PrependNormalizer final : public Normalizer {
 
 class ReplaceNormalizer final : public Normalizer {
  public:
-  ReplaceNormalizer(Regex pattern, std::string content)
-      : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  ReplaceNormalizer(Regex pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
   void normalize(std::string& text, RegexScratch& scratch) const override {
     std::string out;
     out.reserve(text.size() + text.size() / 2);
@@ -168,8 +165,7 @@ NormalizerResult parse_replace(const JsonNode& node) {
   COHORT_ASSIGN_OR_RETURN(std::string content, node.string_or("content", ""));
   if (const std::optional<JsonNode> text_node = pattern_node.find("String")) {
     COHORT_ASSIGN_OR_RETURN(const std::string text, text_node->as_string());
-    if (text.size() == 1)
-      return NormalizerPtr(new ReplaceByteNormalizer(text[0], std::move(content)));
+    if (text.size() == 1) return NormalizerPtr(new ReplaceByteNormalizer(text[0], std::move(content)));
   }
   COHORT_ASSIGN_OR_RETURN(Regex pattern, parse_pattern(pattern_node));
   return NormalizerPtr(new ReplaceNormalizer(std::move(pattern), std::move(content)));
@@ -213,8 +209,8 @@ NormalizerResult parse_nested(const JsonNode& node, int depth) {
   }
   if (type == "Replace") return parse_replace(node);
   if (type == "ByteLevel") return NormalizerPtr(new ByteLevelNormalizer);
-  return node.unknown_type(type, {"Sequence", "NFC", "NFD", "NFKC", "NFKD", "Lowercase",
-                                  "StripAccents", "Strip", "Prepend", "Replace", "ByteLevel"});
+  return node.unknown_type(type, {"Sequence", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Strip",
+                                  "Prepend", "Replace", "ByteLevel"});
 }
 
 }  // namespace

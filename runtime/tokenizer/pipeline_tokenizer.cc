@@ -71,8 +71,7 @@ AddedTokenMatcher PipelineTokenizer::make_matcher(bool normalized) const {
   return AddedTokenMatcher(std::move(tokens), patterns);
 }
 
-std::vector<int32_t> PipelineTokenizer::encode(std::string_view text,
-                                               const EncodeOptions& options) const {
+std::vector<int32_t> PipelineTokenizer::encode(std::string_view text, const EncodeOptions& options) const {
   std::string repaired;
   if (!is_valid_utf8(text)) {
     append_valid_utf8(text, repaired);
@@ -90,16 +89,15 @@ std::vector<int32_t> PipelineTokenizer::encode(std::string_view text,
     if (part.id >= 0) {
       ids.push_back(part.id);
     } else {
-      encode_raw(text.substr(part.begin, part.end - part.begin), part.begin == 0,
-                 options.parse_special, scratch, ids);
+      encode_raw(text.substr(part.begin, part.end - part.begin), part.begin == 0, options.parse_special, scratch, ids);
     }
   }
   if (options.add_special_tokens) ids.insert(ids.end(), around.suffix.begin(), around.suffix.end());
   return ids;
 }
 
-void PipelineTokenizer::encode_raw(std::string_view text, bool is_first, bool parse_special,
-                                   Scratch& scratch, std::vector<int32_t>& ids) const {
+void PipelineTokenizer::encode_raw(std::string_view text, bool is_first, bool parse_special, Scratch& scratch,
+                                   std::vector<int32_t>& ids) const {
   std::string& normalized = scratch.list.text;
   normalized = text;
   if (spec_.normalizer && !spec_.normalizer->is_trivial(text)) {
@@ -123,17 +121,14 @@ void PipelineTokenizer::encode_raw(std::string_view text, bool is_first, bool pa
 }
 
 // Encodes scratch.list.text, which is not empty.
-void PipelineTokenizer::encode_normalized(bool is_first, Scratch& scratch,
-                                          std::vector<int32_t>& ids) const {
+void PipelineTokenizer::encode_normalized(bool is_first, Scratch& scratch, std::vector<int32_t>& ids) const {
   PieceList& list = scratch.list;
   list.pieces.assign(1, {0, list.text.size(), is_first});
-  if (spec_.pre_tokenizer.pre_tokenizer)
-    spec_.pre_tokenizer.pre_tokenizer->split(list, scratch.regex);
+  if (spec_.pre_tokenizer.pre_tokenizer) spec_.pre_tokenizer.pre_tokenizer->split(list, scratch.regex);
   for (const Piece& piece : list.pieces) spec_.model->encode(list.view(piece), scratch.bpe, ids);
 }
 
-std::string PipelineTokenizer::decode(std::span<const int32_t> ids,
-                                      bool skip_special_tokens) const {
+std::string PipelineTokenizer::decode(std::span<const int32_t> ids, bool skip_special_tokens) const {
   const std::unique_ptr<DecodeChain> chain = spec_.decoder.open(DecodeMode::kWhole);
   for (const int32_t id : ids) {
     if (const auto token = decodable_token(id, skip_special_tokens)) chain->push(*token);
@@ -142,9 +137,7 @@ std::string PipelineTokenizer::decode(std::span<const int32_t> ids,
   return chain->take();
 }
 
-std::unique_ptr<DecodeChain> PipelineTokenizer::open_stream() const {
-  return spec_.decoder.open(DecodeMode::kStream);
-}
+std::unique_ptr<DecodeChain> PipelineTokenizer::open_stream() const { return spec_.decoder.open(DecodeMode::kStream); }
 
 std::string_view PipelineTokenizer::spelling(int32_t id) const {
   const auto added = added_by_id_.find(id);
@@ -152,8 +145,7 @@ std::string_view PipelineTokenizer::spelling(int32_t id) const {
                                      : spec_.vocab->spelling(id);
 }
 
-std::optional<std::string_view> PipelineTokenizer::decodable_token(int32_t id,
-                                                                   bool skip_special_tokens) const {
+std::optional<std::string_view> PipelineTokenizer::decodable_token(int32_t id, bool skip_special_tokens) const {
   if (skip_special_tokens && is_special(id)) return std::nullopt;
   const auto added = added_by_id_.find(id);
   if (added != added_by_id_.end()) return added_texts_[added->second];

@@ -60,8 +60,7 @@ class PipelineTokenizer final : public Tokenizer {
   class ScratchLease;
 
   std::unique_ptr<DecodeChain> open_stream() const override;
-  std::optional<std::string_view> decodable_token(int32_t id,
-                                                  bool skip_special_tokens) const override;
+  std::optional<std::string_view> decodable_token(int32_t id, bool skip_special_tokens) const override;
 
   std::string_view spelling(int32_t id) const;
   std::vector<std::string> normalize_added_tokens() const;
@@ -73,8 +72,7 @@ class PipelineTokenizer final : public Tokenizer {
   PipelineSpec spec_;
   std::unordered_map<int32_t, size_t> added_by_id_;  // index into spec_.added_tokens
   std::unordered_map<std::string_view, int32_t> added_by_content_;
-  std::vector<std::string>
-      added_texts_;  // [added_tokens] what each looks like in text and decodes from
+  std::vector<std::string> added_texts_;  // [added_tokens] what each looks like in text and decodes from
   int32_t vocab_size_ = 0;
   AddedTokenMatcher raw_matcher_;         // tokens looked for in the text as given
   AddedTokenMatcher normalized_matcher_;  // tokens looked for in normalized text

@@ -15,8 +15,7 @@ Result<int32_t> parse_id(const JsonNode& node) {
 }
 
 // The ids of one {"SpecialToken": {"id": name}}, which "special_tokens" defines by its name.
-Status append_special_token(const JsonNode& node, const JsonNode& definitions,
-                            std::vector<int32_t>& ids) {
+Status append_special_token(const JsonNode& node, const JsonNode& definitions, std::vector<int32_t>& ids) {
   COHORT_ASSIGN_OR_RETURN(const JsonNode name_node, node.at("id"));
   COHORT_ASSIGN_OR_RETURN(const std::string name, name_node.as_string());
   COHORT_ASSIGN_OR_RETURN(const JsonNode definition, definitions.at(name));
@@ -38,8 +37,8 @@ Result<PostProcessor> parse_template(const JsonNode& node) {
   for (const JsonNode& element : elements) {
     if (const std::optional<JsonNode> special = element.find("SpecialToken")) {
       COHORT_ASSIGN_OR_RETURN(const JsonNode definitions, node.at("special_tokens"));
-      COHORT_RETURN_IF_ERROR(append_special_token(*special, definitions,
-                                                  seen_text ? processor.suffix : processor.prefix));
+      COHORT_RETURN_IF_ERROR(
+          append_special_token(*special, definitions, seen_text ? processor.suffix : processor.prefix));
     } else if (element.find("Sequence")) {
       if (seen_text) return element.error("the text may stand only once");
       seen_text = true;
@@ -87,8 +86,8 @@ Result<PostProcessor> parse_nested(const JsonNode& node, int depth) {
   if (type == "TemplateProcessing") return parse_template(node);
   if (type == "ByteLevel") return PostProcessor{};  // it only trims offsets
   if (type == "RobertaProcessing" || type == "BertProcessing") return parse_cls_sep(node);
-  return node.unknown_type(
-      type, {"Sequence", "TemplateProcessing", "ByteLevel", "RobertaProcessing", "BertProcessing"});
+  return node.unknown_type(type,
+                           {"Sequence", "TemplateProcessing", "ByteLevel", "RobertaProcessing", "BertProcessing"});
 }
 
 }  // namespace

@@ -17,8 +17,7 @@ constexpr std::string_view kGpt2Pattern =
 
 class SequencePreTokenizer final : public PreTokenizer {
  public:
-  explicit SequencePreTokenizer(std::vector<std::unique_ptr<PreTokenizer>> steps)
-      : steps_(std::move(steps)) {}
+  explicit SequencePreTokenizer(std::vector<std::unique_ptr<PreTokenizer>> steps) : steps_(std::move(steps)) {}
   void split(PieceList& list, RegexScratch& scratch) const override {
     for (const auto& step : steps_) step->split(list, scratch);
   }
@@ -56,8 +55,7 @@ class RegexSplit final : public PreTokenizer {
 template <typename IsDelimiter>
 class CharSplit final : public PreTokenizer {
  public:
-  CharSplit(IsDelimiter is_delimiter, SplitBehavior behavior)
-      : is_delimiter_(is_delimiter), behavior_(behavior) {}
+  CharSplit(IsDelimiter is_delimiter, SplitBehavior behavior) : is_delimiter_(is_delimiter), behavior_(behavior) {}
   void split(PieceList& list, RegexScratch&) const override {
     std::vector<Piece> pieces;
     Splitter splitter(behavior_, false, pieces);
@@ -162,8 +160,7 @@ PreTokenizerResult parse_byte_level(const JsonNode& node, bool yields_bytes) {
   std::vector<PreTokenizerPtr> steps;
   if (adds_space) steps.push_back(std::make_unique<PrefixSpace>());
   if (uses_regex) {
-    COHORT_ASSIGN_OR_RETURN(PreTokenizerPtr split,
-                            make_regex_split(kGpt2Pattern, SplitBehavior::kIsolated, false));
+    COHORT_ASSIGN_OR_RETURN(PreTokenizerPtr split, make_regex_split(kGpt2Pattern, SplitBehavior::kIsolated, false));
     steps.push_back(std::move(split));
   }
   if (!yields_bytes) steps.push_back(std::make_unique<ByteAlphabet>());
@@ -196,15 +193,13 @@ PreTokenizerResult parse_punctuation(const JsonNode& node) {
 
 PreTokenizerResult parse_digits(const JsonNode& node) {
   COHORT_ASSIGN_OR_RETURN(const bool individual, node.bool_or("individual_digits", false));
-  return make_char_split(is_numeric,
-                         individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
+  return make_char_split(is_numeric, individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
 }
 
 PreTokenizerResult parse_char_delimiter(const JsonNode& node) {
   COHORT_ASSIGN_OR_RETURN(const JsonNode delimiter_node, node.at("delimiter"));
   COHORT_ASSIGN_OR_RETURN(const char32_t delimiter, delimiter_node.as_char());
-  return make_char_split([delimiter](char32_t c) { return c == delimiter; },
-                         SplitBehavior::kRemoved);
+  return make_char_split([delimiter](char32_t c) { return c == delimiter; }, SplitBehavior::kRemoved);
 }
 
 PreTokenizerPtr make_bert() {
@@ -223,8 +218,7 @@ PreTokenizerResult parse_sequence(const JsonNode& node, int depth, bool yields_b
   std::vector<PreTokenizerPtr> steps;
   for (size_t i = 0; i < elements.size(); ++i) {
     const bool is_last = i + 1 == elements.size();
-    COHORT_ASSIGN_OR_RETURN(PreTokenizerPtr step,
-                            parse_nested(elements[i], depth + 1, yields_bytes && is_last));
+    COHORT_ASSIGN_OR_RETURN(PreTokenizerPtr step, parse_nested(elements[i], depth + 1, yields_bytes && is_last));
     steps.push_back(std::move(step));
   }
   return make_sequence(std::move(steps));
@@ -240,15 +234,13 @@ PreTokenizerResult parse_nested(const JsonNode& node, int depth, bool yields_byt
   if (type == "Digits") return parse_digits(node);
   if (type == "Punctuation") return parse_punctuation(node);
   if (type == "Whitespace") {
-    return make_regex_split(R"([\w\x{200C}\x{200D}]+|[^\w\x{200C}\x{200D}\s]+)",
-                            SplitBehavior::kRemoved, true);
+    return make_regex_split(R"([\w\x{200C}\x{200D}]+|[^\w\x{200C}\x{200D}\s]+)", SplitBehavior::kRemoved, true);
   }
   if (type == "WhitespaceSplit") return make_char_split(is_white_space, SplitBehavior::kRemoved);
   if (type == "CharDelimiterSplit") return parse_char_delimiter(node);
   if (type == "BertPreTokenizer") return make_bert();
-  return node.unknown_type(
-      type, {"Sequence", "ByteLevel", "Split", "Metaspace", "Digits", "Punctuation", "Whitespace",
-             "WhitespaceSplit", "CharDelimiterSplit", "BertPreTokenizer"});
+  return node.unknown_type(type, {"Sequence", "ByteLevel", "Split", "Metaspace", "Digits", "Punctuation", "Whitespace",
+                                  "WhitespaceSplit", "CharDelimiterSplit", "BertPreTokenizer"});
 }
 
 // The type of the step that runs last, within sequences too.

@@ -63,8 +63,7 @@ Result<std::string> translate(std::string_view pattern) {
         i += 5;
         continue;
       }
-      COHORT_ASSIGN_OR_RETURN(const std::string escape,
-                              translate_escape(pattern[i + 1], class_depth > 0));
+      COHORT_ASSIGN_OR_RETURN(const std::string escape, translate_escape(pattern[i + 1], class_depth > 0));
       out += escape.empty() ? rest.substr(0, 2) : std::string_view(escape);
       ++i;
       continue;
@@ -77,8 +76,7 @@ Result<std::string> translate(std::string_view pattern) {
         continue;
       }
     }
-    if (class_depth > 0 && c == '[')
-      return unimplemented("a class within a class is not supported");
+    if (class_depth > 0 && c == '[') return unimplemented("a class within a class is not supported");
     if (class_depth > 0 && rest.starts_with("&&")) {
       return unimplemented("the intersection of classes is not supported");
     }
@@ -147,13 +145,11 @@ Result<Regex> Regex::compile(std::string_view pattern) {
   size_t error_offset = 0;
   auto impl = std::make_unique<Impl>();
   // Ruby's ^ and $ always match at lines.
-  impl->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated->data()),
-                                 translated->size(),
-                                 PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
-                                 &error_code, &error_offset, nullptr));
+  impl->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated->data()), translated->size(),
+                                 PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error_code,
+                                 &error_offset, nullptr));
   if (impl->code == nullptr) {
-    return fail(error_text(error_code) + " at offset " + std::to_string(error_offset) + " of \"" +
-                *translated + "\"");
+    return fail(error_text(error_code) + " at offset " + std::to_string(error_offset) + " of \"" + *translated + "\"");
   }
   impl->has_jit = pcre2_jit_compile(impl->code.get(), PCRE2_JIT_COMPLETE) == 0;
   return Regex(std::move(impl));
@@ -162,8 +158,7 @@ Result<Regex> Regex::compile(std::string_view pattern) {
 Result<Regex> Regex::literal(std::string_view text) {
   std::string pattern;
   for (const char c : text) {
-    if (static_cast<unsigned char>(c) < 0x80 && is_punctuation(static_cast<char32_t>(c)))
-      pattern += '\\';
+    if (static_cast<unsigned char>(c) < 0x80 && is_punctuation(static_cast<char32_t>(c))) pattern += '\\';
     pattern += c;
   }
   return compile(pattern);
@@ -174,12 +169,10 @@ bool Regex::search(std::string_view text, size_t from, RegexScratch& scratch, Ma
   RegexScratch::Impl& memory = *scratch.impl_;
   int rc;
   if (impl_->has_jit) [[likely]] {
-    rc = pcre2_jit_match(impl_->code.get(), subject, text.size(), from, 0, memory.data,
-                         memory.context);
+    rc = pcre2_jit_match(impl_->code.get(), subject, text.size(), from, 0, memory.data, memory.context);
   } else {
     // The text is known to be valid; checking it again at each match would be quadratic.
-    rc = pcre2_match(impl_->code.get(), subject, text.size(), from, PCRE2_NO_UTF_CHECK, memory.data,
-                     memory.context);
+    rc = pcre2_match(impl_->code.get(), subject, text.size(), from, PCRE2_NO_UTF_CHECK, memory.data, memory.context);
   }
   if (rc < 0) return false;
   const size_t* offsets = pcre2_get_ovector_pointer(memory.data);

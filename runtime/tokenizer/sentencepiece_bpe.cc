@@ -16,16 +16,14 @@ using Piece = SentencePieceModel::Piece;
 constexpr std::string_view kMarker = "\xE2\x96\x81";  // "▁"
 
 bool is_plain_bpe(const SentencePieceModel& model) {
-  if (model.model_type != SentencePieceModel::kBpe || model.has_charsmap ||
-      model.remove_extra_whitespaces || !model.escape_whitespaces ||
-      model.treat_whitespace_as_suffix) {
+  if (model.model_type != SentencePieceModel::kBpe || model.has_charsmap || model.remove_extra_whitespaces ||
+      !model.escape_whitespaces || model.treat_whitespace_as_suffix) {
     return false;
   }
   return std::all_of(model.pieces.begin(), model.pieces.end(), [](const Piece& piece) {
     // User-defined pieces come before merges, unused ones are taken apart again.
-    const bool is_handled =
-        piece.type == SentencePieceModel::kNormal || piece.type == SentencePieceModel::kUnknown ||
-        piece.type == SentencePieceModel::kControl || piece.type == SentencePieceModel::kByte;
+    const bool is_handled = piece.type == SentencePieceModel::kNormal || piece.type == SentencePieceModel::kUnknown ||
+                            piece.type == SentencePieceModel::kControl || piece.type == SentencePieceModel::kByte;
     return is_handled && is_valid_utf8(piece.text) && !std::isnan(piece.score);
   });
 }
@@ -35,8 +33,7 @@ std::unique_ptr<Vocab> make_vocab(const SentencePieceModel& model) {
   auto vocab = std::make_unique<Vocab>();
   for (size_t id = 0; id < model.pieces.size(); ++id) {
     const Piece& piece = model.pieces[id];
-    if (piece.type != SentencePieceModel::kNormal && piece.type != SentencePieceModel::kByte)
-      continue;
+    if (piece.type != SentencePieceModel::kNormal && piece.type != SentencePieceModel::kByte) continue;
     if (vocab->add(piece.text, static_cast<int64_t>(id))) return nullptr;
   }
   return vocab;
@@ -50,8 +47,7 @@ std::vector<uint32_t> rank_pieces(const SentencePieceModel& model) {
   std::sort(scores.begin(), scores.end(), std::greater<>());
   std::vector<uint32_t> ranks;
   for (const Piece& piece : model.pieces) {
-    const auto first =
-        std::lower_bound(scores.begin(), scores.end(), piece.score, std::greater<>());
+    const auto first = std::lower_bound(scores.begin(), scores.end(), piece.score, std::greater<>());
     ranks.push_back(static_cast<uint32_t>(first - scores.begin()));
   }
   return ranks;
@@ -75,12 +71,9 @@ bool append_merges(std::string_view piece, int32_t id, uint32_t rank, const Voca
 
 }  // namespace
 
-SentencePieceBpe::SentencePieceBpe(std::unique_ptr<Vocab> vocab,
-                                   const std::vector<Bpe::MergeRule>& merges, BpeOptions options,
-                                   bool adds_prefix)
-    : vocab_(std::move(vocab)),
-      bpe_(*vocab_, merges, std::move(options)),
-      adds_prefix_(adds_prefix) {}
+SentencePieceBpe::SentencePieceBpe(std::unique_ptr<Vocab> vocab, const std::vector<Bpe::MergeRule>& merges,
+                                   BpeOptions options, bool adds_prefix)
+    : vocab_(std::move(vocab)), bpe_(*vocab_, merges, std::move(options)), adds_prefix_(adds_prefix) {}
 
 std::unique_ptr<SentencePieceBpe> SentencePieceBpe::create(const SentencePieceModel& model) {
   if (!is_plain_bpe(model)) return nullptr;

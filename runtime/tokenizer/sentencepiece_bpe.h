@@ -34,8 +34,8 @@ class SentencePieceBpe {
     std::string text;
   };
 
-  SentencePieceBpe(std::unique_ptr<Vocab> vocab, const std::vector<Bpe::MergeRule>& merges,
-                   BpeOptions options, bool adds_prefix);
+  SentencePieceBpe(std::unique_ptr<Vocab> vocab, const std::vector<Bpe::MergeRule>& merges, BpeOptions options,
+                   bool adds_prefix);
 
   std::unique_ptr<Vocab> vocab_;
   Bpe bpe_;

@@ -12,14 +12,7 @@
 namespace cohort {
 
 struct SentencePieceModel {
-  enum PieceType {
-    kNormal = 1,
-    kUnknown = 2,
-    kControl = 3,
-    kUserDefined = 4,
-    kUnused = 5,
-    kByte = 6
-  };
+  enum PieceType { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
   enum ModelType { kUnigram = 1, kBpe = 2 };
 
   struct Piece {

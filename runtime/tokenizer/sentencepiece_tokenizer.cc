@@ -55,8 +55,7 @@ class SentencePieceStage final : public DecodeStage {
       is_at_front_ = leading_.is_dropped_again;
     }
     size_t copied = 0;
-    for (size_t at; (at = piece.find(kMarker, copied)) != piece.npos;
-         copied = at + kMarker.size()) {
+    for (size_t at; (at = piece.find(kMarker, copied)) != piece.npos; copied = at + kMarker.size()) {
       out_.append(piece.substr(copied, at - copied)).append(" ");
     }
     out_.append(piece.substr(copied));
@@ -135,8 +134,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   int32_t vocab_size() const override { return vocab_size_; }
 
   std::optional<int32_t> token_to_id(std::string_view token) const override {
-    if (const auto added = id_of_added_.find(std::string(token)); added != id_of_added_.end())
-      return added->second;
+    if (const auto added = id_of_added_.find(std::string(token)); added != id_of_added_.end()) return added->second;
     const int id = processor_->PieceToId(token);
     if (id < 0 || processor_->IdToPiece(id) != token) return std::nullopt;
     return id;
@@ -169,8 +167,7 @@ class SentencePieceTokenizer final : public Tokenizer {
 
   std::string_view spelling(int32_t id) const {
     if (const auto added = added_.find(id); added != added_.end()) return added->second.content;
-    return id >= 0 && id < processor_->GetPieceSize() ? std::string_view(processor_->IdToPiece(id))
-                                                      : "";
+    return id >= 0 && id < processor_->GetPieceSize() ? std::string_view(processor_->IdToPiece(id)) : "";
   }
 
   std::unique_ptr<DecodeChain> open_stream() const override {
@@ -179,8 +176,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     return std::make_unique<DecodeChain>(std::move(stages));
   }
 
-  std::optional<std::string_view> decodable_token(int32_t id,
-                                                  bool skip_special_tokens) const override {
+  std::optional<std::string_view> decodable_token(int32_t id, bool skip_special_tokens) const override {
     if (skip_special_tokens && is_special(id)) return std::nullopt;
     if (id == processor_->unk_id()) return unk_text_;
     const std::string_view token = spelling(id);
@@ -201,16 +197,14 @@ class SentencePieceTokenizer final : public Tokenizer {
 };
 
 // The control pieces of the model and the tokens that the config adds or describes.
-Result<std::vector<AddedToken>> collect_added_tokens(const Processor& processor,
-                                                     const TokenizerConfig& config) {
+Result<std::vector<AddedToken>> collect_added_tokens(const Processor& processor, const TokenizerConfig& config) {
   std::vector<AddedToken> tokens;
   std::vector<bool> is_described(static_cast<size_t>(processor.GetPieceSize()), false);
   for (const AddedToken& token : config.added_tokens) {
     const bool is_piece = token.id < processor.GetPieceSize();
     if (is_piece && processor.IdToPiece(token.id) != token.content) {
-      return invalid_argument("tokenizer_config.json: added_tokens_decoder[\"" +
-                              std::to_string(token.id) + "\"]: \"" + token.content + "\" is \"" +
-                              processor.IdToPiece(token.id) + "\" in tokenizer.model");
+      return invalid_argument("tokenizer_config.json: added_tokens_decoder[\"" + std::to_string(token.id) + "\"]: \"" +
+                              token.content + "\" is \"" + processor.IdToPiece(token.id) + "\" in tokenizer.model");
     }
     if (token.content.empty()) continue;
     if (is_piece) is_described[static_cast<size_t>(token.id)] = true;
@@ -229,18 +223,15 @@ Result<std::vector<AddedToken>> collect_added_tokens(const Processor& processor,
 
 }  // namespace
 
-Result<std::unique_ptr<Tokenizer>> tokenizer_from_sentencepiece(std::string_view model,
-                                                                std::string_view config_json) {
+Result<std::unique_ptr<Tokenizer>> tokenizer_from_sentencepiece(std::string_view model, std::string_view config_json) {
   COHORT_ASSIGN_OR_RETURN(const TokenizerConfig config, parse_tokenizer_config(config_json));
   auto processor = std::make_unique<Processor>();
-  const auto status =
-      processor->LoadFromSerializedProto(absl::string_view(model.data(), model.size()));
-  if (!status.ok())
-    return data_loss("tokenizer.model: not a SentencePiece model: " + status.ToString());
+  const auto status = processor->LoadFromSerializedProto(absl::string_view(model.data(), model.size()));
+  if (!status.ok()) return data_loss("tokenizer.model: not a SentencePiece model: " + status.ToString());
   COHORT_ASSIGN_OR_RETURN(const SentencePieceModel facts, parse_sentencepiece_model(model));
   COHORT_ASSIGN_OR_RETURN(std::vector<AddedToken> added, collect_added_tokens(*processor, config));
-  return std::unique_ptr<Tokenizer>(std::make_unique<SentencePieceTokenizer>(
-      std::move(processor), std::move(added), facts, config));
+  return std::unique_ptr<Tokenizer>(
+      std::make_unique<SentencePieceTokenizer>(std::move(processor), std::move(added), facts, config));
 }
 
 }  // namespace cohort

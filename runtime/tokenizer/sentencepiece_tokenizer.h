@@ -18,7 +18,6 @@ namespace cohort {
 
 // The tokenizer of the bytes of a tokenizer.model and the text of a tokenizer_config.json ("" for
 // none).
-Result<std::unique_ptr<Tokenizer>> tokenizer_from_sentencepiece(std::string_view model,
-                                                                std::string_view config_json);
+Result<std::unique_ptr<Tokenizer>> tokenizer_from_sentencepiece(std::string_view model, std::string_view config_json);
 
 }  // namespace cohort

@@ -66,8 +66,7 @@ void Splitter::emit_removed() {
 void Splitter::emit_contiguous() {
   for (size_t i = 0; i < parts_.size();) {
     size_t last = i;
-    while (last + 1 < parts_.size() && parts_[last + 1].is_delimiter == parts_[i].is_delimiter)
-      ++last;
+    while (last + 1 < parts_.size() && parts_[last + 1].is_delimiter == parts_[i].is_delimiter) ++last;
     emit(parts_[i].begin, parts_[last].end);
     i = last + 1;
   }
@@ -76,8 +75,7 @@ void Splitter::emit_contiguous() {
 // A delimiter joins what precedes it, unless that is a delimiter too.
 void Splitter::emit_merged_with_previous() {
   for (size_t i = 0; i < parts_.size(); ++i) {
-    const bool takes_next =
-        i + 1 < parts_.size() && !parts_[i].is_delimiter && parts_[i + 1].is_delimiter;
+    const bool takes_next = i + 1 < parts_.size() && !parts_[i].is_delimiter && parts_[i + 1].is_delimiter;
     emit(parts_[i].begin, parts_[takes_next ? i + 1 : i].end);
     if (takes_next) ++i;
   }
@@ -85,8 +83,7 @@ void Splitter::emit_merged_with_previous() {
 
 void Splitter::emit_merged_with_next() {
   for (size_t i = 0; i < parts_.size(); ++i) {
-    const bool joins_next =
-        i + 1 < parts_.size() && parts_[i].is_delimiter && !parts_[i + 1].is_delimiter;
+    const bool joins_next = i + 1 < parts_.size() && parts_[i].is_delimiter && !parts_[i + 1].is_delimiter;
     emit(parts_[i].begin, parts_[joins_next ? i + 1 : i].end);
     if (joins_next) ++i;
   }

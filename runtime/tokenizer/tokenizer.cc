@@ -31,11 +31,9 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::load(const std::filesystem::path& 
   }
   const bool has_json = is_file(model_dir / "tokenizer.json");
   const std::filesystem::path path = model_dir / (has_json ? "tokenizer.json" : "tokenizer.model");
-  if (!is_file(path))
-    return not_found(model_dir.string() + ": has no tokenizer.json and no tokenizer.model");
+  if (!is_file(path)) return not_found(model_dir.string() + ": has no tokenizer.json and no tokenizer.model");
   COHORT_ASSIGN_OR_RETURN(const std::string text, read_file(path));
-  auto tokenizer =
-      has_json ? tokenizer_from_json(text, config) : tokenizer_from_sentencepiece(text, config);
+  auto tokenizer = has_json ? tokenizer_from_json(text, config) : tokenizer_from_sentencepiece(text, config);
   if (!tokenizer.ok()) return Status(tokenizer.status()).annotate(model_dir.string());
   return tokenizer;
 }

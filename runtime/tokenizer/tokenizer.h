@@ -41,8 +41,7 @@ class Tokenizer {
   // each naming the file and the key.
   static Result<std::unique_ptr<Tokenizer>> load(const std::filesystem::path& model_dir);
 
-  virtual std::vector<int32_t> encode(std::string_view text,
-                                      const EncodeOptions& options) const = 0;
+  virtual std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options) const = 0;
   std::vector<int32_t> encode(std::string_view text) const { return encode(text, EncodeOptions()); }
 
   // The text of `ids`, always valid UTF-8. Ids that name no token are left out, as are special
@@ -74,8 +73,7 @@ class Tokenizer {
   virtual std::unique_ptr<DecodeChain> open_stream() const = 0;
 
   // The spelling of `id` as decode() wants it, or nothing where decode() leaves the id out.
-  virtual std::optional<std::string_view> decodable_token(int32_t id,
-                                                          bool skip_special_tokens) const = 0;
+  virtual std::optional<std::string_view> decodable_token(int32_t id, bool skip_special_tokens) const = 0;
 
   std::optional<int32_t> bos_id_;
   std::optional<int32_t> eos_id_;

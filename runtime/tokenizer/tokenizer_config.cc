@@ -30,8 +30,7 @@ Result<std::optional<bool>> parse_flag(const JsonNode& root, std::string_view ke
 Result<AddedToken> parse_added_token(const JsonNode& node, std::string_view key) {
   AddedToken token;
   const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), token.id);
-  if (error != std::errc() || end != key.data() + key.size() || token.id < 0 ||
-      token.id > Vocab::kMaxId) {
+  if (error != std::errc() || end != key.data() + key.size() || token.id < 0 || token.id > Vocab::kMaxId) {
     return node.error("expected an id as the key");
   }
   COHORT_ASSIGN_OR_RETURN(const JsonNode content_node, node.at("content"));

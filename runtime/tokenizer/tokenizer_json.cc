@@ -13,9 +13,7 @@ Result<std::unique_ptr<Vocab>> parse_vocab(const JsonNode& node) {
   if (!node.is_object()) return node.error("expected an object of tokens and ids");
   auto vocab = std::make_unique<Vocab>();
   for (const auto& member : node.value().items()) {
-    const auto entry = [&] {
-      return JsonNode(member.value(), node.path() + "[\"" + member.key() + "\"]");
-    };
+    const auto entry = [&] { return JsonNode(member.value(), node.path() + "[\"" + member.key() + "\"]"); };
     if (!member.value().is_number_integer()) return entry().error("expected an id");
     COHORT_ASSIGN_OR_RETURN(const int64_t id, entry().as_int());
     if (const std::optional<std::string> problem = vocab->add(member.key(), id)) {
@@ -26,12 +24,10 @@ Result<std::unique_ptr<Vocab>> parse_vocab(const JsonNode& node) {
 }
 
 // The two sides of a merge: "a b", or ["a", "b"] as files since 2024 have it.
-std::optional<std::pair<std::string_view, std::string_view>> merge_sides(
-    const nlohmann::json& value) {
+std::optional<std::pair<std::string_view, std::string_view>> merge_sides(const nlohmann::json& value) {
   using Text = const std::string&;
   if (value.is_array() && value.size() == 2 && value[0].is_string() && value[1].is_string()) {
-    return std::pair<std::string_view, std::string_view>(value[0].get_ref<Text>(),
-                                                         value[1].get_ref<Text>());
+    return std::pair<std::string_view, std::string_view>(value[0].get_ref<Text>(), value[1].get_ref<Text>());
   }
   if (!value.is_string()) return std::nullopt;
   const std::string_view text = value.get_ref<Text>();
@@ -40,8 +36,7 @@ std::optional<std::pair<std::string_view, std::string_view>> merge_sides(
   return std::pair(text.substr(0, space), text.substr(space + 1));
 }
 
-Result<std::vector<Bpe::MergeRule>> parse_merges(const JsonNode& node, const Vocab& vocab,
-                                                 const std::string& prefix) {
+Result<std::vector<Bpe::MergeRule>> parse_merges(const JsonNode& node, const Vocab& vocab, const std::string& prefix) {
   if (!node.value().is_array()) return node.error("expected an array");
   std::vector<Bpe::MergeRule> merges;
   merges.reserve(node.value().size());
@@ -52,8 +47,7 @@ Result<std::vector<Bpe::MergeRule>> parse_merges(const JsonNode& node, const Voc
     const auto sides = merge_sides(value);
     if (!sides) return error("expected \"left right\" or [\"left\", \"right\"]");
     const auto [left, right] = *sides;
-    if (right.size() < prefix.size())
-      return error("the right side is shorter than continuing_subword_prefix");
+    if (right.size() < prefix.size()) return error("the right side is shorter than continuing_subword_prefix");
     const std::string joined = std::string(left) + std::string(right.substr(prefix.size()));
     int32_t ids[3];
     size_t count = 0;
@@ -72,15 +66,13 @@ Status check_dropout(const JsonNode& model) {
   if (!dropout) return ok_status();
   if (!dropout->value().is_number()) return dropout->error("expected a number");
   if (dropout->value().get<double>() == 0) return ok_status();
-  return unimplemented(dropout->path() +
-                       ": encoding at random is not supported; expected null or 0");
+  return unimplemented(dropout->path() + ": encoding at random is not supported; expected null or 0");
 }
 
 Result<BpeOptions> parse_bpe_options(const JsonNode& model, const Vocab& vocab) {
   BpeOptions options;
   COHORT_RETURN_IF_ERROR(check_dropout(model));
-  COHORT_ASSIGN_OR_RETURN(options.continuing_subword_prefix,
-                          model.string_or("continuing_subword_prefix", ""));
+  COHORT_ASSIGN_OR_RETURN(options.continuing_subword_prefix, model.string_or("continuing_subword_prefix", ""));
   COHORT_ASSIGN_OR_RETURN(options.end_of_word_suffix, model.string_or("end_of_word_suffix", ""));
   COHORT_ASSIGN_OR_RETURN(options.fuse_unk, model.bool_or("fuse_unk", false));
   COHORT_ASSIGN_OR_RETURN(options.byte_fallback, model.bool_or("byte_fallback", false));
@@ -96,8 +88,7 @@ Result<BpeOptions> parse_bpe_options(const JsonNode& model, const Vocab& vocab) 
 // Files from before 2022 leave the type out; only BPE has merges.
 Status check_model_type(const JsonNode& model) {
   if (!model.is_object()) return model.error("expected an object");
-  COHORT_ASSIGN_OR_RETURN(const std::string type,
-                          model.string_or("type", model.find("merges") ? "BPE" : ""));
+  COHORT_ASSIGN_OR_RETURN(const std::string type, model.string_or("type", model.find("merges") ? "BPE" : ""));
   return type == "BPE" ? ok_status() : model.unknown_type(type, {"BPE"});
 }
 
@@ -110,11 +101,10 @@ Status parse_model(const JsonNode& root, PipelineSpec& spec) {
   COHORT_ASSIGN_OR_RETURN(spec.vocab, parse_vocab(vocab_node));
   COHORT_ASSIGN_OR_RETURN(BpeOptions options, parse_bpe_options(model, *spec.vocab));
   COHORT_ASSIGN_OR_RETURN(const JsonNode merges_node, model.at("merges"));
-  COHORT_ASSIGN_OR_RETURN(
-      const std::vector<Bpe::MergeRule> merges,
-      parse_merges(merges_node, *spec.vocab, options.continuing_subword_prefix));
-  const bool may_take_bytes = options.continuing_subword_prefix.empty() &&
-                              options.end_of_word_suffix.empty() && !options.byte_fallback;
+  COHORT_ASSIGN_OR_RETURN(const std::vector<Bpe::MergeRule> merges,
+                          parse_merges(merges_node, *spec.vocab, options.continuing_subword_prefix));
+  const bool may_take_bytes =
+      options.continuing_subword_prefix.empty() && options.end_of_word_suffix.empty() && !options.byte_fallback;
   if (const std::optional<JsonNode> node = root.find("pre_tokenizer")) {
     COHORT_ASSIGN_OR_RETURN(spec.pre_tokenizer, parse_pre_tokenizer(*node, may_take_bytes));
     options.takes_bytes = spec.pre_tokenizer.yields_bytes;
@@ -130,17 +120,15 @@ Result<AddedToken> parse_added_token(const JsonNode& node, const Vocab& vocab) {
   COHORT_ASSIGN_OR_RETURN(const JsonNode content_node, node.at("content"));
   COHORT_ASSIGN_OR_RETURN(token.content, content_node.as_string());
   if (token.content.empty()) return content_node.error("is empty");
-  if (id < 0 || id > Vocab::kMaxId)
-    return id_node.error("id " + std::to_string(id) + " is out of range");
+  if (id < 0 || id > Vocab::kMaxId) return id_node.error("id " + std::to_string(id) + " is out of range");
   token.id = static_cast<int32_t>(id);
   const std::optional<int32_t> vocab_id = vocab.find(token.content);
   if (vocab_id && *vocab_id != token.id) {
-    return id_node.error("\"" + token.content + "\" has the id " + std::to_string(*vocab_id) +
-                         " in model.vocab");
+    return id_node.error("\"" + token.content + "\" has the id " + std::to_string(*vocab_id) + " in model.vocab");
   }
   if (!vocab_id && vocab.contains(token.id)) {
-    return id_node.error("id " + std::to_string(id) + " is that of \"" +
-                         std::string(vocab.spelling(token.id)) + "\" in model.vocab");
+    return id_node.error("id " + std::to_string(id) + " is that of \"" + std::string(vocab.spelling(token.id)) +
+                         "\" in model.vocab");
   }
   COHORT_ASSIGN_OR_RETURN(token.single_word, node.bool_or("single_word", false));
   COHORT_ASSIGN_OR_RETURN(token.lstrip, node.bool_or("lstrip", false));
@@ -196,8 +184,7 @@ Result<PipelineSpec> parse_pipeline(const JsonNode& root) {
 
 }  // namespace
 
-Result<std::unique_ptr<Tokenizer>> tokenizer_from_json(std::string_view json,
-                                                       std::string_view config_json) {
+Result<std::unique_ptr<Tokenizer>> tokenizer_from_json(std::string_view json, std::string_view config_json) {
   Result<nlohmann::json> document = parse_json(json);
   if (!document.ok()) return Status(document.status()).annotate("tokenizer.json");
   Result<PipelineSpec> spec = parse_pipeline(JsonNode(*document, ""));

@@ -16,8 +16,7 @@ namespace cohort {
 // The tokenizer of the texts of the two files; an empty `config_json` stands for a missing file.
 // Errors name the file and the path of the key that is wrong: "tokenizer.json: model.merges[7]:
 // ...".
-Result<std::unique_ptr<Tokenizer>> tokenizer_from_json(std::string_view json,
-                                                       std::string_view config_json);
+Result<std::unique_ptr<Tokenizer>> tokenizer_from_json(std::string_view json, std::string_view config_json);
 
 // What tokenizer_config.json says that concerns encoding.
 struct TokenizerConfig {

@@ -9,19 +9,15 @@
 namespace cohort {
 namespace {
 
-bool in_range(unsigned char byte, unsigned char low, unsigned char high) {
-  return byte >= low && byte <= high;
-}
+bool in_range(unsigned char byte, unsigned char low, unsigned char high) { return byte >= low && byte <= high; }
 
-utf8proc_category_t category(char32_t c) {
-  return utf8proc_category(static_cast<utf8proc_int32_t>(c));
-}
+utf8proc_category_t category(char32_t c) { return utf8proc_category(static_cast<utf8proc_int32_t>(c)); }
 
 // Letters by the property Alphabetic that are symbols by category: circled and squared Latin
 // letters.
 bool is_alphabetic_symbol(char32_t c) {
-  return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
-         (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
+  return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
+         (c >= 0x1F170 && c <= 0x1F189);
 }
 
 // Printable Latin-1 stands for itself; the other 68 bytes follow from U+0100 on, in order.
@@ -126,9 +122,7 @@ char32_t char_before(std::string_view text, size_t end) {
 }
 
 void append_utf8(char32_t c, std::string& out) {
-  const auto continuation = [c](int shift) {
-    return static_cast<char>(0x80 | (c >> shift & 0x3F));
-  };
+  const auto continuation = [c](int shift) { return static_cast<char>(0x80 | (c >> shift & 0x3F)); };
   if (c < 0x80) {
     out += static_cast<char>(c);
   } else if (c < 0x800) {
@@ -148,20 +142,17 @@ void append_utf8(char32_t c, std::string& out) {
 
 bool is_white_space(char32_t c) {
   return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
-         c == 0x3000;
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 bool is_numeric(char32_t c) {
   const utf8proc_category_t kind = category(c);
-  return kind == UTF8PROC_CATEGORY_ND || kind == UTF8PROC_CATEGORY_NL ||
-         kind == UTF8PROC_CATEGORY_NO;
+  return kind == UTF8PROC_CATEGORY_ND || kind == UTF8PROC_CATEGORY_NL || kind == UTF8PROC_CATEGORY_NO;
 }
 
 bool is_punctuation(char32_t c) {
   if (c < 0x80) {
-    return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') ||
-           (c >= '{' && c <= '~');
+    return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
   }
   const utf8proc_category_t kind = category(c);
   return kind >= UTF8PROC_CATEGORY_PC && kind <= UTF8PROC_CATEGORY_PO;
@@ -169,8 +160,7 @@ bool is_punctuation(char32_t c) {
 
 bool is_mark(char32_t c) {
   const utf8proc_category_t kind = category(c);
-  return kind == UTF8PROC_CATEGORY_MN || kind == UTF8PROC_CATEGORY_MC ||
-         kind == UTF8PROC_CATEGORY_ME;
+  return kind == UTF8PROC_CATEGORY_MN || kind == UTF8PROC_CATEGORY_MC || kind == UTF8PROC_CATEGORY_ME;
 }
 
 bool is_word(char32_t c) {
@@ -190,8 +180,6 @@ void append_lowercase(char32_t c, std::string& out) {
 
 char32_t byte_to_char(unsigned char byte) { return byte_alphabet().chars[byte]; }
 
-int char_to_byte(char32_t c) {
-  return c < byte_alphabet().bytes.size() ? byte_alphabet().bytes[c] : -1;
-}
+int char_to_byte(char32_t c) { return c < byte_alphabet().bytes.size() ? byte_alphabet().bytes[c] : -1; }
 
 }  // namespace cohort

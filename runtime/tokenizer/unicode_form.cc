@@ -34,8 +34,8 @@ size_t normalize_into(std::string_view text, int options, CodePoints& buffer) {
   const auto bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
   const auto num_bytes = static_cast<utf8proc_ssize_t>(text.size());
   const auto decompose = [&] {
-    return utf8proc_decompose(bytes, num_bytes, buffer.data(),
-                              static_cast<utf8proc_ssize_t>(buffer.size()), option_bits);
+    return utf8proc_decompose(bytes, num_bytes, buffer.data(), static_cast<utf8proc_ssize_t>(buffer.size()),
+                              option_bits);
   };
   utf8proc_ssize_t length = decompose();
   if (length > static_cast<utf8proc_ssize_t>(buffer.size())) {
@@ -58,8 +58,7 @@ bool is_stable_beyond_first_plane(char32_t c) {
 
 }  // namespace
 
-UnicodeNormalizer::UnicodeNormalizer(UnicodeForm form)
-    : options_(utf8proc_options(form)), stable_(kPlaneSize, false) {
+UnicodeNormalizer::UnicodeNormalizer(UnicodeForm form) : options_(utf8proc_options(form)), stable_(kPlaneSize, false) {
   const bool composes = (options_ & UTF8PROC_COMPOSE) != 0;
   CodePoints buffer(64);
   std::string text;
@@ -68,14 +67,12 @@ UnicodeNormalizer::UnicodeNormalizer(UnicodeForm form)
     if (is_surrogate(c)) continue;
     text.clear();
     append_utf8(c, text);
-    const bool unchanged =
-        normalize_into(text, options_, buffer) == 1 && static_cast<char32_t>(buffer[0]) == c;
+    const bool unchanged = normalize_into(text, options_, buffer) == 1 && static_cast<char32_t>(buffer[0]) == c;
     const auto* property = utf8proc_get_property(static_cast<utf8proc_int32_t>(c));
     stable_[c] = unchanged && property->combining_class == 0;
     if (!composes) continue;
     const size_t length = normalize_into(text, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, buffer);
-    for (size_t i = 1; i < length; ++i)
-      second_of_composition.push_back(static_cast<char32_t>(buffer[i]));
+    for (size_t i = 1; i < length; ++i) second_of_composition.push_back(static_cast<char32_t>(buffer[i]));
   }
   for (const char32_t c : second_of_composition) {
     if (c < kPlaneSize) stable_[c] = false;
@@ -111,9 +108,7 @@ size_t UnicodeNormalizer::stable_run(std::string_view text, size_t pos) const {
   return pos;
 }
 
-bool UnicodeNormalizer::is_trivial(std::string_view text) const {
-  return stable_run(text, 0) == text.size();
-}
+bool UnicodeNormalizer::is_trivial(std::string_view text) const { return stable_run(text, 0) == text.size(); }
 
 void UnicodeNormalizer::append(std::string_view text, std::string& out) const {
   size_t pos = 0;

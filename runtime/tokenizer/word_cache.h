@@ -23,8 +23,7 @@ class WordCache {
   // Appends the ids of `piece` if they are known. Requires 0 < piece.size() <= kMaxBytes.
   bool lookup(std::string_view piece, uint64_t hash, std::vector<int32_t>& ids) const {
     const Slot& slot = slots_[hash % kNumSlots];
-    if (slot.num_bytes != piece.size() || std::memcmp(slot.bytes, piece.data(), piece.size()) != 0)
-      return false;
+    if (slot.num_bytes != piece.size() || std::memcmp(slot.bytes, piece.data(), piece.size()) != 0) return false;
     ids.insert(ids.end(), slot.ids, slot.ids + slot.num_ids);
     return true;
   }

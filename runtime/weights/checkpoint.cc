@@ -32,13 +32,12 @@ Status no_safetensors(const fs::path& directory) {
   for (const char* extension : {".bin", ".pt", ".pth", ".h5", ".msgpack", ".gguf"}) {
     const std::vector<fs::path> others = files_with(directory, extension);
     if (others.empty()) continue;
-    return not_found(
-        directory.string() + ": no *.safetensors, but " + others[0].filename().string() +
-        ": convert the checkpoint to safetensors (in Python: AutoModel.from_pretrained(...)"
-        ".save_pretrained(..., safe_serialization=True))");
+    return not_found(directory.string() + ": no *.safetensors, but " + others[0].filename().string() +
+                     ": convert the checkpoint to safetensors (in Python: AutoModel.from_pretrained(...)"
+                     ".save_pretrained(..., safe_serialization=True))");
   }
-  return not_found(directory.string() + ": no weights: expected " + kSingleName + ", " +
-                   kIndexName + " or one *.safetensors");
+  return not_found(directory.string() + ": no weights: expected " + kSingleName + ", " + kIndexName +
+                   " or one *.safetensors");
 }
 
 // A file name of an index, which comes with the model: it may not leave the directory.
@@ -48,23 +47,19 @@ bool is_plain_file_name(const std::string& name) {
 }
 
 // tensor -> file name, checked to be that.
-Result<std::map<std::string, std::string>> read_weight_map(const json& index,
-                                                           const std::string& where) {
+Result<std::map<std::string, std::string>> read_weight_map(const json& index, const std::string& where) {
   if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object())
     return invalid_argument(where + ": weight_map: expected an object of tensor names and files");
   std::map<std::string, std::string> weight_map;
   for (const auto& [name, file] : index["weight_map"].items()) {
-    if (!file.is_string())
-      return invalid_argument(where + ": weight_map: tensor " + name + ": expected a file name");
+    if (!file.is_string()) return invalid_argument(where + ": weight_map: tensor " + name + ": expected a file name");
     const auto& file_name = file.get_ref<const std::string&>();
     if (!is_plain_file_name(file_name))
       return invalid_argument(where + ": weight_map: tensor " + name +
-                              ": expected the name of a file beside the index, got \"" + file_name +
-                              "\"");
+                              ": expected the name of a file beside the index, got \"" + file_name + "\"");
     weight_map.emplace(name, file_name);
   }
-  if (weight_map.empty())
-    return invalid_argument(where + ": weight_map: expected at least one tensor");
+  if (weight_map.empty()) return invalid_argument(where + ": weight_map: expected at least one tensor");
   return weight_map;
 }
 
@@ -73,11 +68,9 @@ Result<std::map<std::string, std::string>> read_weight_map(const json& index,
 Result<Checkpoint> Checkpoint::open(const fs::path& model_dir) {
   std::error_code code;
   const fs::file_type type = fs::status(model_dir, code).type();
-  if (type == fs::file_type::not_found)
-    return not_found(model_dir.string() + ": no such directory");
+  if (type == fs::file_type::not_found) return not_found(model_dir.string() + ": no such directory");
   if (type != fs::file_type::directory)
-    return invalid_argument(model_dir.string() +
-                            ": expected a model directory, and this is not a directory");
+    return invalid_argument(model_dir.string() + ": expected a model directory, and this is not a directory");
 
   Checkpoint checkpoint;
   checkpoint.model_dir_ = model_dir;
@@ -104,8 +97,7 @@ Status Checkpoint::add_file(const fs::path& path) {
     const auto [place, is_new] = entries_.emplace(name, Place{files_.size(), i});
     if (!is_new)
       return data_loss(path.string() + ": tensor " + name + ": is also in " +
-                       files_[place->second.file].path().filename().string() +
-                       ", expected it in one file");
+                       files_[place->second.file].path().filename().string() + ", expected it in one file");
   }
   files_.push_back(std::move(file));
   return ok_status();
@@ -121,29 +113,25 @@ Status Checkpoint::open_index(const fs::path& index_path) {
   for (const auto& [file, tensor_name] : file_and_first_tensor) {
     std::error_code code;
     if (!fs::exists(model_dir_ / file, code))
-      return not_found(where + ": weight_map: tensor " + tensor_name + ": the file " + file +
-                       " is missing");
+      return not_found(where + ": weight_map: tensor " + tensor_name + ": the file " + file + " is missing");
     COHORT_RETURN_IF_ERROR(add_file(model_dir_ / file));
   }
   for (const auto& [name, file] : weight_map) {
     const auto found = entries_.find(name);
     if (found == entries_.end())
-      return data_loss(where + ": weight_map: tensor " + name + ": is not in " + file +
-                       ", where the index says it is");
+      return data_loss(where + ": weight_map: tensor " + name + ": is not in " + file + ", where the index says it is");
     const std::string actual = files_[found->second.file].path().filename().string();
     if (actual != file)
-      return data_loss(where + ": weight_map: tensor " + name + ": is in " + actual +
-                       ", the index says in " + file);
+      return data_loss(where + ": weight_map: tensor " + name + ": is in " + actual + ", the index says in " + file);
   }
   for (const auto& [name, place] : entries_) {
     if (!weight_map.contains(name))
-      warnings_.push_back(files_[place.file].path().string() + ": tensor " + name +
-                          ": is not in the index");
+      warnings_.push_back(files_[place.file].path().string() + ": tensor " + name + ": is not in the index");
   }
   const json::json_pointer total_size("/metadata/total_size");
   if (index.contains(total_size) && index[total_size] != total_bytes())
-    warnings_.push_back(where + ": metadata: total_size is " + index[total_size].dump() +
-                        ", the tensors have " + std::to_string(total_bytes()) + " bytes");
+    warnings_.push_back(where + ": metadata: total_size is " + index[total_size].dump() + ", the tensors have " +
+                        std::to_string(total_bytes()) + " bytes");
   return ok_status();
 }
 
@@ -157,22 +145,19 @@ std::vector<std::string> Checkpoint::names() const {
 Result<Checkpoint::Place> Checkpoint::find(std::string_view name) const {
   const auto found = entries_.find(name);
   if (found == entries_.end())
-    return not_found((files_.size() == 1 ? files_[0].path() : model_dir_).string() + ": tensor " +
-                     std::string(name) + " is missing");
+    return not_found((files_.size() == 1 ? files_[0].path() : model_dir_).string() + ": tensor " + std::string(name) +
+                     " is missing");
   return found->second;
 }
 
-Result<ConstTensorView> Checkpoint::tensor(std::string_view name,
-                                           const Shape& expected_shape) const {
+Result<ConstTensorView> Checkpoint::tensor(std::string_view name, const Shape& expected_shape) const {
   const Result<Place> place = find(name);
   if (!place.ok())
-    return not_found(place.status().message() + ", expected it with shape " +
-                     expected_shape.to_string());
+    return not_found(place.status().message() + ", expected it with shape " + expected_shape.to_string());
   const SafetensorsEntry& found = entry(*place);
   const std::string where = files_[place->file].path().string() + ": tensor " + found.name;
   if (found.dtype != DType::kF32 && found.dtype != DType::kF16 && found.dtype != DType::kBF16)
-    return invalid_argument(where + ": expected dtype F32, F16 or BF16, got " +
-                            std::string(found.dtype_in_file));
+    return invalid_argument(where + ": expected dtype F32, F16 or BF16, got " + std::string(found.dtype_in_file));
   if (found.shape != expected_shape)
     return invalid_argument(where + ": expected shape " + expected_shape.to_string() + ", got " +
                             found.shape.to_string());
@@ -225,8 +210,7 @@ int64_t Checkpoint::num_parameters() const {
 
 std::map<std::string, int64_t> Checkpoint::bytes_per_dtype() const {
   std::map<std::string, int64_t> bytes;
-  for (const auto& [name, place] : entries_)
-    bytes[std::string(entry(place).dtype_in_file)] += entry(place).num_bytes();
+  for (const auto& [name, place] : entries_) bytes[std::string(entry(place).dtype_in_file)] += entry(place).num_bytes();
   return bytes;
 }
 

@@ -66,9 +66,7 @@ class Checkpoint {
   Checkpoint() = default;
   Status add_file(const std::filesystem::path& path);
   Status open_index(const std::filesystem::path& index_path);
-  const SafetensorsEntry& entry(const Place& place) const {
-    return files_[place.file].entries()[place.entry];
-  }
+  const SafetensorsEntry& entry(const Place& place) const { return files_[place.file].entries()[place.entry]; }
   Result<Place> find(std::string_view name) const;
 
   std::filesystem::path model_dir_;

@@ -30,8 +30,7 @@ std::string format(const char* pattern, Args... args) {
 
 std::string duration_text(double seconds) {
   if (seconds < 60) return format("%.0f s", std::ceil(seconds));
-  if (seconds < 3600)
-    return format("%d min %02d s", static_cast<int>(seconds) / 60, static_cast<int>(seconds) % 60);
+  if (seconds < 3600) return format("%d min %02d s", static_cast<int>(seconds) / 60, static_cast<int>(seconds) % 60);
   return format("%.1f h", std::min(seconds / 3600, 1e6));
 }
 
@@ -52,17 +51,16 @@ ProgressOptions stderr_progress_options(std::string label, bool quiet) {
   return options;
 }
 
-std::string progress_text(std::string_view label, int64_t done_bytes, int64_t total_bytes,
-                          double elapsed_seconds, bool with_bar, int num_columns) {
+std::string progress_text(std::string_view label, int64_t done_bytes, int64_t total_bytes, double elapsed_seconds,
+                          bool with_bar, int num_columns) {
   const double done_gb = static_cast<double>(done_bytes) / 1e9;
   const double total_gb = static_cast<double>(total_bytes) / 1e9;
   const double gb_per_second = elapsed_seconds > 0 ? done_gb / elapsed_seconds : 0;
   const bool has_total = total_bytes > 0;
   const double fraction = has_total ? std::clamp(done_gb / total_gb, 0.0, 1.0) : 0;
 
-  std::string numbers =
-      has_total ? format(" %3.0f%%  %.1f/%.1f GB", std::floor(100 * fraction), done_gb, total_gb)
-                : format(" %.1f GB", done_gb);
+  std::string numbers = has_total ? format(" %3.0f%%  %.1f/%.1f GB", std::floor(100 * fraction), done_gb, total_gb)
+                                  : format(" %.1f GB", done_gb);
   numbers += format("  %.2f GB/s", gb_per_second);
   if (has_total && fraction < 1 && gb_per_second > 0)
     numbers += "  " + duration_text((total_gb - done_gb) / gb_per_second) + " left";
@@ -70,12 +68,10 @@ std::string progress_text(std::string_view label, int64_t done_bytes, int64_t to
     numbers += "  in " + duration_text(elapsed_seconds);
 
   std::string text(label);
-  const int bar_columns =
-      std::min(kMaxBarColumns, num_columns - static_cast<int>(text.size() + numbers.size()) - 3);
+  const int bar_columns = std::min(kMaxBarColumns, num_columns - static_cast<int>(text.size() + numbers.size()) - 3);
   if (with_bar && has_total && bar_columns >= kMinBarColumns) {
     const auto num_full = static_cast<size_t>(fraction * bar_columns);
-    text += " [" + std::string(num_full, '#') +
-            std::string(static_cast<size_t>(bar_columns) - num_full, '-') + "]";
+    text += " [" + std::string(num_full, '#') + std::string(static_cast<size_t>(bar_columns) - num_full, '-') + "]";
   }
   text += numbers;
   return text.substr(0, static_cast<size_t>(std::max(0, num_columns)));
@@ -115,8 +111,8 @@ void Progress::show(TimePoint now, bool is_last) {
   const double elapsed_seconds = std::chrono::duration<double>(now - start_).count();
   // One column is left free: a terminal wraps when its last one is written.
   const int num_columns = options_.is_terminal ? options_.num_columns - 1 : 200;
-  std::string text = progress_text(options_.label, done_bytes(), total_bytes_, elapsed_seconds,
-                                   options_.is_terminal, num_columns);
+  std::string text =
+      progress_text(options_.label, done_bytes(), total_bytes_, elapsed_seconds, options_.is_terminal, num_columns);
   if (options_.is_terminal)
     text = "\r" + text + "\033[K" + (is_last ? "\n" : "");
   else

@@ -32,8 +32,7 @@ class Progress {
  public:
   static constexpr std::chrono::milliseconds kSilence{1000};        // before the first word
   static constexpr std::chrono::milliseconds kRedrawInterval{100};  // of the bar
-  static constexpr std::chrono::milliseconds kLineInterval{
-      5000};  // between lines, where there is no terminal
+  static constexpr std::chrono::milliseconds kLineInterval{5000};   // between lines, where there is no terminal
 
   // `total_bytes` of 0 or less: not known; there is neither percentage nor bar nor remaining time
   // then.
@@ -65,7 +64,7 @@ class Progress {
 
 // One line without line end, of at most `num_columns`:
 // "loading weights [#######---------]  45%  12.3/27.1 GB  3.20 GB/s  5 s left".
-std::string progress_text(std::string_view label, int64_t done_bytes, int64_t total_bytes,
-                          double elapsed_seconds, bool with_bar, int num_columns);
+std::string progress_text(std::string_view label, int64_t done_bytes, int64_t total_bytes, double elapsed_seconds,
+                          bool with_bar, int num_columns);
 
 }  // namespace cohort

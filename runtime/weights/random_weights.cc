@@ -81,17 +81,16 @@ void fill_run(T* out, int64_t count, uint64_t index, uint64_t seed, std::string_
 }
 
 bool contains_any(std::string_view text, std::initializer_list<std::string_view> words) {
-  return std::any_of(words.begin(), words.end(), [&](std::string_view word) {
-    return text.find(word) != std::string_view::npos;
-  });
+  return std::any_of(words.begin(), words.end(),
+                     [&](std::string_view word) { return text.find(word) != std::string_view::npos; });
 }
 
 // Visits the rows of `out`, dense runs of its last dimension, of which [row_begin, row_end) of the
 // outermost index, and gives each its offset in `out` and the index of its first element in the
 // whole tensor.
 template <typename Visit>
-void for_each_run(const TensorView& out, const Shape& shape, int dim, int64_t begin,
-                  int64_t row_begin, int64_t row_end, Visit&& visit) {
+void for_each_run(const TensorView& out, const Shape& shape, int dim, int64_t begin, int64_t row_begin, int64_t row_end,
+                  Visit&& visit) {
   const int last = out.rank() - 1;
   int64_t num_runs = 1;  // per outermost index
   for (int i = 1; i < last; ++i) num_runs *= out.dim(i);
@@ -122,14 +121,13 @@ RandomDistribution random_distribution(std::string_view name, const Shape& shape
     const bool is_bias = name.ends_with("bias") || name.ends_with("beta");
     return {is_bias ? 0.0f : 1.0f, 0.0f};
   }
-  if (contains_any(name, {"embed", "wte", "wpe", "shared", "relative_attention_bias"}))
-    return {0.0f, 0.02f};
+  if (contains_any(name, {"embed", "wte", "wpe", "shared", "relative_attention_bias"})) return {0.0f, 0.02f};
   const auto fan_in = static_cast<float>(std::max<int64_t>(1, shape[shape.rank() - 1]));
   return {0.0f, 1 / std::sqrt(fan_in)};
 }
 
-void fill_random(const TensorView& out, uint64_t seed, std::string_view name, const Shape& shape,
-                 int dim, int64_t begin, int64_t row_begin, int64_t row_end) {
+void fill_random(const TensorView& out, uint64_t seed, std::string_view name, const Shape& shape, int dim,
+                 int64_t begin, int64_t row_begin, int64_t row_end) {
   COHORT_CHECK(out.rank() == shape.rank(), out.shape().to_string() + " of " + shape.to_string());
   if (out.empty()) return;
   const RandomDistribution distribution = random_distribution(name, shape);
@@ -137,14 +135,12 @@ void fill_random(const TensorView& out, uint64_t seed, std::string_view name, co
     T* data = out.data<T>();
     if (shape.rank() <= 1) {  // a constant, and the row is an element
       const int64_t num = shape.rank() == 0 ? 1 : row_end - row_begin;
-      std::fill_n(data + (shape.rank() == 0 ? 0 : row_begin * out.stride(0)), num,
-                  static_cast<T>(distribution.mean));
+      std::fill_n(data + (shape.rank() == 0 ? 0 : row_begin * out.stride(0)), num, static_cast<T>(distribution.mean));
       return;
     }
     const std::array<T, kNumLevels> table = make_table<T>(distribution);
     for_each_run(out, shape, dim, begin, row_begin, row_end, [&](int64_t offset, int64_t index) {
-      fill_run(data + offset, out.dim(out.rank() - 1), static_cast<uint64_t>(index), seed, name,
-               table);
+      fill_run(data + offset, out.dim(out.rank() - 1), static_cast<uint64_t>(index), seed, name, table);
     });
   });
 }

@@ -39,7 +39,7 @@ RandomDistribution random_distribution(std::string_view name, const Shape& shape
 // shape is `shape`. Makes the indices [row_begin, row_end) of the outermost dimension of `out`
 // only, so that threads can share the work. Requires that the ranks are equal and the slice is
 // inside `shape`.
-void fill_random(const TensorView& out, uint64_t seed, std::string_view name, const Shape& shape,
-                 int dim, int64_t begin, int64_t row_begin, int64_t row_end);
+void fill_random(const TensorView& out, uint64_t seed, std::string_view name, const Shape& shape, int dim,
+                 int64_t begin, int64_t row_begin, int64_t row_end);
 
 }  // namespace cohort

@@ -41,8 +41,7 @@ struct SafetensorsEntry {
 // header (more is ignored), `file_bytes` the size of the whole file; `file` begins the messages.
 // kDataLoss for a file that is truncated or contradicts itself, kInvalidArgument for a header that
 // is not in the format, kUnimplemented for a dtype or rank that is not known.
-Result<std::vector<SafetensorsEntry>> parse_safetensors_header(std::span<const uint8_t> file_prefix,
-                                                               int64_t file_bytes,
+Result<std::vector<SafetensorsEntry>> parse_safetensors_header(std::span<const uint8_t> file_prefix, int64_t file_bytes,
                                                                std::string_view file);
 
 // A memory-mapped file. Move-only; its views end with it. The file must not shrink while it is

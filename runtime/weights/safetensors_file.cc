@@ -36,8 +36,7 @@ void advise_pages(const char* begin, const char* end) {
   static const auto page_bytes = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const uintptr_t first = reinterpret_cast<uintptr_t>(begin) / page_bytes * page_bytes;
   // Only a hint: a kernel that refuses it still gives the right bytes.
-  ::madvise(reinterpret_cast<void*>(first), reinterpret_cast<uintptr_t>(end) - first,
-            MADV_WILLNEED);
+  ::madvise(reinterpret_cast<void*>(first), reinterpret_cast<uintptr_t>(end) - first, MADV_WILLNEED);
 }
 
 }  // namespace
@@ -55,10 +54,8 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path)
   if (info.st_size == 0) return data_loss(path.string() + ": truncated: the file is empty");
 
   SafetensorsFile opened;
-  void* map =
-      ::mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_SHARED, file.get(), 0);
-  if (map == MAP_FAILED)
-    return resource_exhausted(path.string() + ": cannot be mapped: " + std::strerror(errno));
+  void* map = ::mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_SHARED, file.get(), 0);
+  if (map == MAP_FAILED) return resource_exhausted(path.string() + ": cannot be mapped: " + std::strerror(errno));
   // No guessed read-ahead: a rank wants its shards, not their neighbours. will_need() asks for what
   // is wanted, here for the beginning, where the header is.
   const auto* begin = static_cast<const char*>(map);
@@ -68,8 +65,7 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path)
   opened.map_ = map;
   opened.map_bytes_ = info.st_size;
   const std::span prefix(static_cast<const uint8_t*>(map), static_cast<size_t>(info.st_size));
-  COHORT_ASSIGN_OR_RETURN(opened.entries_,
-                          parse_safetensors_header(prefix, info.st_size, path.string()));
+  COHORT_ASSIGN_OR_RETURN(opened.entries_, parse_safetensors_header(prefix, info.st_size, path.string()));
   uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, map, sizeof(header_bytes));
   opened.data_begin_ = static_cast<int64_t>(sizeof(header_bytes) + header_bytes);
@@ -101,8 +97,7 @@ void SafetensorsFile::will_need(const ConstTensorView& view) const {
   // The slice of one dimension is `num_runs` dense runs at equal distances.
   int64_t num_runs = 1, run_elements = 1;
   int dim = view.rank() - 1;
-  for (; dim >= 0 && (view.dim(dim) == 1 || view.stride(dim) == run_elements); --dim)
-    run_elements *= view.dim(dim);
+  for (; dim >= 0 && (view.dim(dim) == 1 || view.stride(dim) == run_elements); --dim) run_elements *= view.dim(dim);
   const int64_t run_stride = dim < 0 ? 0 : dtype_bytes(view.dtype(), view.stride(dim));
   for (int i = 0; i <= dim; ++i) num_runs *= view.dim(i);
   const int64_t run_bytes = dtype_bytes(view.dtype(), run_elements);

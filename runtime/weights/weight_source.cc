@@ -38,35 +38,30 @@ bool matches(std::string_view pattern, std::string_view name) {
 
 Status check_slice(std::string_view name, const Shape& shape, int dim, int64_t begin, int64_t end) {
   const bool is_whole_scalar = shape.rank() == 0 && dim == 0 && begin == 0 && end == 1;
-  if (is_whole_scalar ||
-      (dim >= 0 && dim < shape.rank() && 0 <= begin && begin <= end && end <= shape[dim]))
+  if (is_whole_scalar || (dim >= 0 && dim < shape.rank() && 0 <= begin && begin <= end && end <= shape[dim]))
     return ok_status();
-  return invalid_argument("tensor " + std::string(name) + ": there is no slice [" +
-                          std::to_string(begin) + ", " + std::to_string(end) + ") of dimension " +
-                          std::to_string(dim) + " of shape " + shape.to_string());
+  return invalid_argument("tensor " + std::string(name) + ": there is no slice [" + std::to_string(begin) + ", " +
+                          std::to_string(end) + ") of dimension " + std::to_string(dim) + " of shape " +
+                          shape.to_string());
 }
 
 Shape slice_shape(const Shape& shape, int dim, int64_t begin, int64_t end) {
   std::array<int64_t, Shape::kMaxRank> dims{};
-  for (int i = 0; i < shape.rank(); ++i)
-    dims[static_cast<size_t>(i)] = i == dim ? end - begin : shape[i];
+  for (int i = 0; i < shape.rank(); ++i) dims[static_cast<size_t>(i)] = i == dim ? end - begin : shape[i];
   return Shape(std::span(dims.data(), static_cast<size_t>(shape.rank())));
 }
 
-Status check_out(const TensorView& out, std::string_view name, const Shape& shape, int dim,
-                 int64_t begin, int64_t end) {
+Status check_out(const TensorView& out, std::string_view name, const Shape& shape, int dim, int64_t begin,
+                 int64_t end) {
   COHORT_RETURN_IF_ERROR(check_slice(name, shape, dim, begin, end));
   const Shape expected = slice_shape(shape, dim, begin, end);
-  COHORT_CHECK(
-      out.shape() == expected && out.device() == kCpuDevice,
-      std::string(name) + ": into " + out.shape().to_string() + ", not " + expected.to_string());
+  COHORT_CHECK(out.shape() == expected && out.device() == kCpuDevice,
+               std::string(name) + ": into " + out.shape().to_string() + ", not " + expected.to_string());
   return ok_status();
 }
 
 bool is_aligned(const ConstTensorView& view) {
-  return reinterpret_cast<uintptr_t>(view.data()) %
-             static_cast<uintptr_t>(dtype_bits(view.dtype()) / 8) ==
-         0;
+  return reinterpret_cast<uintptr_t>(view.data()) % static_cast<uintptr_t>(dtype_bits(view.dtype()) / 8) == 0;
 }
 
 // Elements of `from`, whose address may be unaligned, to `to`.
@@ -99,8 +94,7 @@ void copy_tensor(const TensorView& to, const ConstTensorView& from) {
           rest /= from.dim(i);
         }
         copy_run<From>(to.data<To>() + to_offset,
-                       static_cast<const char*>(from.data()) +
-                           from_offset * static_cast<int64_t>(sizeof(From)),
+                       static_cast<const char*>(from.data()) + from_offset * static_cast<int64_t>(sizeof(From)),
                        run_elements);
       }
     });
@@ -112,8 +106,7 @@ class CheckpointSource : public WeightSource {
   CheckpointSource(Checkpoint checkpoint, Progress* progress)
       : checkpoint_(std::move(checkpoint)), progress_(progress) {}
 
-  Result<WeightSlice> load(std::string_view name, const Shape& shape, int dim, int64_t begin,
-                           int64_t end) override {
+  Result<WeightSlice> load(std::string_view name, const Shape& shape, int dim, int64_t begin, int64_t end) override {
     COHORT_ASSIGN_OR_RETURN(const ConstTensorView view, mapped(name, shape, dim, begin, end));
     if (is_aligned(view)) return WeightSlice{view, std::nullopt};
     Tensor copy(view.dtype(), view.shape());
@@ -122,8 +115,8 @@ class CheckpointSource : public WeightSource {
     return WeightSlice{copy_view, std::move(copy)};
   }
 
-  Status load_into(const TensorView& out, std::string_view name, const Shape& shape, int dim,
-                   int64_t begin, int64_t end) override {
+  Status load_into(const TensorView& out, std::string_view name, const Shape& shape, int dim, int64_t begin,
+                   int64_t end) override {
     COHORT_RETURN_IF_ERROR(check_out(out, name, shape, dim, begin, end));
     COHORT_ASSIGN_OR_RETURN(const ConstTensorView view, mapped(name, shape, dim, begin, end));
     copy_tensor(out, view);
@@ -138,25 +131,21 @@ class CheckpointSource : public WeightSource {
     const std::lock_guard lock(mutex_);
     std::vector<std::string> unexpected;
     for (const std::string& name : checkpoint_.names()) {
-      const bool is_known = asked_.contains(name) || std::any_of(ignorable.begin(), ignorable.end(),
-                                                                 [&](const std::string& pattern) {
-                                                                   return matches(pattern, name);
-                                                                 });
+      const bool is_known =
+          asked_.contains(name) || std::any_of(ignorable.begin(), ignorable.end(),
+                                               [&](const std::string& pattern) { return matches(pattern, name); });
       if (!is_known) unexpected.push_back(name);
     }
     if (unexpected.empty()) return ok_status();
     COHORT_ASSIGN_OR_RETURN(const std::filesystem::path file, checkpoint_.file_of(unexpected[0]));
     COHORT_ASSIGN_OR_RETURN(const Shape shape, checkpoint_.shape(unexpected[0]));
-    std::string message =
-        file.string() + ": unexpected tensor " + unexpected[0] + " of shape " + shape.to_string();
+    std::string message = file.string() + ": unexpected tensor " + unexpected[0] + " of shape " + shape.to_string();
     if (unexpected.size() > 1) message += " and " + std::to_string(unexpected.size() - 1) + " more";
-    return invalid_argument(message +
-                            ": expected only tensors that config.json's architecture has");
+    return invalid_argument(message + ": expected only tensors that config.json's architecture has");
   }
 
  private:
-  Result<ConstTensorView> mapped(std::string_view name, const Shape& shape, int dim, int64_t begin,
-                                 int64_t end) {
+  Result<ConstTensorView> mapped(std::string_view name, const Shape& shape, int dim, int64_t begin, int64_t end) {
     COHORT_RETURN_IF_ERROR(check_slice(name, shape, dim, begin, end));
     COHORT_ASSIGN_OR_RETURN(const ConstTensorView whole, checkpoint_.tensor(name, shape));
     const ConstTensorView view = shape.rank() == 0 ? whole : whole.slice(dim, begin, end);
@@ -186,8 +175,7 @@ class RandomSource : public WeightSource {
     dispatch_float(dtype, []<typename T>() {});  // throws for other types
   }
 
-  Result<WeightSlice> load(std::string_view name, const Shape& shape, int dim, int64_t begin,
-                           int64_t end) override {
+  Result<WeightSlice> load(std::string_view name, const Shape& shape, int dim, int64_t begin, int64_t end) override {
     COHORT_RETURN_IF_ERROR(check_slice(name, shape, dim, begin, end));
     Tensor values(dtype_, slice_shape(shape, dim, begin, end));
     COHORT_RETURN_IF_ERROR(load_into(values, name, shape, dim, begin, end));
@@ -195,8 +183,8 @@ class RandomSource : public WeightSource {
     return WeightSlice{view, std::move(values)};
   }
 
-  Status load_into(const TensorView& out, std::string_view name, const Shape& shape, int dim,
-                   int64_t begin, int64_t end) override {
+  Status load_into(const TensorView& out, std::string_view name, const Shape& shape, int dim, int64_t begin,
+                   int64_t end) override {
     COHORT_RETURN_IF_ERROR(check_out(out, name, shape, dim, begin, end));
     const int64_t num_rows = shape.rank() == 0 ? 1 : out.dim(0);
     const auto fill = [&](int64_t row_begin, int64_t row_end) {
@@ -205,8 +193,7 @@ class RandomSource : public WeightSource {
     if (stream_ == nullptr) {
       fill(0, num_rows);
     } else {
-      const int64_t row_elements =
-          std::max<int64_t>(1, out.num_elements() / std::max<int64_t>(1, num_rows));
+      const int64_t row_elements = std::max<int64_t>(1, out.num_elements() / std::max<int64_t>(1, num_rows));
       stream_->parallel_for(num_rows, std::max<int64_t>(1, kGrainElements / row_elements), fill);
     }
     const int64_t num_bytes = dtype_bytes(dtype_, out.num_elements());
@@ -240,8 +227,7 @@ std::unique_ptr<WeightSource> checkpoint_source(Checkpoint checkpoint, Progress*
   return std::make_unique<CheckpointSource>(std::move(checkpoint), progress);
 }
 
-std::unique_ptr<WeightSource> random_source(uint64_t seed, DType dtype, Progress* progress,
-                                            Stream* stream) {
+std::unique_ptr<WeightSource> random_source(uint64_t seed, DType dtype, Progress* progress, Stream* stream) {
   return std::make_unique<RandomSource>(seed, dtype, progress, stream);
 }
 

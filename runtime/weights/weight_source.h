@@ -27,10 +27,9 @@ namespace cohort {
 // A slice of a tensor, in host memory: a view into the checkpoint's mapping, or of memory of its
 // own.
 struct WeightSlice {
-  ConstTensorView view;  // of the slice's shape; strided when it is a slice of an inner dimension;
-                         // aligned to its dtype
-  std::optional<Tensor>
-      owned;  // what `view` shows, if it is not the mapping; move-only through this
+  ConstTensorView view;         // of the slice's shape; strided when it is a slice of an inner dimension;
+                                // aligned to its dtype
+  std::optional<Tensor> owned;  // what `view` shows, if it is not the mapping; move-only through this
 };
 
 class WeightSource {
@@ -41,8 +40,7 @@ class WeightSource {
   // Valid as long as both the slice and the source. The dtype is float32, float16 or bfloat16, as
   // the source has it. kNotFound or kInvalidArgument as Checkpoint::tensor, kInvalidArgument when
   // there is no such slice of `shape`.
-  virtual Result<WeightSlice> load(std::string_view name, const Shape& shape, int dim,
-                                   int64_t begin, int64_t end) = 0;
+  virtual Result<WeightSlice> load(std::string_view name, const Shape& shape, int dim, int64_t begin, int64_t end) = 0;
 
   // The whole tensor.
   Result<WeightSlice> load(std::string_view name, const Shape& shape);
@@ -50,8 +48,8 @@ class WeightSource {
   // As load, but written into `out`: host memory of the slice's shape, float32, float16 or
   // bfloat16, dense or strided. Values are rounded to its dtype. A random source makes them in
   // place.
-  virtual Status load_into(const TensorView& out, std::string_view name, const Shape& shape,
-                           int dim, int64_t begin, int64_t end) = 0;
+  virtual Status load_into(const TensorView& out, std::string_view name, const Shape& shape, int dim, int64_t begin,
+                           int64_t end) = 0;
 
   // Whether there is such a tensor; a random source has them all.
   virtual bool contains(std::string_view name) const = 0;
@@ -79,7 +77,6 @@ std::unique_ptr<WeightSource> checkpoint_source(Checkpoint checkpoint, Progress*
 // sharded random model equals the unsharded. See random_weights.h for which values. With `stream`,
 // a CPU stream, one tensor is made by all its threads, and load must not be called by two threads
 // at once.
-std::unique_ptr<WeightSource> random_source(uint64_t seed, DType dtype, Progress* progress,
-                                            Stream* stream = nullptr);
+std::unique_ptr<WeightSource> random_source(uint64_t seed, DType dtype, Progress* progress, Stream* stream = nullptr);
 
 }  // namespace cohort

@@ -77,18 +77,15 @@ double typical(std::vector<double> times) {
 }
 
 // `isa` null: what gemm() chooses, against the rivals. Otherwise one kernel alone.
-void bench_gemm(benchmark::State& state, DType dtype, const gemm_internal::Isa* isa,
-                Problem problem) {
+void bench_gemm(benchmark::State& state, DType dtype, const gemm_internal::Isa* isa, Problem problem) {
   Stream stream(kCpuDevice);
   problem.dtype = dtype;
   problem.num_threads = stream.num_threads();
   const Tensor x = random_tensor(dtype, problem.num_rows, problem.k);
   const Tensor weight = random_tensor(dtype, problem.n, problem.k);
   const Tensor out(dtype, Shape{problem.num_rows, problem.n});
-  const PackedWeight packed =
-      PackedWeight::pack(weight, WeightLayout::kOutIn, dtype, problem.num_chunks, stream);
-  const Config config =
-      isa == nullptr ? choose_config(problem, cpu_features()) : choose_blocks(problem, *isa);
+  const PackedWeight packed = PackedWeight::pack(weight, WeightLayout::kOutIn, dtype, problem.num_chunks, stream);
+  const Config config = isa == nullptr ? choose_config(problem, cpu_features()) : choose_blocks(problem, *isa);
   std::vector<std::unique_ptr<GemmRival>> rivals;
   for (GemmRivalFactory factory : gemm_rival_factories()) {
     if (isa != nullptr) break;
@@ -105,8 +102,7 @@ void bench_gemm(benchmark::State& state, DType dtype, const gemm_internal::Isa* 
     state.SetIterationTime(own.back());
   }
   const double flop = 2.0 * static_cast<double>(problem.num_rows * problem.n * problem.k);
-  const double num_bytes =
-      static_cast<double>(weight->num_bytes() + x->num_bytes() + out->num_bytes());
+  const double num_bytes = static_cast<double>(weight->num_bytes() + x->num_bytes() + out->num_bytes());
   state.counters["GFLOP/s"] = flop / typical(own) * 1e-9;
   state.counters["GB/s"] = num_bytes / typical(own) * 1e-9;
   for (size_t i = 0; i < rivals.size(); ++i) {
@@ -123,11 +119,9 @@ void register_benches() {
     int num_chunks;
   };
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
-    for (const Size size :
-         {Size{4096, 4096, 1}, {4096, 4096, 16}, {704, 256, 1}, {256, 704, 1}, {768, 256, 1}}) {
+    for (const Size size : {Size{4096, 4096, 1}, {4096, 4096, 16}, {704, 256, 1}, {256, 704, 1}, {768, 256, 1}}) {
       for (const int64_t num_rows : {1, 2, 4, 8, 16, 32, 64, 256}) {
-        const Problem problem{
-            .num_rows = num_rows, .n = size.n, .k = size.k, .num_chunks = size.num_chunks};
+        const Problem problem{.num_rows = num_rows, .n = size.n, .k = size.k, .num_chunks = size.num_chunks};
         const std::string name = std::string(dtype_name(dtype)) + "/m:" + std::to_string(num_rows) +
                                  "/n:" + std::to_string(size.n) + "/k:" + std::to_string(size.k) +
                                  "/chunks:" + std::to_string(size.num_chunks);
@@ -136,8 +130,7 @@ void register_benches() {
         })->UseManualTime();
         for (const Kernel& kernel : all_kernels()) {
           if (kernel.dtype != dtype || !is_supported(kernel.isa, cpu_features())) continue;
-          const std::string kernel_name =
-              "kernel:" + std::string(isa_name(kernel.isa)) + "/" + name;
+          const std::string kernel_name = "kernel:" + std::string(isa_name(kernel.isa)) + "/" + name;
           benchmark::RegisterBenchmark(kernel_name.c_str(), [=](benchmark::State& state) {
             bench_gemm(state, dtype, &kernel.isa, problem);
           })->UseManualTime();

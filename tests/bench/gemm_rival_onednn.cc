@@ -29,9 +29,7 @@ class OneDnn : public GemmRival {
   void run(TensorView out, ConstTensorView x) override {
     const dnnl::memory source(x_desc_, engine_, const_cast<void*>(x.data()));
     const dnnl::memory destination(out_desc_, engine_, out.data());
-    matmul_.execute(
-        stream_,
-        {{DNNL_ARG_SRC, source}, {DNNL_ARG_WEIGHTS, weight_}, {DNNL_ARG_DST, destination}});
+    matmul_.execute(stream_, {{DNNL_ARG_SRC, source}, {DNNL_ARG_WEIGHTS, weight_}, {DNNL_ARG_DST, destination}});
     stream_.wait();
   }
 
@@ -50,8 +48,8 @@ const RegisterGemmRival kRegistered([](ConstTensorView weight, int64_t num_rows)
   const bool is_f32 = weight.dtype() == DType::kF32;
   if (weight.dtype() == DType::kF16) return rival;
   try {
-    rival = std::make_unique<OneDnn>(
-        weight, num_rows, is_f32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16);
+    rival = std::make_unique<OneDnn>(weight, num_rows,
+                                     is_f32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16);
   } catch (const dnnl::error&) {  // not on this CPU
   }
   return rival;

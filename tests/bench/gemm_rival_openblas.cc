@@ -14,8 +14,8 @@ class OpenBlas : public GemmRival {
     const auto m = static_cast<blasint>(x.dim(0));
     const auto n = static_cast<blasint>(out.dim(1));
     const auto k = static_cast<blasint>(x.dim(1));
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, 1.0f, x.data<float>(), k,
-                weight_.data<float>(), k, 0.0f, out.data<float>(), n);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, 1.0f, x.data<float>(), k, weight_.data<float>(), k,
+                0.0f, out.data<float>(), n);
   }
 
  private:

@@ -29,9 +29,7 @@ inline std::vector<GemmRivalFactory>& gemm_rival_factories() {
 }
 
 struct RegisterGemmRival {
-  explicit RegisterGemmRival(GemmRivalFactory factory) {
-    gemm_rival_factories().push_back(factory);
-  }
+  explicit RegisterGemmRival(GemmRivalFactory factory) { gemm_rival_factories().push_back(factory); }
 };
 
 }  // namespace cohort

@@ -19,8 +19,7 @@ namespace {
 void fill_normal(const TensorView& x, float spread = 1) {
   std::mt19937 rng(1);
   std::normal_distribution<float> normal(0, spread);
-  std::vector<float> values(
-      9973);  // a prime number of them over and over: drawing a cache's worth takes long
+  std::vector<float> values(9973);  // a prime number of them over and over: drawing a cache's worth takes long
   for (float& v : values) v = normal(rng);
   dispatch_float(x.dtype(), [&]<typename T>() {
     T* const data = x.data<T>();
@@ -42,13 +41,12 @@ Tensor iota_tensor(int64_t n, int32_t first) {
 }
 
 void set_gigabytes(benchmark::State& state, int64_t num_bytes) {
-  state.counters["GB/s"] = benchmark::Counter(static_cast<double>(num_bytes) * 1e-9,
-                                              benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GB/s"] =
+      benchmark::Counter(static_cast<double>(num_bytes) * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void set_gigaflops(benchmark::State& state, double num_flops) {
-  state.counters["GFLOP/s"] =
-      benchmark::Counter(num_flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GFLOP/s"] = benchmark::Counter(num_flops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 // (rows, hidden, threads)
@@ -96,8 +94,7 @@ void activate_gated_bench(benchmark::State& state, DType dtype, Activation activ
 BENCHMARK_CAPTURE(activate_gated_bench, silu_bf16, DType::kBF16, Activation::kSilu)
     ->Args({1, 1536, 1})
     ->Args({512, 11008, 1});
-BENCHMARK_CAPTURE(activate_gated_bench, gelu_bf16, DType::kBF16, Activation::kGelu)
-    ->Args({512, 11008, 1});
+BENCHMARK_CAPTURE(activate_gated_bench, gelu_bf16, DType::kBF16, Activation::kGelu)->Args({512, 11008, 1});
 
 // (tokens, heads, KV heads, head_dim, threads)
 void rotary_bench(benchmark::State& state, DType dtype) {
@@ -122,8 +119,8 @@ BENCHMARK_CAPTURE(rotary_bench, bf16, DType::kBF16)
 
 // A cache of sequences of one length, in blocks of 16.
 struct Sequences {
-  Sequences(DType dtype, int64_t num_seqs, int64_t num_queries, int64_t length, int64_t heads,
-            int64_t kv_heads, int64_t head_dim)
+  Sequences(DType dtype, int64_t num_seqs, int64_t num_queries, int64_t length, int64_t heads, int64_t kv_heads,
+            int64_t head_dim)
       : num_blocks((length + 15) / 16),
         q(normal_tensor(dtype, {num_seqs * num_queries, heads, head_dim})),
         out(dtype, {num_seqs * num_queries, heads, head_dim}),
@@ -139,8 +136,7 @@ struct Sequences {
     params.scale = 1 / std::sqrt(static_cast<float>(head_dim));
   }
   void run(Stream& stream) const {
-    const AttentionBatch batch{starts, lengths,
-                               tables.view().reshape({lengths->dim(0), num_blocks})};
+    const AttentionBatch batch{starts, lengths, tables.view().reshape({lengths->dim(0), num_blocks})};
     paged_attention(out, q, {keys, values}, batch, params, stream);
   }
   int64_t num_blocks;
@@ -150,13 +146,11 @@ struct Sequences {
 
 // (sequences, length, heads, KV heads, head_dim, threads)
 void attention_decode_bench(benchmark::State& state, DType dtype) {
-  const Sequences s(dtype, state.range(0), 1, state.range(1), state.range(2), state.range(3),
-                    state.range(4));
+  const Sequences s(dtype, state.range(0), 1, state.range(1), state.range(2), state.range(3), state.range(4));
   Stream stream(kCpuDevice, static_cast<int>(state.range(5)));
   for (auto _ : state) s.run(stream);
   set_gigabytes(state, s.keys->num_bytes() + s.values->num_bytes());
-  set_gigaflops(
-      state, 4.0 * static_cast<double>(state.range(1)) * static_cast<double>(s.q->num_elements()));
+  set_gigaflops(state, 4.0 * static_cast<double>(state.range(1)) * static_cast<double>(s.q->num_elements()));
 }
 BENCHMARK_CAPTURE(attention_decode_bench, bf16, DType::kBF16)
     ->Args({1, 128, 9, 3, 64, 1})
@@ -208,8 +202,7 @@ const SamplingParams kGreedy{.temperature = 0};
 const SamplingParams kPlain{};
 const SamplingParams kTopK{.temperature = 0.8f, .top_k = 50};
 const SamplingParams kTopP{.temperature = 0.8f, .top_p = 0.95f};
-const SamplingParams kAll{
-    .temperature = 0.8f, .top_k = 50, .top_p = 0.95f, .min_p = 0.01f, .repetition_penalty = 1.1f};
+const SamplingParams kAll{.temperature = 0.8f, .top_k = 50, .top_p = 0.95f, .min_p = 0.01f, .repetition_penalty = 1.1f};
 BENCHMARK_CAPTURE(sampling_bench, greedy, kGreedy)->Arg(32000)->Arg(128256);
 BENCHMARK_CAPTURE(sampling_bench, plain, kPlain)->Arg(32000)->Arg(128256);
 BENCHMARK_CAPTURE(sampling_bench, top_k, kTopK)->Arg(32000)->Arg(128256);

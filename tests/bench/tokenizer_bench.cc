@@ -14,9 +14,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 constexpr size_t kPartBytes = 2000;
 
@@ -53,8 +51,7 @@ bool bench(const std::string& dir, const std::string& text, int num_passes) {
   size_t num_ids = 0;
   for (const std::vector<int32_t>& part : ids) num_ids += part.size();
   const double mb = static_cast<double>(text.size()) / 1e6;
-  std::printf("%s\t%zu ids\tencode %.2f MB/s\tdecode %.2f MB/s\n", dir.c_str(), num_ids,
-              mb / encode_s, mb / decode_s);
+  std::printf("%s\t%zu ids\tencode %.2f MB/s\tdecode %.2f MB/s\n", dir.c_str(), num_ids, mb / encode_s, mb / decode_s);
   return true;
 }
 

@@ -114,8 +114,12 @@ class GoldenTest : public testing::TestWithParam<std::string> {
     constexpr int64_t kBlockSize = 16;
     const int64_t num_blocks = (n + kBlockSize - 1) / kBlockSize;
     for (int64_t i = num_blocks; i-- > 0;) sequence.block_table.push_back(static_cast<int32_t>(i));
-    KvCache cache({.num_layers = spec.num_layers, .num_kv_heads = spec.num_kv_heads, .head_dim = spec.head_dim,
-                   .block_size = kBlockSize, .num_blocks = num_blocks, .dtype = DType::kF32},
+    KvCache cache({.num_layers = spec.num_layers,
+                   .num_kv_heads = spec.num_kv_heads,
+                   .head_dim = spec.head_dim,
+                   .block_size = kBlockSize,
+                   .num_blocks = num_blocks,
+                   .dtype = DType::kF32},
                   kCpuDevice);
     Workspace workspace(spec, DType::kF32, n, n, kCpuDevice);
     StepBatch batch(n, 1, num_blocks, kBlockSize);
@@ -192,13 +196,11 @@ TEST_P(GoldenTest, GreedyContinuationsOfEachPromptAlone) {
 }
 
 TEST_P(GoldenTest, GreedyContinuationsOfAllPromptsTogether) {
-  expect_greedy({.block_size = 16, .num_blocks = 64, .max_tokens_per_step = 512, .max_seqs = 8},
-                {0, 1, 2, 3, 4, 5});
+  expect_greedy({.block_size = 16, .num_blocks = 64, .max_tokens_per_step = 512, .max_seqs = 8}, {0, 1, 2, 3, 4, 5});
 }
 
 TEST_P(GoldenTest, GreedyContinuationsInChunksWithFewBlocks) {
-  expect_greedy({.block_size = 5, .num_blocks = 30, .max_tokens_per_step = 9, .max_seqs = 3},
-                {5, 0, 4, 1, 3, 2, 5});
+  expect_greedy({.block_size = 5, .num_blocks = 30, .max_tokens_per_step = 9, .max_seqs = 3}, {5, 0, 4, 1, 3, 2, 5});
 }
 
 INSTANTIATE_TEST_SUITE_P(, GoldenTest, testing::ValuesIn(golden_names()), [](const auto& param) {

@@ -9,8 +9,7 @@ namespace {
 
 using namespace test;
 
-constexpr Activation kActivations[] = {Activation::kRelu, Activation::kGelu, Activation::kGeluTanh,
-                                       Activation::kSilu};
+constexpr Activation kActivations[] = {Activation::kRelu, Activation::kGelu, Activation::kGeluTanh, Activation::kSilu};
 
 double reference(Activation activation, double x) {
   switch (activation) {

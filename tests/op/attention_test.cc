@@ -32,12 +32,10 @@ struct Layout {
 
 // q, k or v of a whole sequence, [length, heads, head_dim]. A token depends on the sequence and its
 // position alone.
-Tensor make_tokens(DType dtype, uint32_t id, uint32_t what, int64_t length, int64_t heads,
-                   int64_t head_dim) {
+Tensor make_tokens(DType dtype, uint32_t id, uint32_t what, int64_t length, int64_t heads, int64_t head_dim) {
   Tensor x(dtype, {length, heads, head_dim});
   for (int64_t i = 0; i < length; ++i) {
-    fill_random(x.view().slice(0, i, i + 1), (id * 8 + what) * 100003 + static_cast<uint32_t>(i),
-                what == 0 ? 2 : 1);
+    fill_random(x.view().slice(0, i, i + 1), (id * 8 + what) * 100003 + static_cast<uint32_t>(i), what == 0 ? 2 : 1);
   }
   return x;
 }
@@ -46,8 +44,7 @@ void copy_rows(const TensorView& out, const ConstTensorView& x) {
   const auto num_bytes = static_cast<size_t>(dtype_bytes(x.dtype(), x.dim(1) * x.dim(2)));
   for (int64_t i = 0; i < x.dim(0); ++i) {
     std::memcpy(static_cast<char*>(out.data()) + dtype_bytes(out.dtype(), i * out.stride(0)),
-                static_cast<const char*>(x.data()) + dtype_bytes(x.dtype(), i * x.stride(0)),
-                num_bytes);
+                static_cast<const char*>(x.data()) + dtype_bytes(x.dtype(), i * x.stride(0)), num_bytes);
   }
 }
 
@@ -77,10 +74,8 @@ class Batch {
     std::memset(values_->data(), 0xff, static_cast<size_t>(values_->num_bytes()));
     starts_ = int32_tensor(starts);
     lengths_ = int32_tensor(lengths);
-    q_ = std::make_unique<GuardedTensor>(dtype, num_tokens, heads.num_heads * heads.head_dim,
-                                         heads.head_dim);
-    out_ = std::make_unique<GuardedTensor>(dtype, num_tokens, heads.num_heads * heads.head_dim,
-                                           heads.head_dim);
+    q_ = std::make_unique<GuardedTensor>(dtype, num_tokens, heads.num_heads * heads.head_dim, heads.head_dim);
+    out_ = std::make_unique<GuardedTensor>(dtype, num_tokens, heads.num_heads * heads.head_dim, heads.head_dim);
     make_tables(num_blocks, max_blocks);
     fill_sequences(dtype);
   }
@@ -131,8 +126,7 @@ class Batch {
       std::vector<int64_t> slots;
       const int32_t* const table = tables_->row<int32_t>(static_cast<int64_t>(seq));
       for (int64_t i = 0; i < c.end; ++i) {
-        slots.push_back(table[i / layout_.block_size] * layout_.block_size +
-                        i % layout_.block_size);
+        slots.push_back(table[i / layout_.block_size] * layout_.block_size + i % layout_.block_size);
       }
       write_kv({keys_, values_}, k, v, int64_tensor(slots), stream);
       copy_rows(q_->view().slice(0, row, row + c.end - c.begin), q.view().slice(0, c.begin, c.end));
@@ -148,13 +142,10 @@ class Batch {
 };
 
 // One query of one head, in double precision.
-void attend(std::vector<double>& out, const double* q, const std::vector<double>& k,
-            const std::vector<double>& v, int64_t num_visible, int64_t kv_head, const Heads& heads,
-            double scale) {
+void attend(std::vector<double>& out, const double* q, const std::vector<double>& k, const std::vector<double>& v,
+            int64_t num_visible, int64_t kv_head, const Heads& heads, double scale) {
   const int64_t dim = heads.head_dim;
-  const auto at = [&](int64_t i) {
-    return static_cast<size_t>((i * heads.num_kv_heads + kv_head) * dim);
-  };
+  const auto at = [&](int64_t i) { return static_cast<size_t>((i * heads.num_kv_heads + kv_head) * dim); };
   std::vector<double> p;
   for (int64_t i = 0; i < num_visible; ++i) {
     double score = 0;
@@ -173,8 +164,7 @@ void attend(std::vector<double>& out, const double* q, const std::vector<double>
   }
 }
 
-std::vector<double> reference(DType dtype, Heads heads, const std::vector<Chunk>& chunks,
-                              double scale) {
+std::vector<double> reference(DType dtype, Heads heads, const std::vector<Chunk>& chunks, double scale) {
   std::vector<double> out;
   for (const Chunk& c : chunks) {
     const auto values = [&](uint32_t what, int64_t num_heads) {
@@ -193,14 +183,11 @@ std::vector<double> reference(DType dtype, Heads heads, const std::vector<Chunk>
   return out;
 }
 
-void expect_near_reference(DType dtype, Heads heads, const std::vector<Chunk>& chunks,
-                           const Layout& layout) {
+void expect_near_reference(DType dtype, Heads heads, const std::vector<Chunk>& chunks, const Layout& layout) {
   Batch batch(dtype, heads, chunks, layout);
   batch.run();
-  SCOPED_TRACE("head_dim " + std::to_string(heads.head_dim) + ", block_size " +
-               std::to_string(layout.block_size));
-  expect_near(batch.out(), reference(dtype, heads, chunks, batch.scale()),
-              1.01 * rounding_of(dtype) + 2e-6, 4e-6);
+  SCOPED_TRACE("head_dim " + std::to_string(heads.head_dim) + ", block_size " + std::to_string(layout.block_size));
+  expect_near(batch.out(), reference(dtype, heads, chunks, batch.scale()), 1.01 * rounding_of(dtype) + 2e-6, 4e-6);
 }
 
 TEST(Attention, AgreesWithDoublePrecisionAtEveryLength) {
@@ -255,8 +242,8 @@ TEST(Attention, LayoutDoesNotChangeBits) {
   for (const DType dtype : kFloatDTypes) {
     for (const Heads heads : kBitHeads) {
       const auto expected = Batch(dtype, heads, chunks, {16, 1, 1}).run();
-      for (const Layout& layout : {Layout{1, 2, 2}, Layout{5, 3, 3}, Layout{32, 4, 2},
-                                   Layout{64, 5, 2}, Layout{100, 6, 3}, Layout{16, 7, 3}}) {
+      for (const Layout& layout : {Layout{1, 2, 2}, Layout{5, 3, 3}, Layout{32, 4, 2}, Layout{64, 5, 2},
+                                   Layout{100, 6, 3}, Layout{16, 7, 3}}) {
         ASSERT_TRUE(Batch(dtype, heads, chunks, layout).run() == expected)
             << "block_size " << layout.block_size << ", dim " << heads.head_dim;
       }
@@ -291,8 +278,7 @@ TEST(Attention, LargeScoresDoNotOverflow) {
   fill(values.view().reshape({100, 8}), [] { return 1.5; });
   Tensor table(DType::kI32, {1, 1});
   *table->data<int32_t>() = 0;
-  paged_attention(out, q, {keys, values}, {int32_tensor({0, 100}), int32_tensor({100}), table},
-                  {1.0f}, stream);
+  paged_attention(out, q, {keys, values}, {int32_tensor({0, 100}), int32_tensor({100}), table}, {1.0f}, stream);
   expect_near(out, std::vector<double>(800, 1.5), 1e-6, 0);
 }
 
@@ -301,8 +287,7 @@ TEST(Attention, NoTokensIsNothing) {
   GuardedTensor none(DType::kF32, 0, 8, 8);
   Tensor cache(DType::kF32, {1, 1, 4, 8});
   Tensor table(DType::kI32, {0, 1});
-  paged_attention(none, none, {cache, cache}, {int32_tensor({0}), int32_tensor({}), table}, {1.0f},
-                  stream);
+  paged_attention(none, none, {cache, cache}, {int32_tensor({0}), int32_tensor({}), table}, {1.0f}, stream);
 }
 
 TEST(Attention, RefusesABatchThatContradictsItself) {
@@ -316,8 +301,7 @@ TEST(Attention, RefusesABatchThatContradictsItself) {
   table->data<int32_t>()[0] = 1;
   table->data<int32_t>()[1] = 2;  // no block of this cache
   const auto run = [&](const std::vector<int32_t>& starts, int32_t length) {
-    paged_attention(out, q, {cache, cache}, {int32_tensor(starts), int32_tensor({length}), table},
-                    {1.0f}, stream);
+    paged_attention(out, q, {cache, cache}, {int32_tensor(starts), int32_tensor({length}), table}, {1.0f}, stream);
   };
   EXPECT_NO_THROW(run({0, 2}, 4));
   EXPECT_THROW(run({0, 2}, 5), CheckError);  // reaches the second block

@@ -26,8 +26,8 @@ using gemm_internal::Kernel;
 using gemm_internal::Problem;
 
 // gemm() with the kernels of one instruction set.
-void run(const Kernel& kernel, const Matrix& out, const Matrix& x, const PackedWeight& weight,
-         ConstTensorView bias, Stream& stream) {
+void run(const Kernel& kernel, const Matrix& out, const Matrix& x, const PackedWeight& weight, ConstTensorView bias,
+         Stream& stream) {
   if (out.num_rows() == 0 || out.num_columns() == 0) return;
   const Problem problem{.num_rows = x.num_rows(),
                         .n = weight.n(),
@@ -39,8 +39,8 @@ void run(const Kernel& kernel, const Matrix& out, const Matrix& x, const PackedW
 }
 
 std::string describe(const Kernel& kernel, int64_t m, int64_t n, int64_t k) {
-  return std::string(isa_name(kernel.isa)) + " " + std::string(dtype_name(kernel.dtype)) + " " +
-         std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k);
+  return std::string(isa_name(kernel.isa)) + " " + std::string(dtype_name(kernel.dtype)) + " " + std::to_string(m) +
+         "x" + std::to_string(n) + "x" + std::to_string(k);
 }
 
 class GemmKernel : public testing::TestWithParam<size_t> {
@@ -52,8 +52,7 @@ class GemmKernel : public testing::TestWithParam<size_t> {
   }
   const Kernel& kernel() const { return all_kernels()[GetParam()]; }
   PackedWeight pack(const Matrix& weight, int num_chunks, Stream& stream) const {
-    return PackedWeight::pack(weight.view(), WeightLayout::kOutIn, kernel().dtype, num_chunks,
-                              stream);
+    return PackedWeight::pack(weight.view(), WeightLayout::kOutIn, kernel().dtype, num_chunks, stream);
   }
 };
 
@@ -83,8 +82,7 @@ TEST_P(GemmKernel, MatchesDoublePrecision) {
 TEST_P(GemmKernel, RowBitsDoNotDependOnOtherRows) {
   const int64_t num_rows = 130;
   Stream stream(kCpuDevice, 2);
-  for (auto [n, k, num_chunks] :
-       {std::tuple{77, 96, 1}, {259, 1024, 16}, {40, 672, 2}, {33, 51, 1}}) {
+  for (auto [n, k, num_chunks] : {std::tuple{77, 96, 1}, {259, 1024, 16}, {40, 672, 2}, {33, 51, 1}}) {
     const Case c(kernel().dtype, num_rows, n, k);
     const PackedWeight weight = pack(c.weight, num_chunks, stream);
     const Matrix all(kernel().dtype, num_rows, n);
@@ -98,8 +96,7 @@ TEST_P(GemmKernel, RowBitsDoNotDependOnOtherRows) {
       }
       run(kernel(), out, part.x, weight, c.bias, stream);
       for (int64_t r = 0; r < m; ++r) {
-        ASSERT_TRUE(out.row_equals(r, all, first + r))
-            << describe(kernel(), m, n, k) << " row " << r;
+        ASSERT_TRUE(out.row_equals(r, all, first + r)) << describe(kernel(), m, n, k) << " row " << r;
       }
     }
   }
@@ -133,8 +130,8 @@ Matrix columns_of(const Matrix& matrix, int64_t begin, int64_t end) {
 }
 
 // What a rank with a contiguous part of the chunks computes, down to single chunks.
-Matrix sum_of_ranks(const Kernel& kernel, const Case& c, int64_t begin, int64_t end, int num_chunks,
-                    int num_ranks, Stream& stream) {
+Matrix sum_of_ranks(const Kernel& kernel, const Case& c, int64_t begin, int64_t end, int num_chunks, int num_ranks,
+                    Stream& stream) {
   const Matrix out(DType::kF32, c.x.num_rows(), c.weight.num_rows());
   if (num_ranks == 1) {
     const Matrix weight = columns_of(c.weight, begin, end);
@@ -195,15 +192,12 @@ struct Exponents {
 };
 
 // The portable kernels keep subnormals, where TDPBF16PS and those that stand for it do not.
-bool keeps_subnormals(const Kernel& kernel) {
-  return kernel.isa == Isa::kPortable && kernel.dtype == DType::kBF16;
-}
+bool keeps_subnormals(const Kernel& kernel) { return kernel.isa == Isa::kPortable && kernel.dtype == DType::kBF16; }
 
 // The first supported kernel in the list to compare with; null for none.
 const Kernel* sibling(const Kernel& kernel, bool has_subnormals) {
   for (const Kernel& other : all_kernels()) {
-    if (other.isa == kernel.isa || other.dtype != kernel.dtype || other.order != kernel.order)
-      continue;
+    if (other.isa == kernel.isa || other.dtype != kernel.dtype || other.order != kernel.order) continue;
     if (has_subnormals && (keeps_subnormals(kernel) || keeps_subnormals(other))) continue;
     if (is_supported(other.isa, cpu_features())) return &other;
   }
@@ -224,8 +218,7 @@ TEST_P(GemmKernel, KernelsOfOneOrderGiveTheSameBits) {
     if (kernel().dtype == DType::kF16 && (has_subnormals || range.x_max > 3)) continue;
     const Kernel* other = sibling(kernel(), has_subnormals);
     if (other == nullptr) continue;
-    for (auto [m, n, k] :
-         {std::tuple{1, 77, 512}, {3, 16, 32}, {5, 48, 259}, {40, 64, 1024}, {97, 33, 77}}) {
+    for (auto [m, n, k] : {std::tuple{1, 77, 512}, {3, 16, 32}, {5, 48, 259}, {40, 64, 1024}, {97, 33, 77}}) {
       Matrix x(kernel().dtype, m, k);
       Matrix weight(kernel().dtype, n, k);
       fill_wide(x, range.x_min, range.x_max, 1);
@@ -236,8 +229,8 @@ TEST_P(GemmKernel, KernelsOfOneOrderGiveTheSameBits) {
       run(kernel(), out, x, packed, {}, stream);
       run(*other, expected, x, packed, {}, stream);
       expect_same_bits(out, expected,
-                       describe(kernel(), m, n, k) + " and " + std::string(isa_name(other->isa)) +
-                           ", x from 2^" + std::to_string(range.x_min));
+                       describe(kernel(), m, n, k) + " and " + std::string(isa_name(other->isa)) + ", x from 2^" +
+                           std::to_string(range.x_min));
       if (HasFatalFailure()) return;
     }
   }
@@ -264,8 +257,7 @@ std::string kernel_test_name(const testing::TestParamInfo<size_t>& info) {
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GemmKernel, testing::Range<size_t>(0, all_kernels().size()),
-                         kernel_test_name);
+INSTANTIATE_TEST_SUITE_P(All, GemmKernel, testing::Range<size_t>(0, all_kernels().size()), kernel_test_name);
 
 }  // namespace
 }  // namespace cohort

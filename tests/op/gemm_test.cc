@@ -38,8 +38,7 @@ TEST(Gemm, ChoosesAKernelAndGivesItsBits) {
   Stream stream(kCpuDevice, 2);
   for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     const Case c(dtype, 130, 100, 192);
-    const PackedWeight weight =
-        PackedWeight::pack(c.weight.view(), WeightLayout::kOutIn, dtype, 4, stream);
+    const PackedWeight weight = PackedWeight::pack(c.weight.view(), WeightLayout::kOutIn, dtype, 4, stream);
     EXPECT_EQ(weight.n(), 100);
     EXPECT_EQ(weight.k(), 192);
     EXPECT_EQ(weight.num_chunks(), 4);
@@ -69,24 +68,20 @@ TEST(Gemm, TakesWeightsOfEitherLayoutAndAnyDType) {
     return PackedWeight::pack(weight.view(), layout, DType::kBF16, 2, stream);
   };
   const Matrix expected = product(c, pack(c.weight, WeightLayout::kOutIn), DType::kF32, stream);
-  EXPECT_TRUE(
-      all_equal(product(c, pack(transposed, WeightLayout::kInOut), DType::kF32, stream), expected));
-  EXPECT_TRUE(
-      all_equal(product(c, pack(widened, WeightLayout::kOutIn), DType::kF32, stream), expected));
+  EXPECT_TRUE(all_equal(product(c, pack(transposed, WeightLayout::kInOut), DType::kF32, stream), expected));
+  EXPECT_TRUE(all_equal(product(c, pack(widened, WeightLayout::kOutIn), DType::kF32, stream), expected));
 }
 
 TEST(Gemm, EmptyProducts) {
   Stream stream(kCpuDevice, 1);
   const Case c(DType::kF32, 3, 4, 5);
-  const PackedWeight weight =
-      PackedWeight::pack(c.weight.view(), WeightLayout::kOutIn, DType::kF32, 1, stream);
+  const PackedWeight weight = PackedWeight::pack(c.weight.view(), WeightLayout::kOutIn, DType::kF32, 1, stream);
   const Tensor no_rows(DType::kF32, Shape{0, 5});
   const Tensor no_out(DType::kF32, Shape{0, 4});
   gemm(no_out, no_rows, weight, {}, stream);
 
   const Tensor no_weight(DType::kF32, Shape{4, 0});
-  const PackedWeight nothing =
-      PackedWeight::pack(no_weight, WeightLayout::kOutIn, DType::kF32, 1, stream);
+  const PackedWeight nothing = PackedWeight::pack(no_weight, WeightLayout::kOutIn, DType::kF32, 1, stream);
   const Tensor no_columns(DType::kF32, Shape{3, 0});
   const Matrix out(DType::kF32, 3, 4);
   gemm(out.view(), no_columns, nothing, c.bias, stream);
@@ -97,8 +92,7 @@ TEST(Gemm, ChecksItsArguments) {
   Stream stream(kCpuDevice, 1);
   const Case c(DType::kF32, 3, 4, 6);
   const auto pack = [&](int num_chunks) {
-    return PackedWeight::pack(c.weight.view(), WeightLayout::kOutIn, DType::kF32, num_chunks,
-                              stream);
+    return PackedWeight::pack(c.weight.view(), WeightLayout::kOutIn, DType::kF32, num_chunks, stream);
   };
   EXPECT_THROW(pack(3), CheckError);
   EXPECT_THROW(pack(4), CheckError);
@@ -116,8 +110,7 @@ TEST(Gemm, AllocatesNothing) {
   Stream stream(kCpuDevice, 2);
   for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     const Case c(dtype, 70, 100, 192);
-    const PackedWeight weight =
-        PackedWeight::pack(c.weight.view(), WeightLayout::kOutIn, dtype, 4, stream);
+    const PackedWeight weight = PackedWeight::pack(c.weight.view(), WeightLayout::kOutIn, dtype, 4, stream);
     const Matrix out(dtype, 70, 100);
     const int64_t before = num_allocations.load();
     gemm(out.view(), c.x.view(), weight, c.bias, stream);
@@ -187,9 +180,8 @@ TEST(GemmPolicy, BlocksFitTheScratchAndCoverTheProblem) {
           EXPECT_LE(config.block_rows, gemm_internal::kMaxBlockRows);
           EXPECT_GE(config.block_panels, 1);
           const int64_t padded_rows = (config.block_rows + 15) / 16 * 16;
-          EXPECT_LE(
-              padded_rows * config.block_panels * 16 * gemm_internal::num_tree_levels(num_chunks),
-              gemm_internal::kMaxScratchSums);
+          EXPECT_LE(padded_rows * config.block_panels * 16 * gemm_internal::num_tree_levels(num_chunks),
+                    gemm_internal::kMaxScratchSums);
         }
       }
     }

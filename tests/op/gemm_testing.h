@@ -14,8 +14,7 @@
 
 namespace cohort {
 
-inline constexpr int64_t kGuard =
-    5;  // elements between the rows of x and out, which no one may read or write
+inline constexpr int64_t kGuard = 5;  // elements between the rows of x and out, which no one may read or write
 
 // A matrix [rows, columns] with guard elements after each row.
 class Matrix {
@@ -28,12 +27,10 @@ class Matrix {
   TensorView view() const { return tensor_->slice(1, 0, columns_); }
   TensorView rows(int64_t begin, int64_t end) const { return view().slice(0, begin, end); }
   float at(int64_t r, int64_t c) const {
-    return dispatch_float(tensor_->dtype(),
-                          [&]<typename T>() { return static_cast<float>(tensor_->row<T>(r)[c]); });
+    return dispatch_float(tensor_->dtype(), [&]<typename T>() { return static_cast<float>(tensor_->row<T>(r)[c]); });
   }
   void set(int64_t r, int64_t c, float value) {
-    dispatch_float(tensor_->dtype(),
-                   [&]<typename T>() { tensor_->row<T>(r)[c] = static_cast<T>(value); });
+    dispatch_float(tensor_->dtype(), [&]<typename T>() { tensor_->row<T>(r)[c] = static_cast<T>(value); });
   }
   void fill(std::mt19937& rng, float scale = 1.0f) {
     std::normal_distribution<float> normal(0.0f, scale);
@@ -52,8 +49,7 @@ class Matrix {
   bool row_equals(int64_t r, const Matrix& other, int64_t other_r) const {
     const auto bytes = static_cast<size_t>(dtype_bytes(tensor_->dtype(), columns_));
     const auto* a = static_cast<const char*>(tensor_->data()) + r * stride_bytes();
-    const auto* b =
-        static_cast<const char*>(other.tensor_->data()) + other_r * other.stride_bytes();
+    const auto* b = static_cast<const char*>(other.tensor_->data()) + other_r * other.stride_bytes();
     return std::memcmp(a, b, bytes) == 0;
   }
   int64_t num_rows() const { return rows_; }
@@ -101,9 +97,7 @@ struct Case {
   Tensor bias;
 };
 
-inline double epsilon(DType dtype) {
-  return dtype == DType::kF32 ? 0x1p-24 : dtype == DType::kF16 ? 0x1p-11 : 0x1p-8;
-}
+inline double epsilon(DType dtype) { return dtype == DType::kF32 ? 0x1p-24 : dtype == DType::kF16 ? 0x1p-11 : 0x1p-8; }
 
 // Half the spacing of subnormals; a subnormal may also be flushed to zero on the way to bfloat16.
 inline double smallest(DType dtype) { return dtype == DType::kF16 ? 0x1p-25 : 0x1p-125; }
@@ -118,8 +112,7 @@ inline void expect_close(const Case& c, const Matrix& out, bool has_bias, const 
     c.reference(r, column, has_bias, sum, magnitude);
     // Errors of a float32 sum grow like a random walk; then one rounding to the dtype.
     const double k = static_cast<double>(c.x.num_columns());
-    const double tolerance = magnitude * 0x1p-24 * (4 + std::sqrt(k)) +
-                             std::abs(sum) * epsilon(out.view().dtype()) +
+    const double tolerance = magnitude * 0x1p-24 * (4 + std::sqrt(k)) + std::abs(sum) * epsilon(out.view().dtype()) +
                              smallest(out.view().dtype());
     const double value = static_cast<double>(out.at(r, column));
     ASSERT_LE(std::abs(value - sum), tolerance)

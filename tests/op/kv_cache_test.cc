@@ -20,20 +20,16 @@ struct Cache {
 };
 
 // The cache with the tokens' heads copied to their slots one by one.
-std::string expected_bytes(const Tensor& cache, const GuardedTensor& tokens,
-                           const std::vector<int64_t>& slots) {
+std::string expected_bytes(const Tensor& cache, const GuardedTensor& tokens, const std::vector<int64_t>& slots) {
   const int64_t num_heads = cache->dim(1);
   const int64_t block_size = cache->dim(2);
   const auto num_head_bytes = static_cast<size_t>(dtype_bytes(cache->dtype(), cache->dim(3)));
   std::string bytes(static_cast<size_t>(cache->num_bytes()), '\xa5');
   for (size_t i = 0; i < slots.size(); ++i) {
     for (int64_t h = 0; h < num_heads; ++h) {
-      const int64_t row =
-          (slots[i] / block_size * num_heads + h) * block_size + slots[i] % block_size;
-      std::memcpy(
-          bytes.data() + static_cast<size_t>(row) * num_head_bytes,
-          tokens.row_bytes(static_cast<int64_t>(i)) + static_cast<size_t>(h) * num_head_bytes,
-          num_head_bytes);
+      const int64_t row = (slots[i] / block_size * num_heads + h) * block_size + slots[i] % block_size;
+      std::memcpy(bytes.data() + static_cast<size_t>(row) * num_head_bytes,
+                  tokens.row_bytes(static_cast<int64_t>(i)) + static_cast<size_t>(h) * num_head_bytes, num_head_bytes);
     }
   }
   return bytes;
@@ -73,8 +69,7 @@ TEST(WriteKv, NoTokensIsNothing) {
   const Cache cache(DType::kF32, 2, 1, 4, 8);
   const GuardedTensor none(DType::kF32, 0, 8, 8);
   write_kv(cache.view(), none, none, int64_tensor({}), stream);
-  EXPECT_EQ(bytes_of(cache.keys),
-            std::string(static_cast<size_t>(cache.keys->num_bytes()), '\xa5'));
+  EXPECT_EQ(bytes_of(cache.keys), std::string(static_cast<size_t>(cache.keys->num_bytes()), '\xa5'));
 }
 
 TEST(WriteKv, RefusesSlotsAndShapesThatDoNotFit) {

@@ -14,11 +14,8 @@ enum class Kind { kRms, kLayer, kLayerNoBias };
 constexpr Kind kKinds[] = {Kind::kRms, Kind::kLayer, Kind::kLayerNoBias};
 
 struct Weights {
-  explicit Weights(int64_t hidden)
-      : weight(random_floats(hidden, 1, 0.5, 1)), bias(random_floats(hidden, 2, 0.5)) {}
-  ConstTensorView bias_of(Kind kind) const {
-    return kind == Kind::kLayer ? ConstTensorView(bias) : ConstTensorView();
-  }
+  explicit Weights(int64_t hidden) : weight(random_floats(hidden, 1, 0.5, 1)), bias(random_floats(hidden, 2, 0.5)) {}
+  ConstTensorView bias_of(Kind kind) const { return kind == Kind::kLayer ? ConstTensorView(bias) : ConstTensorView(); }
   Tensor weight;
   Tensor bias;
 };
@@ -31,8 +28,7 @@ void run(Kind kind, TensorView out, ConstTensorView x, const Weights& w, Stream&
   }
 }
 
-void run_add(Kind kind, TensorView out, TensorView residual, ConstTensorView x, const Weights& w,
-             Stream& stream) {
+void run_add(Kind kind, TensorView out, TensorView residual, ConstTensorView x, const Weights& w, Stream& stream) {
   if (kind == Kind::kRms) {
     add_rms_norm(out, residual, x, w.weight, kEps, stream);
   } else {
@@ -170,8 +166,7 @@ TEST(Norm, RefusesWeightsOfAnotherSizeOrDtype) {
   Tensor half(DType::kF16, {8});
   EXPECT_THROW(rms_norm(x, x, random_floats(7, 1), kEps, stream), CheckError);
   EXPECT_THROW(rms_norm(x, x, half, kEps, stream), CheckError);
-  EXPECT_THROW(layer_norm(x, x, random_floats(8, 1), random_floats(7, 1), kEps, stream),
-               CheckError);
+  EXPECT_THROW(layer_norm(x, x, random_floats(8, 1), random_floats(7, 1), kEps, stream), CheckError);
 }
 
 }  // namespace

@@ -48,9 +48,7 @@ class GuardedTensor {
   operator TensorView() const { return view_; }       // NOLINT: a tensor is used as its view
   operator ConstTensorView() const { return view_; }  // NOLINT: likewise
   int64_t num_rows() const { return view_.dim(0); }
-  size_t num_row_bytes() const {
-    return static_cast<size_t>(dtype_bytes(storage_->dtype(), columns_));
-  }
+  size_t num_row_bytes() const { return static_cast<size_t>(dtype_bytes(storage_->dtype(), columns_)); }
   char* row_bytes(int64_t i) const {
     return static_cast<char*>(view_.data()) + dtype_bytes(storage_->dtype(), i * view_.stride(0));
   }
@@ -131,14 +129,13 @@ inline Tensor int64_tensor(const std::vector<int64_t>& values) {
 
 // Every element within relative * |expected| + absolute. Names the first that is not; a NaN never
 // is.
-inline void expect_near(const ConstTensorView& actual, const std::vector<double>& expected,
-                        double relative, double absolute) {
+inline void expect_near(const ConstTensorView& actual, const std::vector<double>& expected, double relative,
+                        double absolute) {
   const std::vector<double> got = values_of(actual);
   ASSERT_EQ(got.size(), expected.size());
   for (size_t i = 0; i < got.size(); ++i) {
     const double allowed = relative * std::abs(expected[i]) + absolute;
-    ASSERT_LE(std::abs(got[i] - expected[i]), allowed)
-        << "element " << i << ": " << got[i] << " for " << expected[i];
+    ASSERT_LE(std::abs(got[i] - expected[i]), allowed) << "element " << i << ": " << got[i] << " for " << expected[i];
   }
 }
 

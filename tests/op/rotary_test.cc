@@ -60,8 +60,7 @@ std::vector<float> yarn_inv_freq(const RotaryConfig& config) {
   for (size_t i = 0; i < inv_freq.size(); ++i) {
     const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
     const auto extrapolation = static_cast<float>(1 - ramp);
-    inv_freq[i] = inv_freq[i] / static_cast<float>(s.factor) * (1 - extrapolation) +
-                  inv_freq[i] * extrapolation;
+    inv_freq[i] = inv_freq[i] / static_cast<float>(s.factor) * (1 - extrapolation) + inv_freq[i] * extrapolation;
   }
   return inv_freq;
 }
@@ -75,8 +74,7 @@ std::vector<float> llama3_inv_freq(const RotaryConfig& config) {
     if (wavelength > length / s.low_freq_factor) {
       f = static_cast<float>(f / s.factor);
     } else if (wavelength >= length / s.high_freq_factor) {
-      const double smooth =
-          (length / wavelength - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
+      const double smooth = (length / wavelength - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
       f = static_cast<float>((1 - smooth) * f / s.factor + smooth * f);
     }
   }
@@ -110,8 +108,7 @@ TEST(RotaryFrequencies, DynamicGrowsBeyondMaxPosition) {
   }
   for (const int64_t length : {2049, 5000, 100000}) {
     const double growth = 4.0 * static_cast<double>(length) / 2048 - 3;
-    expect_close(rotary.inv_freq(length),
-                 plain_inv_freq(10000 * std::pow(growth, 64.0 / 62.0), 64));
+    expect_close(rotary.inv_freq(length), plain_inv_freq(10000 * std::pow(growth, 64.0 / 62.0), 64));
   }
 }
 
@@ -209,8 +206,7 @@ TEST(RotaryCreate, NamesTheFieldThatCannotBe) {
 
 // Turned heads in double precision, from the angles that float32 gives.
 std::vector<double> reference(const RotaryEmbedding& rotary, const ConstTensorView& x,
-                              const std::vector<int32_t>& positions,
-                              const std::vector<int32_t>& lengths) {
+                              const std::vector<int32_t>& positions, const std::vector<int32_t>& lengths) {
   std::vector<double> out = values_of(x);
   const RotaryConfig& config = rotary.config();
   const int64_t half = config.rotary_dim / 2;

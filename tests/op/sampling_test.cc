@@ -17,8 +17,7 @@ using namespace test;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // Samples once from one row; `output` numbers the draw and is penalised.
-int32_t sample_one(std::vector<float> logits, const SamplingParams& params,
-                   const std::vector<int32_t>& output = {},
+int32_t sample_one(std::vector<float> logits, const SamplingParams& params, const std::vector<int32_t>& output = {},
                    const std::vector<int32_t>& prompt = {}) {
   Stream stream(kCpuDevice, 1);
   Tensor token(DType::kI32, {1});
@@ -69,9 +68,8 @@ TEST(Philox, PublishedVectors) {  // Random123, kat_vectors
   constexpr uint32_t kOnes = 0xffffffff;
   EXPECT_EQ(philox4x32_10({kOnes, kOnes, kOnes, kOnes}, {kOnes, kOnes}),
             (std::array<uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
-  EXPECT_EQ(
-      philox4x32_10({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
-      (std::array<uint32_t, 4>{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+  EXPECT_EQ(philox4x32_10({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
+            (std::array<uint32_t, 4>{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
 TEST(Selection, FindsTheLowestOfTheLargest) {
@@ -176,8 +174,8 @@ TEST(Sampling, TopKKeepsTheLargestAndLowerIdsOfEquals) {
   SamplingParams params;
   params.temperature = 10;
   const std::vector<float> logits = {0, 2, 1, 2, 1, 1};
-  const std::vector<std::vector<int32_t>> expected = {
-      {0, 1, 2, 3, 4, 5}, {1}, {1, 3}, {1, 2, 3}, {1, 2, 3, 4}, {1, 2, 3, 4, 5}};
+  const std::vector<std::vector<int32_t>> expected = {{0, 1, 2, 3, 4, 5}, {1},          {1, 3},
+                                                      {1, 2, 3},          {1, 2, 3, 4}, {1, 2, 3, 4, 5}};
   for (int k = 0; k <= 8; ++k) {
     params.top_k = k;
     EXPECT_EQ(kept(logits, params), expected[k < 6 ? k : 0]) << k;
@@ -186,8 +184,7 @@ TEST(Sampling, TopKKeepsTheLargestAndLowerIdsOfEquals) {
 
 TEST(Sampling, TopPKeepsTheFewestThatReachIt) {
   // Probabilities 0.4, 0.3, 0.2, 0.1.
-  const std::vector<float> logits = {std::log(0.2f), std::log(0.4f), std::log(0.1f),
-                                     std::log(0.3f)};
+  const std::vector<float> logits = {std::log(0.2f), std::log(0.4f), std::log(0.1f), std::log(0.3f)};
   SamplingParams params;
   const std::vector<std::pair<float, std::vector<int32_t>>> expected = {
       {1e-6f, {1}},       {0.39f, {1}},       {0.41f, {1, 3}},       {0.69f, {1, 3}},
@@ -203,8 +200,7 @@ TEST(Sampling, TopPKeepsTheFewestThatReachIt) {
 TEST(Sampling, TopPCountsWhatTopKLeft) {
   // Of 0.4, 0.3 and 0.2 the share 0.4 / 0.9 is below 0.45; of all four it would be too, so ask for
   // what tells them apart.
-  const std::vector<float> logits = {std::log(0.4f), std::log(0.3f), std::log(0.2f),
-                                     std::log(0.1f)};
+  const std::vector<float> logits = {std::log(0.4f), std::log(0.3f), std::log(0.2f), std::log(0.1f)};
   SamplingParams params;
   params.top_p = 0.75f;
   EXPECT_EQ(kept(logits, params), (std::vector<int32_t>{0, 1, 2}));  // 0.7 is short of 0.75
@@ -213,16 +209,10 @@ TEST(Sampling, TopPCountsWhatTopKLeft) {
 }
 
 TEST(Sampling, MinPIsRelativeToTheMostProbable) {
-  const std::vector<float> logits = {std::log(0.4f), std::log(0.3f), std::log(0.2f),
-                                     std::log(0.1f)};
+  const std::vector<float> logits = {std::log(0.4f), std::log(0.3f), std::log(0.2f), std::log(0.1f)};
   SamplingParams params;
-  for (const auto& [p, count] : {std::pair{0.0f, 4},
-                                 {0.24f, 4},
-                                 {0.26f, 3},
-                                 {0.49f, 3},
-                                 {0.51f, 2},
-                                 {0.76f, 1},
-                                 {1.0f, 1}}) {
+  for (const auto& [p, count] :
+       {std::pair{0.0f, 4}, {0.24f, 4}, {0.26f, 3}, {0.49f, 3}, {0.51f, 2}, {0.76f, 1}, {1.0f, 1}}) {
     params.min_p = p;
     EXPECT_EQ(kept(logits, params).size(), static_cast<size_t>(count)) << p;
   }
@@ -393,9 +383,7 @@ TEST(SamplingParams, ValidateNamesTheField) {
   expect_error("logit_bias", {.logit_bias = {{-1, 1.0f}}});
   expect_error("logit_bias", {.logit_bias = {{0, kInfinity}}});
   EXPECT_TRUE(
-      (SamplingParams{.temperature = 0, .top_k = 1000, .min_p = 1, .logit_bias = {{9, -100.0f}}})
-          .validate(10)
-          .ok());
+      (SamplingParams{.temperature = 0, .top_k = 1000, .min_p = 1, .logit_bias = {{9, -100.0f}}}).validate(10).ok());
 }
 
 TEST(Logprobs, AgreeWithDoublePrecision) {

@@ -1,4 +1,4 @@
-#include "kernels/activation/vector_math.h"
+#include "kernels/core/vector_math.h"
 
 #include <limits>
 

@@ -22,8 +22,7 @@ std::string from_hex(const std::string& hex) {
 }
 
 void print_hex(const std::string& bytes) {
-  for (const char byte : bytes)
-    std::printf("%02x", static_cast<unsigned>(static_cast<unsigned char>(byte)));
+  for (const char byte : bytes) std::printf("%02x", static_cast<unsigned>(static_cast<unsigned char>(byte)));
   std::printf("\n");
 }
 

@@ -29,8 +29,7 @@ struct Format {
       return mantissa != 0 ? std::nan("") : sign * std::numeric_limits<double>::infinity();
     }
     const double fraction = std::ldexp(mantissa, -mantissa_bits);
-    return sign * (exponent == 0 ? std::ldexp(fraction, 1 - bias())
-                                 : std::ldexp(1 + fraction, exponent - bias()));
+    return sign * (exponent == 0 ? std::ldexp(fraction, 1 - bias()) : std::ldexp(1 + fraction, exponent - bias()));
   }
 
   // To nearest, ties to even, with subnormals, to infinity.
@@ -77,8 +76,7 @@ void expect_every_pattern_decodes_and_returns(const Format& format) {
 template <typename T>
 void expect_rounds(const Format& format, float value) {
   ASSERT_TRUE(is_same(static_cast<float>(T(value)), format.round(value)))
-      << std::hexfloat << value << " becomes " << static_cast<float>(T(value)) << ", not "
-      << format.round(value);
+      << std::hexfloat << value << " becomes " << static_cast<float>(T(value)) << ", not " << format.round(value);
 }
 
 // Around every representable value and every tie between two, and where it matters at random.
@@ -136,9 +134,7 @@ TEST(DType, BytesAreRoundedUp) {
 }
 
 TEST(DType, DispatchCallsWithTheType) {
-  const auto dtype_of = [](DType dtype) {
-    return dispatch_float(dtype, []<typename T>() { return kDTypeOf<T>; });
-  };
+  const auto dtype_of = [](DType dtype) { return dispatch_float(dtype, []<typename T>() { return kDTypeOf<T>; }); };
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
     EXPECT_EQ(dtype_of(dtype), dtype);
   }

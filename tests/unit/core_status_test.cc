@@ -31,8 +31,7 @@ TEST(Status, NamesOfCodes) {
 }
 
 TEST(Status, AnnotatePutsTheWhereBefore) {
-  EXPECT_EQ(not_found("no such key").annotate("a.yaml").annotate("load").message(),
-            "load: a.yaml: no such key");
+  EXPECT_EQ(not_found("no such key").annotate("a.yaml").annotate("load").message(), "load: a.yaml: no such key");
   EXPECT_TRUE(ok_status().annotate("a.yaml").message().empty());
 }
 

@@ -102,8 +102,7 @@ TEST(Buffer, IsAlignedAndWritable) {
     const Buffer buffer(num_bytes, kCpuDevice);
     EXPECT_EQ(buffer.num_bytes(), num_bytes);
     EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer.data()) % Buffer::kAlignment, 0u);
-    const auto padded =
-        (num_bytes + Buffer::kAlignment - 1) / Buffer::kAlignment * Buffer::kAlignment;
+    const auto padded = (num_bytes + Buffer::kAlignment - 1) / Buffer::kAlignment * Buffer::kAlignment;
     std::memset(buffer.data(), 1, static_cast<size_t>(padded));  // it fills whole cache lines
   }
 }

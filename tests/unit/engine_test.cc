@@ -29,8 +29,8 @@ struct Output {
 class EngineTest : public testing::TestWithParam<DType> {
  protected:
   EngineTest() : stream_(kCpuDevice, 2) {
-    const auto dir = std::filesystem::path(testing::TempDir()) /
-                     ("engine_test_" + std::to_string(static_cast<int>(GetParam())));
+    const auto dir =
+        std::filesystem::path(testing::TempDir()) / ("engine_test_" + std::to_string(static_cast<int>(GetParam())));
     std::filesystem::create_directories(dir);
     std::ofstream(dir / "config.json") << kConfig;
     LoadOptions options;
@@ -108,9 +108,10 @@ TEST_P(EngineTest, ChunksBlocksAndThreadsDoNotChangeBits) {
     Stream stream(kCpuDevice, num_threads);
     for (const int64_t block_size : {1, 5, 16, 64}) {
       const int64_t num_blocks = 2 * ((kMaxPosition + block_size - 1) / block_size);
-      EXPECT_EQ(run(requests(), {.block_size = block_size, .num_blocks = num_blocks, .max_tokens_per_step = 11, .max_seqs = 4},
-                    stream),
-                alone)
+      EXPECT_EQ(
+          run(requests(),
+              {.block_size = block_size, .num_blocks = num_blocks, .max_tokens_per_step = 11, .max_seqs = 4}, stream),
+          alone)
           << num_threads << " threads, blocks of " << block_size;
     }
   }
@@ -147,8 +148,7 @@ TEST_P(EngineTest, BadRequestsNameTheField) {
   EXPECT_EQ(message([](auto& r) { r.top_logprobs = 62; }), "top_logprobs: expected 0 to 61, got 62");
   EXPECT_EQ(message([](auto& r) { r.prompt.assign(96, 1); }),
             "prompt: 96 tokens leave no room for output: the model's longest sequence is 96");
-  EXPECT_EQ(message([](auto& r) { r.max_tokens = 91; }),
-            "prompt and output need 6 blocks of the cache, which has 4");
+  EXPECT_EQ(message([](auto& r) { r.max_tokens = 91; }), "prompt and output need 6 blocks of the cache, which has 4");
   EXPECT_NE(message([](auto& r) { r.sampling.temperature = NAN; }).find("temperature"), std::string::npos);
   EXPECT_FALSE(engine.has_work());
 }

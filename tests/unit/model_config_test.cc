@@ -13,10 +13,18 @@ namespace {
 namespace fs = std::filesystem;
 
 nlohmann::json llama_config() {
-  return {{"architectures", {"LlamaForCausalLM"}}, {"model_type", "llama"}, {"vocab_size", 100},
-          {"hidden_size", 64},  {"num_hidden_layers", 2}, {"num_attention_heads", 8},
-          {"num_key_value_heads", 2}, {"intermediate_size", 96}, {"max_position_embeddings", 128},
-          {"rms_norm_eps", 1e-5}, {"torch_dtype", "bfloat16"}, {"eos_token_id", 2}};
+  return {{"architectures", {"LlamaForCausalLM"}},
+          {"model_type", "llama"},
+          {"vocab_size", 100},
+          {"hidden_size", 64},
+          {"num_hidden_layers", 2},
+          {"num_attention_heads", 8},
+          {"num_key_value_heads", 2},
+          {"intermediate_size", 96},
+          {"max_position_embeddings", 128},
+          {"rms_norm_eps", 1e-5},
+          {"torch_dtype", "bfloat16"},
+          {"eos_token_id", 2}};
 }
 
 class ModelConfigTest : public testing::Test {
@@ -63,8 +71,8 @@ TEST_F(ModelConfigTest, BothFormsOfRopeScalingAreOne) {
   old_form["rope_theta"] = 5e5;
   old_form["rope_scaling"] = {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32}};
   nlohmann::json new_form = llama_config();
-  new_form["rope_parameters"] = {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32},
-                                 {"rope_theta", 5e5}};
+  new_form["rope_parameters"] = {
+      {"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32}, {"rope_theta", 5e5}};
   for (const auto& config : {old_form, new_form}) {
     const auto model = read(config);
     ASSERT_TRUE(model.ok()) << model.status().message();
@@ -94,9 +102,11 @@ TEST_F(ModelConfigTest, MistakesNameTheKey) {
   EXPECT_EQ(error("hidden_size", "64"), "config.json: hidden_size: expected a positive integer below 2^31, got \"64\"");
   EXPECT_EQ(error("vocab_size", -5), "config.json: vocab_size: expected a positive integer below 2^31, got -5");
   EXPECT_EQ(error("vocab_size", 1e300), "config.json: vocab_size: expected a positive integer below 2^31, got 1e+300");
-  EXPECT_EQ(error("num_key_value_heads", 3), "config.json: num_key_value_heads: expected a divisor of the 8 attention heads, got 3");
+  EXPECT_EQ(error("num_key_value_heads", 3),
+            "config.json: num_key_value_heads: expected a divisor of the 8 attention heads, got 3");
   EXPECT_EQ(error("hidden_act", "mish"), "config.json: hidden_act: \"mish\" is not known");
-  EXPECT_EQ(error("torch_dtype", "float8"), "config.json: torch_dtype: expected float32, float16 or bfloat16, got \"float8\"");
+  EXPECT_EQ(error("torch_dtype", "float8"),
+            "config.json: torch_dtype: expected float32, float16 or bfloat16, got \"float8\"");
   EXPECT_EQ(error("architectures", {"MambaForCausalLM"}),
             "config.json: architectures: \"MambaForCausalLM\" is not known; known: LlamaForCausalLM, GPT2LMHeadModel");
   EXPECT_EQ(error("architectures", "x"), "config.json: architectures: expected a list with one name");
@@ -104,7 +114,8 @@ TEST_F(ModelConfigTest, MistakesNameTheKey) {
             "config.json: rope_scaling: rope type \"ntk\" is not known; known: default, linear, dynamic, yarn, llama3");
   EXPECT_EQ(error("rope_scaling", {{"type", "linear"}}),
             "config.json: rope_scaling: factor: missing, expected a number of at least 1");
-  EXPECT_EQ(error("eos_token_id", "two"), "config.json: eos_token_id: expected a token id or a list of them, got \"two\"");
+  EXPECT_EQ(error("eos_token_id", "two"),
+            "config.json: eos_token_id: expected a token id or a list of them, got \"two\"");
   EXPECT_EQ(error("attention_bias", 1), "config.json: attention_bias: expected true or false, got 1");
 }
 

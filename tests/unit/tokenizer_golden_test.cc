@@ -63,8 +63,7 @@ TEST_P(TokenizerGolden, ShortTexts) {
     const auto text = golden["text"].get<std::string>();
     const auto expected = golden["ids"].get<std::vector<int32_t>>();
     EXPECT_EQ(tokenizer_->encode(text), expected) << testing::PrintToString(text);
-    EXPECT_EQ(tokenizer_->decode(expected, true), golden["decoded_plain"])
-        << testing::PrintToString(text);
+    EXPECT_EQ(tokenizer_->decode(expected, true), golden["decoded_plain"]) << testing::PrintToString(text);
     if (!golden.contains("parsed_ids")) continue;
     const auto parsed = golden["parsed_ids"].get<std::vector<int32_t>>();
     const Tokenizer::EncodeOptions options{.add_special_tokens = false, .parse_special = true};
@@ -87,8 +86,7 @@ TEST_P(TokenizerGolden, FifteenLanguages) {
     ASSERT_FALSE(text.empty());
     const std::vector<int32_t> ids = tokenizer_->encode(text);
     const nlohmann::json& golden = language.value();
-    const std::vector<int32_t> first(ids.begin(),
-                                     ids.begin() + std::min<std::ptrdiff_t>(32, std::ssize(ids)));
+    const std::vector<int32_t> first(ids.begin(), ids.begin() + std::min<std::ptrdiff_t>(32, std::ssize(ids)));
     EXPECT_EQ(first, golden["first"].get<std::vector<int32_t>>()) << language.key();
     EXPECT_EQ(ids.size(), golden["count"]) << language.key();
     EXPECT_EQ(fnv1a64(ids), golden["fnv1a64"]) << language.key();
@@ -109,8 +107,8 @@ TEST_P(TokenizerGolden, Vocabulary) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Tokenizers, TokenizerGolden,
-                         testing::Values("gpt2", "llama3", "qwen2", "llama2", "mistral", "unk",
-                                         "metaspace", "sentencepiece", "sentencepiece_unigram"),
+                         testing::Values("gpt2", "llama3", "qwen2", "llama2", "mistral", "unk", "metaspace",
+                                         "sentencepiece", "sentencepiece_unigram"),
                          [](const auto& param) { return param.param; });
 
 }  // namespace

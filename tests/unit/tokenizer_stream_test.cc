@@ -73,10 +73,8 @@ TEST_P(TokenizerStream, EqualsWholeDecodingOfTexts) {
   }
   for (const std::string& text : texts) {
     for (const bool special : {false, true}) {
-      const std::vector<int32_t> ids =
-          tokenizer_->encode(text, {.add_special_tokens = true, .parse_special = special});
-      EXPECT_EQ(stream(ids, special), tokenizer_->decode(ids, special))
-          << testing::PrintToString(text);
+      const std::vector<int32_t> ids = tokenizer_->encode(text, {.add_special_tokens = true, .parse_special = special});
+      EXPECT_EQ(stream(ids, special), tokenizer_->decode(ids, special)) << testing::PrintToString(text);
     }
   }
 }
@@ -88,14 +86,12 @@ TEST_P(TokenizerStream, EqualsWholeDecodingOfRandomIds) {
     const auto length = random() % 40;
     while (ids.size() < length) {
       // A few ids beyond the vocabulary, which are left out.
-      const auto id =
-          static_cast<int32_t>(random() % (static_cast<uint32_t>(tokenizer_->vocab_size()) + 3));
+      const auto id = static_cast<int32_t>(random() % (static_cast<uint32_t>(tokenizer_->vocab_size()) + 3));
       // Byte tokens at random are rarely valid, and there streams differ from whole decoding by
       // design.
       if (!is_byte_token(*tokenizer_, id)) ids.push_back(id);
     }
-    for (const bool skip : {false, true})
-      EXPECT_EQ(stream(ids, skip), tokenizer_->decode(ids, skip));
+    for (const bool skip : {false, true}) EXPECT_EQ(stream(ids, skip), tokenizer_->decode(ids, skip));
   }
 }
 
@@ -125,13 +121,12 @@ TEST_P(TokenizerStream, HoldsEveryCharacterUntilItIsComplete) {
   EXPECT_EQ(decoder.append(*find_byte(0xF0)), "");
   EXPECT_EQ(decoder.append(*find_byte(0x9F)), "");
   const std::string rest = decoder.finish();
-  EXPECT_TRUE(rest == kReplacementCharacter || rest == "\xEF\xBF\xBD\xEF\xBF\xBD")
-      << testing::PrintToString(rest);
+  EXPECT_TRUE(rest == kReplacementCharacter || rest == "\xEF\xBF\xBD\xEF\xBF\xBD") << testing::PrintToString(rest);
 }
 
 INSTANTIATE_TEST_SUITE_P(Tokenizers, TokenizerStream,
-                         testing::Values("gpt2", "llama3", "qwen2", "llama2", "mistral", "unk",
-                                         "metaspace", "sentencepiece", "sentencepiece_unigram"),
+                         testing::Values("gpt2", "llama3", "qwen2", "llama2", "mistral", "unk", "metaspace",
+                                         "sentencepiece", "sentencepiece_unigram"),
                          [](const auto& param) { return param.param; });
 
 // Every way to cut text into two parts comes out the same, whole or with errors replaced.
@@ -161,8 +156,7 @@ TEST(Utf8Assembler, IsIndifferentToCuts) {
 TEST(StreamDecoder, KeepsCharactersBeforeAnInvalidByte) {
   const auto tokenizer = Tokenizer::load(kDataDir / "tokenizer" / "llama2");
   ASSERT_TRUE(tokenizer.ok());
-  const std::vector<int32_t> ids = {*(*tokenizer)->token_to_id("<0xC3>"),
-                                    *(*tokenizer)->token_to_id("<0xA9>"),
+  const std::vector<int32_t> ids = {*(*tokenizer)->token_to_id("<0xC3>"), *(*tokenizer)->token_to_id("<0xA9>"),
                                     *(*tokenizer)->token_to_id("<0xFF>")};
   StreamDecoder decoder(**tokenizer, true);
   EXPECT_EQ(decoder.append(ids[0]), "");

@@ -85,8 +85,7 @@ std::vector<std::string> matches(std::string_view pattern, std::string_view text
 using Strings = std::vector<std::string>;
 
 TEST(Regex, ReadsPatternsAsRubyDoes) {
-  EXPECT_EQ(matches(R"(\s+)", "a \xE1\xA0\x8E\xC2\xA0z"),
-            (Strings{" ", "\xC2\xA0"}));  // U+180E is no space
+  EXPECT_EQ(matches(R"(\s+)", "a \xE1\xA0\x8E\xC2\xA0z"), (Strings{" ", "\xC2\xA0"}));  // U+180E is no space
   EXPECT_EQ(matches(R"(\h+)", "xyz12abXf"), (Strings{"12ab", "f"}));
   EXPECT_EQ(matches(R"([\h]+)", "xyz12abXf"), (Strings{"12ab", "f"}));
   EXPECT_EQ(matches(R"([\u00e9]\u00E9)", "\xC3\xA9\xC3\xA9"), (Strings{"\xC3\xA9\xC3\xA9"}));

@@ -19,21 +19,18 @@ class CheckpointTest : public ::testing::Test {
  protected:
   std::string path(const std::string& name) const { return (directory_ / name).string(); }
 
-  void write(const std::string& name, const std::string& bytes) {
-    write_file(directory_ / name, bytes);
-  }
+  void write(const std::string& name, const std::string& bytes) { write_file(directory_ / name, bytes); }
 
   // Files a.safetensors with x and y, b.safetensors with z.
   void write_two_files() {
-    write("a.safetensors", SafetensorsWriter()
-                               .add("x", "F32", {2, 3}, counted(6))
-                               .add("y", "F16", {4}, std::vector<uint16_t>(4))
-                               .bytes());
+    write(
+        "a.safetensors",
+        SafetensorsWriter().add("x", "F32", {2, 3}, counted(6)).add("y", "F16", {4}, std::vector<uint16_t>(4)).bytes());
     write("b.safetensors", SafetensorsWriter().add("z", "F32", {5}, counted(5)).bytes());
   }
   void write_index(const std::string& weight_map, const std::string& total_size = "52") {
-    write("model.safetensors.index.json", R"({"metadata": {"total_size": )" + total_size +
-                                              R"(}, "weight_map": )" + weight_map + "}");
+    write("model.safetensors.index.json",
+          R"({"metadata": {"total_size": )" + total_size + R"(}, "weight_map": )" + weight_map + "}");
   }
 
   void expect_error(StatusCode code, const std::string& message) {
@@ -46,8 +43,7 @@ class CheckpointTest : public ::testing::Test {
   TemporaryDirectory directory_;
 };
 
-constexpr const char* kGoodMap =
-    R"({"x": "a.safetensors", "y": "a.safetensors", "z": "b.safetensors"})";
+constexpr const char* kGoodMap = R"({"x": "a.safetensors", "y": "a.safetensors", "z": "b.safetensors"})";
 
 TEST_F(CheckpointTest, OpensTheSingleFile) {
   write("model.safetensors", SafetensorsWriter().add("x", "F32", {2, 3}, counted(6)).bytes());
@@ -81,8 +77,7 @@ TEST_F(CheckpointTest, OpensTheFilesOfAnIndex) {
   EXPECT_EQ(checkpoint.files().size(), 2u);
   EXPECT_EQ(checkpoint.total_bytes(), 52);
   EXPECT_EQ(checkpoint.num_parameters(), 15);
-  EXPECT_EQ(checkpoint.bytes_per_dtype(),
-            (std::map<std::string, int64_t>{{"F16", 8}, {"F32", 44}}));
+  EXPECT_EQ(checkpoint.bytes_per_dtype(), (std::map<std::string, int64_t>{{"F16", 8}, {"F32", 44}}));
   EXPECT_TRUE(checkpoint.warnings().empty());
 }
 
@@ -91,11 +86,10 @@ TEST_F(CheckpointTest, WarnsOfOddIndexes) {
   write_index(R"({"x": "a.safetensors", "z": "b.safetensors"})", "51");
   const Result<Checkpoint> checkpoint = Checkpoint::open(directory_.path());
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
-  EXPECT_EQ(
-      checkpoint->warnings(),
-      (std::vector<std::string>{path("a.safetensors") + ": tensor y: is not in the index",
-                                path("model.safetensors.index.json") +
-                                    ": metadata: total_size is 51, the tensors have 52 bytes"}));
+  EXPECT_EQ(checkpoint->warnings(),
+            (std::vector<std::string>{
+                path("a.safetensors") + ": tensor y: is not in the index",
+                path("model.safetensors.index.json") + ": metadata: total_size is 51, the tensors have 52 bytes"}));
 }
 
 TEST_F(CheckpointTest, ChecksShapeAndDType) {
@@ -131,13 +125,11 @@ TEST_F(CheckpointTest, RefusesWhatIsNoModelDirectory) {
                                           ": no weights: expected model.safetensors, "
                                           "model.safetensors.index.json or one *.safetensors");
   write("pytorch_model.bin", "x");
-  expect_error(
-      StatusCode::kNotFound,
-      where + ": no *.safetensors, but pytorch_model.bin: convert the checkpoint to safetensors");
+  expect_error(StatusCode::kNotFound,
+               where + ": no *.safetensors, but pytorch_model.bin: convert the checkpoint to safetensors");
   write_two_files();
-  expect_error(
-      StatusCode::kInvalidArgument,
-      where + ": 2 *.safetensors and neither model.safetensors nor model.safetensors.index.json");
+  expect_error(StatusCode::kInvalidArgument,
+               where + ": 2 *.safetensors and neither model.safetensors nor model.safetensors.index.json");
 }
 
 TEST_F(CheckpointTest, NamesTheDamagedFileOfAnIndex) {
@@ -145,8 +137,7 @@ TEST_F(CheckpointTest, NamesTheDamagedFileOfAnIndex) {
   write_index(kGoodMap);
   const std::string bytes = SafetensorsWriter().add("z", "F32", {5}, counted(5)).bytes();
   write("b.safetensors", bytes.substr(0, bytes.size() - 4));
-  expect_error(StatusCode::kDataLoss,
-               path("b.safetensors") + ": tensor z: bytes [0, 20) are out of range");
+  expect_error(StatusCode::kDataLoss, path("b.safetensors") + ": tensor z: bytes [0, 20) are out of range");
 }
 
 TEST_F(CheckpointTest, RefusesAnIndexThatContradictsTheFiles) {
@@ -155,19 +146,13 @@ TEST_F(CheckpointTest, RefusesAnIndexThatContradictsTheFiles) {
   write_index(R"({"x": "a.safetensors", "y": "a.safetensors", "z": "c.safetensors"})");
   expect_error(StatusCode::kNotFound, index + ": tensor z: the file c.safetensors is missing");
   write_index(R"({"x": "a.safetensors", "q": "b.safetensors"})");
-  expect_error(StatusCode::kDataLoss,
-               index + ": tensor q: is not in b.safetensors, where the index says it is");
+  expect_error(StatusCode::kDataLoss, index + ": tensor q: is not in b.safetensors, where the index says it is");
   write_index(R"({"x": "b.safetensors", "y": "a.safetensors", "z": "b.safetensors"})");
-  expect_error(StatusCode::kDataLoss,
-               index + ": tensor x: is in a.safetensors, the index says in b.safetensors");
+  expect_error(StatusCode::kDataLoss, index + ": tensor x: is in a.safetensors, the index says in b.safetensors");
   write_index(kGoodMap);
-  write("b.safetensors", SafetensorsWriter()
-                             .add("z", "F32", {5}, counted(5))
-                             .add("x", "F32", {1}, counted(1))
-                             .bytes());
-  expect_error(
-      StatusCode::kDataLoss,
-      path("b.safetensors") + ": tensor x: is also in a.safetensors, expected it in one file");
+  write("b.safetensors", SafetensorsWriter().add("z", "F32", {5}, counted(5)).add("x", "F32", {1}, counted(1)).bytes());
+  expect_error(StatusCode::kDataLoss,
+               path("b.safetensors") + ": tensor x: is also in a.safetensors, expected it in one file");
 }
 
 TEST_F(CheckpointTest, RefusesABadIndex) {
@@ -182,8 +167,7 @@ TEST_F(CheckpointTest, RefusesABadIndex) {
   write_index("{}");
   expect_error(StatusCode::kInvalidArgument, index + ": weight_map: expected at least one tensor");
   write_index(R"({"x": 3})");
-  expect_error(StatusCode::kInvalidArgument,
-               index + ": weight_map: tensor x: expected a file name");
+  expect_error(StatusCode::kInvalidArgument, index + ": weight_map: tensor x: expected a file name");
   write("model.safetensors.index.json", R"({"metadata": 3, "weight_map": {"z": "b.safetensors"}})");
   EXPECT_TRUE(Checkpoint::open(directory_.path()).ok());
 }
@@ -192,9 +176,8 @@ TEST_F(CheckpointTest, RefusesPathsInAnIndex) {
   write("outside.safetensors", SafetensorsWriter().add("x", "F32", {1}, counted(1)).bytes());
   std::filesystem::create_directory(directory_ / "model");
   for (const std::string& file :
-       {std::string("../outside.safetensors"), path("outside.safetensors"), std::string(".."),
-        std::string(""), std::string("a\\\\b.safetensors"), std::string("sub/x.safetensors"),
-        std::string("x\\u0000.safetensors")}) {
+       {std::string("../outside.safetensors"), path("outside.safetensors"), std::string(".."), std::string(""),
+        std::string("a\\\\b.safetensors"), std::string("sub/x.safetensors"), std::string("x\\u0000.safetensors")}) {
     write("model/model.safetensors.index.json", R"({"weight_map": {"x": ")" + file + "\"}}");
     const Result<Checkpoint> result = Checkpoint::open(directory_ / "model");
     ASSERT_FALSE(result.ok()) << file;

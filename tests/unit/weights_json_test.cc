@@ -47,8 +47,7 @@ TEST(Json, RefusesDuplicateKeys) {
 
 TEST(Json, RefusesDeepNesting) {
   const int depth = 100'000;
-  expect_error(std::string(depth, '[') + std::string(depth, ']'),
-               "f.json:1:129: nested deeper than 128");
+  expect_error(std::string(depth, '[') + std::string(depth, ']'), "f.json:1:129: nested deeper than 128");
   std::string objects;
   for (int i = 0; i < depth; ++i) objects += "{\"a\":";
   expect_error(objects, "f.json:1:641: nested deeper than 128");
@@ -66,12 +65,10 @@ TEST(Json, ReadsAFile) {
   const Result<json> missing = read_json_file(directory / "none.json");
   EXPECT_EQ(missing.status().code(), StatusCode::kNotFound);
   EXPECT_EQ(missing.status().message(), (directory / "none.json").string() + ": no such file");
-  EXPECT_NE(read_json_file(directory.path()).status().message().find("regular file"),
-            std::string::npos);
+  EXPECT_NE(read_json_file(directory.path()).status().message().find("regular file"), std::string::npos);
 
   const Result<json> large = read_json_file(directory / "config.json", 10);
-  EXPECT_EQ(large.status().message(),
-            (directory / "config.json").string() + ": 19 bytes, expected at most 10");
+  EXPECT_EQ(large.status().message(), (directory / "config.json").string() + ": 19 bytes, expected at most 10");
 
   write_file(directory / "bad.json", "{\n\"a\": }");
   EXPECT_TRUE(read_json_file(directory / "bad.json")

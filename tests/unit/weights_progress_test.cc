@@ -32,8 +32,7 @@ TEST(ProgressText, SaysHowFar) {
             "loading [###############---------------]  50%  12.3/24.6 GB  3.08 GB/s  4 s left");
   EXPECT_EQ(progress_text("loading", 12'300'000'000, 24'600'000'000, 4, false, 80),
             "loading  50%  12.3/24.6 GB  3.08 GB/s  4 s left");
-  EXPECT_EQ(progress_text("loading", 0, 350'000'000'000, 2, false, 80),
-            "loading   0%  0.0/350.0 GB  0.00 GB/s");
+  EXPECT_EQ(progress_text("loading", 0, 350'000'000'000, 2, false, 80), "loading   0%  0.0/350.0 GB  0.00 GB/s");
   EXPECT_EQ(progress_text("loading", 1'000'000'000, 350'000'000'000, 1, false, 80),
             "loading   0%  1.0/350.0 GB  1.00 GB/s  5 min 49 s left");
   EXPECT_EQ(progress_text("loading", 2'000'000'000, 2'000'000'000, 2, false, 80),

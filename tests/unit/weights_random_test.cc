@@ -39,8 +39,8 @@ TEST(RandomSource, DependsOnSeedAndName) {
 
 // Written down, so that a change of the generator, or another compiler or machine, is noticed.
 TEST(RandomSource, IsTheSameEverywhere) {
-  const auto values = load(*random_source(42, DType::kF32, nullptr),
-                           "model.layers.0.self_attn.q_proj.weight", Shape{2, 4096});
+  const auto values =
+      load(*random_source(42, DType::kF32, nullptr), "model.layers.0.self_attn.q_proj.weight", Shape{2, 4096});
   uint64_t hash = 0xcbf29ce484222325u;
   for (const float value : values) {
     const auto level = static_cast<int64_t>(std::lround(value * 64 * 147.8));
@@ -56,8 +56,7 @@ TEST(RandomSource, ASliceEqualsTheSliceOfTheWhole) {
     const Result<WeightSlice> whole = source->load("w", shape);
     ASSERT_TRUE(whole.ok());
     const std::vector<float> all = values_of(whole->view);
-    for (const auto& [dim, begin, end] :
-         {std::tuple(0, 2, 5), {0, 3, 3}, {1, 1, 4}, {2, 13, 613}, {2, 699, 700}}) {
+    for (const auto& [dim, begin, end] : {std::tuple(0, 2, 5), {0, 3, 3}, {1, 1, 4}, {2, 13, 613}, {2, 699, 700}}) {
       const Result<WeightSlice> slice = source->load("w", shape, dim, begin, end);
       ASSERT_TRUE(slice.ok());
       const ConstTensorView expected = whole->view.slice(dim, begin, end);
@@ -67,8 +66,8 @@ TEST(RandomSource, ASliceEqualsTheSliceOfTheWhole) {
       for (int64_t a = 0; a < expected.dim(0); ++a) {
         for (int64_t b = 0; b < expected.dim(1); ++b) {
           for (int64_t c = 0; c < expected.dim(2); ++c, ++i) {
-            const int64_t at = (dim == 0 ? begin : 0) * 3500 + (dim == 1 ? begin : 0) * 700 +
-                               (dim == 2 ? begin : 0) + a * 3500 + b * 700 + c;
+            const int64_t at = (dim == 0 ? begin : 0) * 3500 + (dim == 1 ? begin : 0) * 700 + (dim == 2 ? begin : 0) +
+                               a * 3500 + b * 700 + c;
             ASSERT_EQ(values[i], all[static_cast<size_t>(at)]) << dim << " " << i;
           }
         }
@@ -121,8 +120,7 @@ TEST(RandomSource, HasSaneDistributions) {
 TEST(RandomSource, DTypesRoundTheSameValues) {
   const auto exact = load(*random_source(1, DType::kF32, nullptr), "w", Shape{3, 700});
   const auto rounded = load(*random_source(1, DType::kBF16, nullptr), "w", Shape{3, 700});
-  for (size_t i = 0; i < exact.size(); ++i)
-    ASSERT_EQ(rounded[i], static_cast<float>(bf16(exact[i])));
+  for (size_t i = 0; i < exact.size(); ++i) ASSERT_EQ(rounded[i], static_cast<float>(bf16(exact[i])));
 }
 
 TEST(RandomSource, ThreadsDoNotMatter) {

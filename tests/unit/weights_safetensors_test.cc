@@ -29,8 +29,7 @@ void expect_error(const std::string& bytes, StatusCode code, const std::string& 
 }
 
 std::string entry(const std::string& dtype, const std::string& shape, const std::string& offsets) {
-  return R"({"w": {"dtype": )" + dtype + R"(, "shape": )" + shape + R"(, "data_offsets": )" +
-         offsets + "}}";
+  return R"({"w": {"dtype": )" + dtype + R"(, "shape": )" + shape + R"(, "data_offsets": )" + offsets + "}}";
 }
 
 TEST(SafetensorsHeader, ListsTensorsInOrderOfTheirBytes) {
@@ -73,8 +72,7 @@ TEST(SafetensorsHeader, RefusesTruncation) {
   for (size_t size = 0; size < bytes.size(); ++size) {
     const auto result = parse(bytes.substr(0, size));
     ASSERT_FALSE(result.ok()) << size;
-    EXPECT_NE(result.status().message().find("truncated"), std::string::npos)
-        << result.status().message();
+    EXPECT_NE(result.status().message().find("truncated"), std::string::npos) << result.status().message();
   }
   expect_error(bytes.substr(0, bytes.size() - 1), StatusCode::kDataLoss,
                "m.safetensors: tensor w: bytes [0, 24) are out of range: the file is truncated or "
@@ -100,46 +98,37 @@ TEST(SafetensorsHeader, RefusesWhatIsNotTheFormat) {
     expect_error(file_of(header, ""), StatusCode::kInvalidArgument,
                  "m.safetensors: header: expected a JSON object that begins with {");
   }
-  expect_error(file_of("{\"w\": }", ""), StatusCode::kInvalidArgument,
-               "m.safetensors: header:1:7: syntax error");
+  expect_error(file_of("{\"w\": }", ""), StatusCode::kInvalidArgument, "m.safetensors: header:1:7: syntax error");
   expect_error(file_of("{\"w\": 3}", ""), StatusCode::kInvalidArgument,
                "m.safetensors: tensor w: expected an object, got 3");
   expect_error(file_of(R"({"__metadata__": 3})", ""), StatusCode::kInvalidArgument,
                "m.safetensors: __metadata__: expected an object, got 3");
-  expect_error(file_of(R"({"w": {"dtype": "F32", "shape": [1]}})", ""),
-               StatusCode::kInvalidArgument, "m.safetensors: tensor w: data_offsets is missing");
-  expect_error(file_of(R"({"w": {"dtype": "F32", "data_offsets": [0, 0]}})", ""),
-               StatusCode::kInvalidArgument, "m.safetensors: tensor w: shape is missing");
+  expect_error(file_of(R"({"w": {"dtype": "F32", "shape": [1]}})", ""), StatusCode::kInvalidArgument,
+               "m.safetensors: tensor w: data_offsets is missing");
+  expect_error(file_of(R"({"w": {"dtype": "F32", "data_offsets": [0, 0]}})", ""), StatusCode::kInvalidArgument,
+               "m.safetensors: tensor w: shape is missing");
   const std::string duplicate = R"({"w": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]},)"
                                 R"( "w": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}})";
-  expect_error(file_of(duplicate, ""), StatusCode::kInvalidArgument,
-               "m.safetensors: header:1:62: duplicate key \"w\"");
+  expect_error(file_of(duplicate, ""), StatusCode::kInvalidArgument, "m.safetensors: header:1:62: duplicate key \"w\"");
 }
 
 TEST(SafetensorsHeader, RefusesANestingBomb) {
   const std::string bomb = "{\"w\": " + std::string(100'000, '[') + std::string(100'000, ']') + "}";
-  expect_error(file_of(bomb, ""), StatusCode::kInvalidArgument,
-               "m.safetensors: header:1:14: nested deeper than 8");
+  expect_error(file_of(bomb, ""), StatusCode::kInvalidArgument, "m.safetensors: header:1:14: nested deeper than 8");
 }
 
 TEST(SafetensorsHeader, RefusesBadShapes) {
-  const auto with_shape = [](const std::string& shape) {
-    return file_of(entry("\"U8\"", shape, "[0, 0]"), "");
-  };
+  const auto with_shape = [](const std::string& shape) { return file_of(entry("\"U8\"", shape, "[0, 0]"), ""); };
   const std::string where = "m.safetensors: tensor w: shape: ";
-  for (const char* shape :
-       {"[-1]", "[2, -3]", "[1.0]", "[\"3\"]", "[9223372036854775808]", "[true]", "[[1]]"}) {
-    expect_error(with_shape(shape), StatusCode::kInvalidArgument,
-                 where + "expected sizes of at least 0, got [");
+  for (const char* shape : {"[-1]", "[2, -3]", "[1.0]", "[\"3\"]", "[9223372036854775808]", "[true]", "[[1]]"}) {
+    expect_error(with_shape(shape), StatusCode::kInvalidArgument, where + "expected sizes of at least 0, got [");
   }
-  expect_error(with_shape("3"), StatusCode::kInvalidArgument,
-               where + "expected an array of sizes, got 3");
-  for (const char* shape : {"[4611686018427387904]", "[4294967296, 4294967296]",
-                            "[4294967296, 4294967296, 0]", "[72057594037927936]"}) {
+  expect_error(with_shape("3"), StatusCode::kInvalidArgument, where + "expected an array of sizes, got 3");
+  for (const char* shape :
+       {"[4611686018427387904]", "[4294967296, 4294967296]", "[4294967296, 4294967296, 0]", "[72057594037927936]"}) {
     expect_error(with_shape(shape), StatusCode::kInvalidArgument, where + "too many elements: [");
   }
-  expect_error(with_shape("[1,1,1,1,1,1]"), StatusCode::kUnimplemented,
-               where + "expected at most 5 dimensions, got 6");
+  expect_error(with_shape("[1,1,1,1,1,1]"), StatusCode::kUnimplemented, where + "expected at most 5 dimensions, got 6");
 }
 
 TEST(SafetensorsHeader, RefusesUnknownDTypes) {
@@ -157,16 +146,14 @@ TEST(SafetensorsHeader, RefusesBadOffsets) {
                  "m.safetensors: tensor w: data_offsets: expected [begin, end] with 0 <= begin <= "
                  "end, got ");
   }
-  expect_error(file_of(entry("\"F32\"", "[1]", "[0, 9223372036854775807]"), "abcd"),
-               StatusCode::kDataLoss,
+  expect_error(file_of(entry("\"F32\"", "[1]", "[0, 9223372036854775807]"), "abcd"), StatusCode::kDataLoss,
                "m.safetensors: tensor w: expected 4 bytes for F32 [1], data_offsets give "
                "9223372036854775807");
   expect_error(file_of(entry("\"F32\"", "[1]", "[0, 8]"), "abcdefgh"), StatusCode::kDataLoss,
                "m.safetensors: tensor w: expected 4 bytes for F32 [1], data_offsets give 8");
-  expect_error(
-      file_of(entry("\"F32\"", "[1]", "[9223372036854775803, 9223372036854775807]"), "abcd"),
-      StatusCode::kDataLoss,
-      "m.safetensors: tensor w: bytes [9223372036854775803, 9223372036854775807) are out of range");
+  expect_error(file_of(entry("\"F32\"", "[1]", "[9223372036854775803, 9223372036854775807]"), "abcd"),
+               StatusCode::kDataLoss,
+               "m.safetensors: tensor w: bytes [9223372036854775803, 9223372036854775807) are out of range");
 }
 
 TEST(SafetensorsHeader, RefusesOverlapHolesAndTrailingBytes) {
@@ -188,10 +175,9 @@ TEST(SafetensorsHeader, RefusesOverlapHolesAndTrailingBytes) {
 
 TEST(SafetensorsFile, MapsTensors) {
   const TemporaryDirectory directory;
-  write_file(directory / "m.safetensors", SafetensorsWriter()
-                                              .add("a", "F32", {2, 3}, counted(6))
-                                              .add("b", "F64", {2}, std::vector<double>{1, 2})
-                                              .bytes(7));
+  write_file(
+      directory / "m.safetensors",
+      SafetensorsWriter().add("a", "F32", {2, 3}, counted(6)).add("b", "F64", {2}, std::vector<double>{1, 2}).bytes(7));
   Result<SafetensorsFile> opened = SafetensorsFile::open(directory / "m.safetensors");
   ASSERT_TRUE(opened.ok()) << opened.status().message();
   const SafetensorsFile file = *std::move(opened);  // moved: views come from the new owner
@@ -211,13 +197,11 @@ TEST(SafetensorsFile, NamesTheFileInErrors) {
     return SafetensorsFile::open(directory / name).status().message();
   };
   EXPECT_EQ(SafetensorsFile::open(directory / "none").status().code(), StatusCode::kNotFound);
-  EXPECT_EQ(message("none"),
-            (directory / "none").string() + ": cannot be opened: No such file or directory");
+  EXPECT_EQ(message("none"), (directory / "none").string() + ": cannot be opened: No such file or directory");
   write_file(directory / "empty", "");
   EXPECT_EQ(message("empty"), (directory / "empty").string() + ": truncated: the file is empty");
   write_file(directory / "short", "abc");
-  EXPECT_TRUE(
-      message("short").starts_with((directory / "short").string() + ": truncated: 3 bytes"));
+  EXPECT_TRUE(message("short").starts_with((directory / "short").string() + ": truncated: 3 bytes"));
   EXPECT_EQ(message(""), (directory / "").string() + ": expected a regular file");
 }
 

@@ -19,8 +19,7 @@ using testing::SafetensorsWriter;
 using testing::TemporaryDirectory;
 using testing::write_file;
 
-std::unique_ptr<WeightSource> open_source(const TemporaryDirectory& directory,
-                                          Progress* progress = nullptr) {
+std::unique_ptr<WeightSource> open_source(const TemporaryDirectory& directory, Progress* progress = nullptr) {
   Result<Checkpoint> checkpoint = Checkpoint::open(directory.path());
   EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
   return checkpoint_source(*std::move(checkpoint), progress);
@@ -65,9 +64,8 @@ TEST(CheckpointSource, LoadsSlicesWithoutCopying) {
 
 TEST(CheckpointSource, CopiesOnlyWhatIsUnaligned) {
   const TemporaryDirectory directory;
-  const SafetensorsWriter writer = SafetensorsWriter()
-                                       .add("flag", "U8", {1}, std::vector<uint8_t>{1})
-                                       .add("odd", "F32", {2, 3}, counted(6));
+  const SafetensorsWriter writer =
+      SafetensorsWriter().add("flag", "U8", {1}, std::vector<uint8_t>{1}).add("odd", "F32", {2, 3}, counted(6));
   write_file(directory / "model.safetensors", writer.bytes());
   const auto source = open_source(directory);
   const Result<WeightSlice> slice = source->load("odd", Shape{2, 3}, 1, 1, 3);
@@ -106,17 +104,15 @@ TEST(CheckpointSource, SaysWhatIsWrong) {
   write_checkpoint(directory);
   const auto source = open_source(directory);
   const std::string file = (directory / "model.safetensors").string();
-  EXPECT_EQ(source->load("w", Shape{6, 4}).status().message(),
-            file + ": tensor w: expected shape [6, 4], got [4, 6]");
+  EXPECT_EQ(source->load("w", Shape{6, 4}).status().message(), file + ": tensor w: expected shape [6, 4], got [4, 6]");
   EXPECT_EQ(source->load("v", Shape{6, 4}).status().message(),
             file + ": tensor v is missing, expected it with shape [6, 4]");
   EXPECT_EQ(source->load("flag", Shape{1}).status().message(),
             file + ": tensor flag: expected dtype F32, F16 or BF16, got U8");
-  for (const auto& [dim, begin, end] :
-       {std::tuple(0, 3, 5), {0, -1, 2}, {0, 3, 2}, {2, 0, 1}, {-1, 0, 1}}) {
+  for (const auto& [dim, begin, end] : {std::tuple(0, 3, 5), {0, -1, 2}, {0, 3, 2}, {2, 0, 1}, {-1, 0, 1}}) {
     EXPECT_EQ(source->load("w", Shape{4, 6}, dim, begin, end).status().message(),
-              "tensor w: there is no slice [" + std::to_string(begin) + ", " + std::to_string(end) +
-                  ") of dimension " + std::to_string(dim) + " of shape [4, 6]");
+              "tensor w: there is no slice [" + std::to_string(begin) + ", " + std::to_string(end) + ") of dimension " +
+                  std::to_string(dim) + " of shape [4, 6]");
   }
   EXPECT_EQ(source->bytes_read(), 0);
 }
@@ -132,19 +128,15 @@ TEST(CheckpointSource, FindsUnexpectedTensors) {
   source->skip("scalar");
   const Status status = source->finish({});
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(status.message(),
-            file +
-                ": unexpected tensor cube of shape [2, 3, 4] and 2 more: expected only tensors "
-                "that config.json's architecture has");
+  EXPECT_EQ(status.message(), file +
+                                  ": unexpected tensor cube of shape [2, 3, 4] and 2 more: expected only tensors "
+                                  "that config.json's architecture has");
   for (const std::vector<std::string>& ignorable : std::vector<std::vector<std::string>>{
            {"cube", "flag", "odd"}, {"*"}, {"c*b*", "*d", "*a*"}, {"cube*", "fl**ag", "*odd"}}) {
     EXPECT_TRUE(source->finish(ignorable).ok()) << ignorable[0];
   }
-  for (const std::vector<std::string>& ignorable :
-       std::vector<std::vector<std::string>>{{"cub", "flag", "odd"},
-                                             {"cube", "flag", "d"},
-                                             {"", "cube", "flag", "o*o"},
-                                             {"cube", "*flagg", "odd"}}) {
+  for (const std::vector<std::string>& ignorable : std::vector<std::vector<std::string>>{
+           {"cub", "flag", "odd"}, {"cube", "flag", "d"}, {"", "cube", "flag", "o*o"}, {"cube", "*flagg", "odd"}}) {
     EXPECT_FALSE(source->finish(ignorable).ok()) << ignorable[0];
   }
 }
@@ -156,8 +148,7 @@ TEST(CheckpointSource, LoadsInSeveralThreads) {
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
-      for (int i = 0; i < 100; ++i)
-        EXPECT_TRUE(source->load("w", Shape{4, 6}, 0, i % 4, i % 4 + 1).ok());
+      for (int i = 0; i < 100; ++i) EXPECT_TRUE(source->load("w", Shape{4, 6}, 0, i % 4, i % 4 + 1).ok());
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -167,8 +158,7 @@ TEST(CheckpointSource, LoadsInSeveralThreads) {
 // The pages of [begin, end) that lie in it wholly are taken away: who touches them dies.
 void forbid(const char* begin, const char* end) {
   const auto page_bytes = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const uintptr_t first =
-      (reinterpret_cast<uintptr_t>(begin) + page_bytes - 1) / page_bytes * page_bytes;
+  const uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + page_bytes - 1) / page_bytes * page_bytes;
   const uintptr_t last = reinterpret_cast<uintptr_t>(end) / page_bytes * page_bytes;
   ASSERT_LT(first, last);
   ASSERT_EQ(::mprotect(reinterpret_cast<void*>(first), last - first, PROT_NONE), 0);
@@ -180,9 +170,8 @@ TEST(CheckpointSource, TouchesOnlyThePagesOfASlice) {
   constexpr int64_t kRows = 12, kColumns = 65536;  // rows of 64 pages
   constexpr int64_t kRowBytes = kColumns * 4;
   const Shape shape{kRows, kColumns};
-  write_file(
-      directory / "model.safetensors",
-      SafetensorsWriter().add("w", "F32", {kRows, kColumns}, counted(kRows * kColumns)).bytes());
+  write_file(directory / "model.safetensors",
+             SafetensorsWriter().add("w", "F32", {kRows, kColumns}, counted(kRows * kColumns)).bytes());
   const auto source_without = [&](const std::vector<std::pair<int64_t, int64_t>>& byte_ranges) {
     Result<Checkpoint> checkpoint = Checkpoint::open(directory.path());
     const auto* data = static_cast<const char*>(checkpoint->tensor("w", shape)->data());
@@ -210,8 +199,7 @@ TEST(CheckpointSource, TouchesOnlyThePagesOfASlice) {
 int64_t num_resident_pages(const void* data, int64_t num_bytes) {
   const auto page_bytes = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const uintptr_t first = reinterpret_cast<uintptr_t>(data) / page_bytes * page_bytes;
-  const uintptr_t length =
-      reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(num_bytes) - first;
+  const uintptr_t length = reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(num_bytes) - first;
   std::vector<unsigned char> pages((length + page_bytes - 1) / page_bytes);
   EXPECT_EQ(::mincore(reinterpret_cast<void*>(first), length, pages.data()), 0);
   int64_t count = 0;
@@ -225,9 +213,8 @@ TEST(CheckpointSource, ReadsAheadOnlyTheSlice) {
   constexpr int64_t kRows = 64, kColumns = 65536;  // rows of 64 pages
   constexpr int64_t kBytes = kRows * kColumns * 4;
   const Shape shape{kRows, kColumns};
-  write_file(
-      directory / "model.safetensors",
-      SafetensorsWriter().add("w", "F32", {kRows, kColumns}, counted(kRows * kColumns)).bytes());
+  write_file(directory / "model.safetensors",
+             SafetensorsWriter().add("w", "F32", {kRows, kColumns}, counted(kRows * kColumns)).bytes());
   const int fd = ::open((directory / "model.safetensors").c_str(), O_RDONLY);
   ASSERT_GE(fd, 0);
   ::fsync(fd);

@@ -56,8 +56,8 @@ inline std::string file_of(std::string_view header, std::string_view data) {
 class SafetensorsWriter {
  public:
   template <typename T>
-  SafetensorsWriter& add(const std::string& name, const std::string& dtype,
-                         const std::vector<int64_t>& shape, const std::vector<T>& values) {
+  SafetensorsWriter& add(const std::string& name, const std::string& dtype, const std::vector<int64_t>& shape,
+                         const std::vector<T>& values) {
     const size_t begin = data_.size();
     data_.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
     header_[name] = {{"dtype", dtype}, {"shape", shape}, {"data_offsets", {begin, data_.size()}}};

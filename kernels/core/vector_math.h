@@ -29,9 +29,7 @@ inline Float8 fma8(Float8 a, Float8 b, Float8 c) { return _mm256_fmadd_ps(a, b, 
 // The second operand where either is NaN, like the instruction.
 inline Float8 min8(Float8 a, Float8 b) { return _mm256_min_ps(a, b); }
 inline Float8 max8(Float8 a, Float8 b) { return _mm256_max_ps(a, b); }
-inline Float8 load8(const f16* p) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
+inline Float8 load8(const f16* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 inline void store8(f16* p, Float8 x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
 }
@@ -45,12 +43,11 @@ inline void store8(bf16* p, Float8 x) {
   const __m256i is_odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
   const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), is_odd);
   const __m256i quieted = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
-  const __m256 bits = _mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_castsi256_ps(quieted),
-                                       _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  const __m256 bits =
+      _mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_castsi256_ps(quieted), _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
   const __m256i high = _mm256_srli_epi32(_mm256_castps_si256(bits), 16);
-  _mm_storeu_si128(
-      reinterpret_cast<__m128i*>(p),
-      _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1)));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1)));
 }
 #else
 inline Float8 fma8(Float8 a, Float8 b, Float8 c) {
