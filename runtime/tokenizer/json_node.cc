@@ -90,20 +90,4 @@ Status JsonNode::wrong_kind(std::string_view expected) const {
   return error(what);
 }
 
-Result<nlohmann::json> parse_json(std::string_view text) {
-  // A message quotes the last token read, which need not be valid UTF-8 nor short.
-  const auto shorten = [](const char* what) {
-    std::string message;
-    append_valid_utf8(std::string_view(what).substr(0, 200), message);
-    return message;
-  };
-  try {
-    return nlohmann::json::parse(text);
-  } catch (const nlohmann::json::parse_error& e) {
-    return data_loss("not valid JSON at byte " + std::to_string(e.byte) + ": " + shorten(e.what()));
-  } catch (const nlohmann::json::exception& e) {  // a number beyond the range of a double
-    return data_loss("not valid JSON: " + shorten(e.what()));
-  }
-}
-
 }  // namespace cohort

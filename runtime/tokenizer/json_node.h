@@ -57,7 +57,4 @@ class JsonNode {
   std::string path_;
 };
 
-// Parses `text`; the error names the position.
-Result<nlohmann::json> parse_json(std::string_view text);
-
 }  // namespace cohort

@@ -1,5 +1,6 @@
 #include <charconv>
 
+#include "runtime/json/json.h"
 #include "runtime/tokenizer/bpe.h"
 #include "runtime/tokenizer/json_node.h"
 #include "runtime/tokenizer/tokenizer_json.h"
@@ -65,9 +66,8 @@ Result<TokenizerConfig> parse_root(const JsonNode& root) {
 
 Result<TokenizerConfig> parse_tokenizer_config(std::string_view json) {
   if (json.empty()) return TokenizerConfig();
-  Result<nlohmann::json> document = parse_json(json);
-  if (!document.ok()) return Status(document.status()).annotate("tokenizer_config.json");
-  Result<TokenizerConfig> config = parse_root(JsonNode(*document, ""));
+  COHORT_ASSIGN_OR_RETURN(const nlohmann::json document, parse_json(json, "tokenizer_config.json"));
+  Result<TokenizerConfig> config = parse_root(JsonNode(document, ""));
   if (!config.ok()) return Status(config.status()).annotate("tokenizer_config.json");
   return config;
 }

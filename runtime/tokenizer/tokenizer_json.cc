@@ -2,6 +2,7 @@
 
 #include <unordered_map>
 
+#include "runtime/json/json.h"
 #include "runtime/tokenizer/bpe.h"
 #include "runtime/tokenizer/json_node.h"
 #include "runtime/tokenizer/pipeline_tokenizer.h"
@@ -185,9 +186,8 @@ Result<PipelineSpec> parse_pipeline(const JsonNode& root) {
 }  // namespace
 
 Result<std::unique_ptr<Tokenizer>> tokenizer_from_json(std::string_view json, std::string_view config_json) {
-  Result<nlohmann::json> document = parse_json(json);
-  if (!document.ok()) return Status(document.status()).annotate("tokenizer.json");
-  Result<PipelineSpec> spec = parse_pipeline(JsonNode(*document, ""));
+  COHORT_ASSIGN_OR_RETURN(const nlohmann::json document, parse_json(json, "tokenizer.json"));
+  Result<PipelineSpec> spec = parse_pipeline(JsonNode(document, ""));
   if (!spec.ok()) return Status(spec.status()).annotate("tokenizer.json");
   COHORT_ASSIGN_OR_RETURN(const TokenizerConfig config, parse_tokenizer_config(config_json));
   auto tokenizer = std::make_unique<PipelineTokenizer>(*std::move(spec));

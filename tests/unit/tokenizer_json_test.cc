@@ -65,9 +65,8 @@ TEST(TokenizerJson, SpecialTokensInTextStayTextUnlessAskedFor) {
 TEST(TokenizerJson, NamesWhatIsNotJson) {
   const auto tokenizer = tokenizer_from_json("{\"model\": ", "");
   ASSERT_FALSE(tokenizer.ok());
-  EXPECT_EQ(tokenizer.status().code(), StatusCode::kDataLoss);
-  EXPECT_TRUE(tokenizer.status().message().starts_with("tokenizer.json: not valid JSON at byte"))
-      << tokenizer.status().message();
+  EXPECT_EQ(tokenizer.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_TRUE(tokenizer.status().message().starts_with("tokenizer.json:1:")) << tokenizer.status().message();
   EXPECT_FALSE(tokenizer_from_json("", "").ok());
   EXPECT_FALSE(tokenizer_from_json("\xFF\xFE", "").ok());
   EXPECT_FALSE(tokenizer_from_json("[]", "").ok());
@@ -195,7 +194,7 @@ TEST(TokenizerJson, RefusesDeepNesting) {
   for (const auto& [key, list] : {std::pair("normalizer", "normalizers"), std::pair("pre_tokenizer", "pretokenizers"),
                                   std::pair("post_processor", "processors"), std::pair("decoder", "decoders")}) {
     Json node = {{"type", "Sequence"}, {list, Json::array()}};
-    for (int depth = 0; depth < 100; ++depth) node = {{"type", "Sequence"}, {list, Json::array({node})}};
+    for (int depth = 0; depth < 50; ++depth) node = {{"type", "Sequence"}, {list, Json::array({node})}};
     Json json = minimal();
     json[key] = node;
     const auto tokenizer = tokenizer_from_json(json.dump(), "");
@@ -224,7 +223,7 @@ TEST(TokenizerConfig, NamesWhatIsWrong) {
   EXPECT_EQ(message(R"({"eos_token": {}})"), "tokenizer_config.json: eos_token: content is missing");
   EXPECT_EQ(message(R"({"added_tokens_decoder": {"x": {}}})"),
             "tokenizer_config.json: added_tokens_decoder[\"x\"]: expected an id as the key");
-  EXPECT_TRUE(std::string(message("{")).starts_with("tokenizer_config.json: not valid JSON"));
+  EXPECT_TRUE(std::string(message("{")).starts_with("tokenizer_config.json:1:"));
 }
 
 TEST(TokenizerLoad, NamesWhatIsMissingOrBroken) {
