@@ -156,6 +156,20 @@ std::vector<GenerationRequest> make_requests(const GenerateOptions& options, con
   return requests;
 }
 
+// Weights that do not fit would end in swapping or in the kernel's killer, long after the command was given.
+Status check_memory(const ModelConfig& config, DType dtype) {
+  const WeightMap map = config.family->weight_map(config.spec);
+  int64_t num_elements = 0;
+  for (const TensorRef& tensor : all_tensors(map)) num_elements += tensor.shape.num_elements();
+  if (!map.head) num_elements += map.embedding.shape.num_elements();  // packed once more for the logits
+  const int64_t num_bytes = dtype_bytes(dtype, num_elements);
+  const int64_t available = available_host_bytes();
+  if (num_bytes <= available) return ok_status();
+  return resource_exhausted(
+      fmt::format("weights of {:.1f} GB in {} do not fit the {:.1f} GB of memory that this host has left",
+                  static_cast<double>(num_bytes) / 1e9, dtype_name(dtype), static_cast<double>(available) / 1e9));
+}
+
 struct Timings {
   double load_seconds = 0;
   double first_token_seconds = 0;  // from submission
@@ -207,6 +221,7 @@ Status run_generate(const GenerateOptions& options) {
   load.random_weights = options.weights == "random";
   load.random_seed = options.seed;
   load.progress = stderr_progress_options("loading weights", options.quiet);
+  COHORT_RETURN_IF_ERROR(check_memory(config, load.dtype.value_or(config.spec.checkpoint_dtype)));
   COHORT_ASSIGN_OR_RETURN(const LoadedModel model, load_model(options.model, load, stream));
   timings.load_seconds = seconds_since(load_start);
 

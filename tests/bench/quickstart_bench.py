@@ -44,13 +44,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cohort", default=ROOT / "build/release/launcher/cohort")
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--commit", help="of the binary; default the checkout's")
     parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
 
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
     result = {
         "command": "tests/bench/quickstart_bench.py",
-        "commit": commit.stdout.strip(),
+        "commit": args.commit or commit.stdout.strip(),
         "cpu": cpu_name(),
         "num_cpus": len(os.sched_getaffinity(0)),
         "vector_units": vector_units(),

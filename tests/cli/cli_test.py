@@ -173,6 +173,15 @@ class Mistakes(unittest.TestCase):
             self.assertIn("tokenizer.json", err)
         self.assertIn("/no/prompts", self.fails(1, "generate", "--model", MODEL, "--prompts-file", "/no/prompts"))
 
+    def test_a_model_that_does_not_fit_is_refused_at_once(self):
+        with tempfile.TemporaryDirectory() as name:
+            config = json.loads((MODEL / "config.json").read_text())
+            config |= {"hidden_size": 1 << 20, "num_hidden_layers": 1000, "intermediate_size": 1 << 22}
+            (pathlib.Path(name) / "config.json").write_text(json.dumps(config))
+            err = self.fails(1, "generate", "--model", name, "--weights", "random", "--prompt-ids", "1")
+            self.assertIn("GB", err)
+            self.assertIn("bfloat16", err)
+
     def test_output_that_cannot_be_written(self):
         with open("/dev/full", "w") as full:
             process = subprocess.run(
