@@ -17,11 +17,12 @@
 #include "kernels/gemm/layout.h"
 
 namespace cohort::gemm_internal {
-namespace {
 
-constexpr int kWidth = static_cast<int>(kPanelWidth);
-constexpr int kHalfGroup = static_cast<int>(kPairGroup) / 2;
-constexpr int64_t kPackedRowFloats = kPackedRowBytes / 4;
+inline constexpr int kWidth = static_cast<int>(kPanelWidth);
+inline constexpr int kHalfGroup = static_cast<int>(kPairGroup) / 2;
+inline constexpr int64_t kPackedRowFloats = kPackedRowBytes / 4;
+
+namespace {
 
 // A block, or the rows and panels of it that one tile multiplies.
 template <typename W>

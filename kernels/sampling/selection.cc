@@ -49,7 +49,7 @@ LargestValue find_largest(std::span<const float> values) {
   Int8 is_nan = {};
   for (int64_t i = 0; i < n; i += kLanes) {
     const Float8 x = load_values(values, i);
-    is_nan |= x != x;
+    is_nan |= x != x;  // NOLINT(misc-redundant-expression): NaN alone differs from itself
     lane_max = max8(x, lane_max);
   }
   const float max = max_of8(lane_max);
