@@ -26,6 +26,10 @@ void* counted_allocate(size_t num_bytes) {
 
 void* operator new(size_t num_bytes) { return counted_allocate(num_bytes); }
 void* operator new[](size_t num_bytes) { return counted_allocate(num_bytes); }
+void* operator new(size_t num_bytes, const std::nothrow_t&) noexcept {
+  num_allocations.fetch_add(1, std::memory_order_relaxed);
+  return std::malloc(num_bytes);
+}
 void operator delete(void* data) noexcept { std::free(data); }
 void operator delete[](void* data) noexcept { std::free(data); }
 void operator delete(void* data, size_t) noexcept { std::free(data); }
