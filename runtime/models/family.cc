@@ -96,6 +96,13 @@ Result<GenerationDefaults> read_generation(const std::filesystem::path& path, Co
 
 }  // namespace
 
+Activation read_activation(ConfigReader& config, std::string_view key, std::string_view fallback) {
+  const std::string name = config.text(key, fallback);
+  const auto activation = activation_from_name(name);
+  if (!activation) config.fail(key, "\"" + name + "\" is not known");
+  return activation.value_or(Activation::kSilu);
+}
+
 std::span<const Family* const> families() { return kFamilies; }
 
 Result<ModelConfig> read_model_config(const std::filesystem::path& model_dir) {

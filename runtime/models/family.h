@@ -24,6 +24,9 @@ struct Family {
   std::string_view base_prefix;
 };
 
+// The activation that `key` names; an unknown one is left in the reader's status.
+Activation read_activation(ConfigReader& config, std::string_view key, std::string_view fallback);
+
 extern const Family kLlamaFamily;
 extern const Family kGpt2Family;
 

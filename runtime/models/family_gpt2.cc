@@ -30,12 +30,7 @@ ModelSpec read_spec(ConfigReader& config) {
   if (config.boolean("scale_attn_by_inverse_layer_idx", false)) {
     config.fail("scale_attn_by_inverse_layer_idx", "true is not supported");
   }
-  const std::string activation = config.text("activation_function", "gelu_new");
-  if (const auto known = activation_from_name(activation)) {
-    spec.activation = *known;
-  } else {
-    config.fail("activation_function", "\"" + activation + "\" is not known");
-  }
+  spec.activation = read_activation(config, "activation_function", "gelu_new");
   return spec;
 }
 

@@ -27,12 +27,7 @@ ModelSpec read_spec(ConfigReader& config) {
   spec.mlp_bias = config.boolean("mlp_bias", false);
   spec.tied_embeddings = config.boolean("tie_word_embeddings", false);
   spec.attention_scale = 1 / std::sqrt(static_cast<float>(spec.head_dim));
-  const std::string activation = config.text("hidden_act", "silu");
-  if (const auto known = activation_from_name(activation)) {
-    spec.activation = *known;
-  } else {
-    config.fail("hidden_act", "\"" + activation + "\" is not known");
-  }
+  spec.activation = read_activation(config, "hidden_act", "silu");
   return spec;
 }
 
