@@ -9,11 +9,14 @@ set -euo pipefail
 packages=(
   build-essential cmake ninja-build pkg-config  # compiler and build
   ccache                                        # a second build in seconds
+  libopenmpi-dev openmpi-bin                    # ranks: launcher and messages between processes
+  libprotobuf-dev protobuf-compiler             # step plans between ranks
   libcli11-dev                                  # command line
   libfmt-dev                                    # formatted output
   nlohmann-json3-dev                            # config.json, tokenizer.json, safetensors headers
   libpcre2-dev                                  # the splitting patterns of tokenizers, compiled by a JIT
   libsentencepiece-dev                          # tokenizer.model
+  libyaml-cpp-dev                               # configuration
   libutf8proc-dev                               # Unicode normal forms of tokenizers
 )
 test_packages=(

@@ -10,6 +10,10 @@ namespace cohort {
 // Throws CheckError for an id outside the table: ids are validated when a request is admitted.
 void embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream);
 
+// out [num_tokens, hidden] (float32) = rows of a table of which `part` [n, hidden] is rows [first_row, first_row + n);
+// -0 for ids that are not among them. -0 + x has the bits of x for every x, so that the parts' results can be added.
+void embedding_part(TensorView out, ConstTensorView ids, ConstTensorView part, int64_t first_row, Stream& stream);
+
 // out += table at rows ids: learned positions. Sums in float32.
 void add_embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream);
 

@@ -17,6 +17,9 @@ void check_shapes(const TensorView& out, const ConstTensorView& ids, const Const
   COHORT_CHECK(
       out.rank() == 2 && ids.rank() == 1 && table.rank() == 2 && out.dim(0) == ids.dim(0) && out.dim(1) == table.dim(1),
       "out " + out.shape().to_string() + ", ids " + ids.shape().to_string() + ", table " + table.shape().to_string());
+}
+
+void check_dtypes(const TensorView& out, const ConstTensorView& table) {
   COHORT_CHECK(out.dtype() == table.dtype(), dtype_name(out.dtype()));
 }
 
@@ -42,6 +45,7 @@ void add_row(T* out, const T* row, int64_t hidden) {
 
 void embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream) {
   check_shapes(out, ids, table, stream);
+  check_dtypes(out, table);
   if (out.empty()) return;
   const int32_t* const id = ids.data<int32_t>();
   check_ids(id, out.dim(0), table.dim(0));
@@ -56,8 +60,32 @@ void embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Strea
   });
 }
 
+void embedding_part(TensorView out, ConstTensorView ids, ConstTensorView part, int64_t first_row, Stream& stream) {
+  check_shapes(out, ids, part, stream);
+  COHORT_CHECK(out.dtype() == DType::kF32, dtype_name(out.dtype()));
+  if (out.empty()) return;
+  const int32_t* const id = ids.data<int32_t>();
+  const int64_t hidden = out.dim(1);
+  dispatch_float(part.dtype(), [&]<typename T>() {
+    const auto body = [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t row = id[i] - first_row;
+        float* const to = out.row<float>(i);
+        if (row < 0 || row >= part.dim(0)) {
+          std::fill(to, to + hidden, -0.0f);
+          continue;
+        }
+        const T* const from = part.row<T>(row);
+        for_each_vector(hidden, [&](int64_t j, auto extent) { store8(to + j, load8(from + j, extent), extent); });
+      }
+    };
+    stream.parallel_for(out.dim(0), grain_of(out), std::ref(body));
+  });
+}
+
 void add_embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream) {
   check_shapes(out, ids, table, stream);
+  check_dtypes(out, table);
   if (out.empty()) return;
   const int32_t* const id = ids.data<int32_t>();
   check_ids(id, out.dim(0), table.dim(0));

@@ -1,0 +1,48 @@
+#include "parallel/comm/rank_comms.h"
+
+#include "parallel/comm/nccl_comm.h"
+
+namespace cohort {
+namespace {
+
+std::unique_ptr<DeviceComm> make_comm(HostComm& group, const char* name, Device device, bool deterministic) {
+  if (device.kind == DeviceKind::kCpu) return group.make_cpu_comm(name);
+  return make_nccl_comm(group, device, {.name = name, .deterministic = deterministic});
+}
+
+}  // namespace
+
+RankComms RankComms::solo() {
+  RankComms comms;
+  comms.recorder = std::make_unique<FlightRecorder>();
+  return comms;
+}
+
+RankComms RankComms::create(HostComm& world, const ParallelSizes& sizes, Device device, bool deterministic) {
+  RankComms comms = solo();
+  comms.layout = ParallelLayout(sizes, world.rank());
+  const ParallelLayout& layout = comms.layout;
+  if (world.size() == 1) return comms;
+
+  comms.control = world.split(layout.replica());
+  const int stage_color = layout.rank() / sizes.tensor;
+  if (sizes.tensor > 1) {
+    comms.tensor = make_comm(*world.split(stage_color), "tensor", device, deterministic);
+    comms.tensor->set_recorder(comms.recorder.get());
+  }
+  // Edges in two rounds, first those that begin at even stages: in a round a rank is on one edge at most.
+  for (int parity = 0; parity < 2 && sizes.pipeline > 1; ++parity) {
+    const bool is_begin = layout.stage() % 2 == parity;
+    const int begin_stage = is_begin ? layout.stage() : layout.stage() - 1;
+    const bool is_on_edge = begin_stage >= 0 && begin_stage + 1 < sizes.pipeline;
+    const int color = (layout.replica() * sizes.pipeline + begin_stage + 1) * sizes.tensor + layout.shard();
+    const std::unique_ptr<HostComm> pair = world.split(color);
+    if (!is_on_edge) continue;
+    std::unique_ptr<DeviceComm>& edge = is_begin ? comms.next : comms.previous;
+    edge = make_comm(*pair, is_begin ? "next" : "previous", device, deterministic);
+    edge->set_recorder(comms.recorder.get());
+  }
+  return comms;
+}
+
+}  // namespace cohort

@@ -1,0 +1,16 @@
+#include "parallel/tensor/row_parallel.h"
+
+#include "kernels/elementwise/elementwise.h"
+
+namespace cohort {
+
+void row_parallel_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
+                       DeviceComm* comm, ReductionWorkspace& workspace, Stream& stream) {
+  if (comm == nullptr) return gemm(out, x, weight, bias, stream);
+  const TensorView sums = workspace.sums_of(out.dim(0), out.dim(1));
+  gemm(sums, x, weight, {}, stream);
+  comm->all_reduce(sums, workspace.scratch, stream);
+  add_bias(out, sums, bias, stream);
+}
+
+}  // namespace cohort
