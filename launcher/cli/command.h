@@ -24,6 +24,7 @@ using Run = std::function<Status()>;
 void add_generate(CLI::App& app, Run& run);
 void add_tokenize(CLI::App& app, Run& run);
 void add_inspect(CLI::App& app, Run& run);
+void add_config(CLI::App& app, Run& run);
 void add_completion(CLI::App& app, Run& run);
 
 // Reads a whole file, or standard input for "-". NOT_FOUND names the file.

@@ -103,6 +103,13 @@ Status Loader::read_section(const YamlEntry& section, const std::string& file_na
   return ok_status();
 }
 
+const ConfigKey* key_of_variable(const std::string& name) {
+  for (const ConfigKey& key : config_keys()) {
+    if (key.environment() == name) return &key;
+  }
+  return nullptr;
+}
+
 // The variable that somebody meant with this one, which is none; empty if it looks like another program's.
 std::string meant_variable(const std::string& name) {
   const auto variable = [](std::string_view flag_like) {
@@ -122,9 +129,7 @@ std::string meant_variable(const std::string& name) {
 Status Loader::read_environment(const NamedTexts& variables) {
   for (const auto& [name, text] : variables) {
     if (!name.starts_with(kEnvironmentPrefix) || text.empty()) continue;
-    const auto keys = config_keys();
-    const auto key = std::find_if(keys.begin(), keys.end(), [&](const auto& k) { return k.environment() == name; });
-    if (key != keys.end()) {
+    if (const ConfigKey* key = key_of_variable(name)) {
       COHORT_RETURN_IF_ERROR(set(*key, parse_config_value(*key, text), name, name));
     } else if (const std::string meant = meant_variable(name); !meant.empty()) {
       return invalid_argument(name_for_message(name) + ": unknown variable, did you mean " + meant + "?");

@@ -1,19 +1,8 @@
-#include <algorithm>
-
 #include "runtime/config/config_loader.h"
 #include "runtime/config/config_value.h"
+#include "runtime/config/yaml_reader.h"
 
 namespace cohort {
-namespace {
-
-// A file's name may hold what would end the comment.
-std::string comment_text(std::string text) {
-  std::replace_if(
-      text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
-  return text;
-}
-
-}  // namespace
 
 std::string print_config(const Config& config) {
   const auto keys = config_keys();
@@ -22,7 +11,7 @@ std::string print_config(const Config& config) {
     const ConfigKey& key = keys[i];
     if (i == 0 || keys[i - 1].section() != key.section()) text.append(key.section()).append(":\n");
     text.append("  ").append(key.name()).append(": ").append(print_config_value(key, key.field.get(config)));
-    if (i < config.origins.size()) text.append("  # ").append(comment_text(config.origins[i]));
+    if (i < config.origins.size()) text.append("  # ").append(on_one_line(config.origins[i]));
     text.append("\n");
   }
   return text;

@@ -10,15 +10,26 @@
 namespace cohort {
 namespace {
 
-template <typename... Cases>
-struct Overloaded : Cases... {
-  using Cases::operator()...;
-};
-
-std::string print_number(double value) {
+template <typename Number>
+std::string print(Number value) {
   std::array<char, 32> buffer;
   const auto [end, error] = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value);
   return {buffer.data(), end};
+}
+
+// What is allowed: "1 to 1024", "auto, cpu or cuda".
+template <typename Range>
+std::string limits_text(const Range& range) {
+  return print(range.min) + " to " + print(range.max);
+}
+
+std::string limits_text(const TextChoices& choices) {
+  std::string text;
+  for (size_t i = 0; i < choices.names.size(); ++i) {
+    const bool is_last = i + 1 == choices.names.size();
+    text.append(i == 0 ? "" : is_last ? " or " : ", ").append(choices.names[i]);
+  }
+  return text;
 }
 
 // Digits, perhaps after a minus. Not 010, which is eight to one reader of YAML and ten to another.
@@ -39,34 +50,38 @@ std::optional<double> read_number(std::string_view text) {
   return value;
 }
 
-Status out_of_range(const ConfigLimits& limits, std::string_view text) {
-  return invalid_argument("expected " + config_limits_text(limits) + ", got " + name_for_message(text));
+template <typename Range>
+Status out_of_range(const Range& range, std::string_view text) {
+  return invalid_argument("expected " + limits_text(range) + ", got " + name_for_message(text));
 }
 
 Status wrong_type(std::string_view type, std::string_view got) {
   return invalid_argument("expected " + std::string(type) + ", got " + std::string(got));
 }
 
-template <typename T, typename Range>
+template <typename Range>
 Result<ConfigValue> parse_integer(const Range& range, std::string_view text) {
   if (!is_integer(text)) return wrong_type("an integer", quote_for_message(text));
-  T value = 0;
+  auto value = range.min;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   const bool fits = error == std::errc() && end == text.data() + text.size();
   if (!fits || value < range.min || value > range.max) return out_of_range(range, text);
   return ConfigValue(value);
 }
 
-Result<ConfigValue> parse_number(const NumberRange& range, std::string_view text) {
+Result<ConfigValue> parse(const IntegerRange& range, std::string_view text) { return parse_integer(range, text); }
+Result<ConfigValue> parse(const UnsignedRange& range, std::string_view text) { return parse_integer(range, text); }
+
+Result<ConfigValue> parse(const NumberRange& range, std::string_view text) {
   const std::optional<double> value = read_number(text);
   if (!value) return wrong_type("a number", quote_for_message(text));
   if (*value < range.min || *value > range.max) return out_of_range(range, text);
   return ConfigValue(*value);
 }
 
-Result<ConfigValue> parse_choice(const TextChoices& choices, std::string_view text) {
+Result<ConfigValue> parse(const TextChoices& choices, std::string_view text) {
   if (std::find(choices.names.begin(), choices.names.end(), text) == choices.names.end()) {
-    return wrong_type(config_limits_text(choices), quote_for_message(text));
+    return wrong_type(limits_text(choices), quote_for_message(text));
   }
   return ConfigValue(std::string(text));
 }
@@ -80,7 +95,7 @@ bool is_utf8(std::string_view text) {
 }
 
 // What print_config() could not write so that it is read back the same is refused.
-Result<ConfigValue> parse_free_text(const FreeText& limits, std::string_view text) {
+Result<ConfigValue> parse(const FreeText& limits, std::string_view text) {
   if (text.empty() && !limits.may_be_empty) return wrong_type("a text", "an empty one");
   const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
   if (std::any_of(text.begin(), text.end(), is_control) || !is_utf8(text)) {
@@ -89,13 +104,11 @@ Result<ConfigValue> parse_free_text(const FreeText& limits, std::string_view tex
   return ConfigValue(std::string(text));
 }
 
-std::string type_name(const ConfigLimits& limits) {
-  return std::visit(Overloaded{[](const NumberRange&) -> std::string { return "a number"; },
-                               [](const TextChoices& choices) { return config_limits_text(choices); },
-                               [](const FreeText&) -> std::string { return "a text"; },
-                               [](const auto&) -> std::string { return "an integer"; }},
-                    limits);
-}
+std::string type_name(const IntegerRange&) { return "an integer"; }
+std::string type_name(const UnsignedRange&) { return "an integer"; }
+std::string type_name(const NumberRange&) { return "a number"; }
+std::string type_name(const TextChoices& choices) { return limits_text(choices); }
+std::string type_name(const FreeText&) { return "a text"; }
 
 // What other readers of YAML take for a number or a truth value.
 bool is_text_without_quotes(std::string_view text) {
@@ -109,16 +122,11 @@ bool is_text_without_quotes(std::string_view text) {
 }  // namespace
 
 Result<ConfigValue> parse_config_value(const ConfigKey& key, std::string_view text) {
-  return std::visit(Overloaded{[&](const IntegerRange& range) { return parse_integer<int64_t>(range, text); },
-                               [&](const UnsignedRange& range) { return parse_integer<uint64_t>(range, text); },
-                               [&](const NumberRange& range) { return parse_number(range, text); },
-                               [&](const TextChoices& choices) { return parse_choice(choices, text); },
-                               [&](const FreeText& limits) { return parse_free_text(limits, text); }},
-                    key.limits);
+  return std::visit([&](const auto& limits) { return parse(limits, text); }, key.limits);
 }
 
 Result<ConfigValue> parse_config_value(const ConfigKey& key, const YamlNode& node) {
-  const std::string type = type_name(key.limits);
+  const std::string type = std::visit([](const auto& limits) { return type_name(limits); }, key.limits);
   if (node.kind == YamlNode::Kind::kNull) return wrong_type(type, "nothing");
   if (node.kind == YamlNode::Kind::kSequence) return wrong_type(type, "a list");
   if (node.kind == YamlNode::Kind::kMap) return wrong_type(type, "a map");
@@ -132,35 +140,13 @@ Result<ConfigValue> parse_config_value(const ConfigKey& key, const YamlNode& nod
 }
 
 std::string print_config_value(const ConfigKey& key, const ConfigValue& value) {
-  const bool is_choice = std::holds_alternative<TextChoices>(key.limits);
-  return std::visit(Overloaded{[&](const std::string& text) {
-                                 // A text of JSON is one of YAML.
-                                 return is_choice ? text : nlohmann::json(text).dump();
-                               },
-                               [](double number) { return print_number(number); },
-                               [](auto integer) { return std::to_string(integer); }},
-                    value);
-}
-
-std::string config_limits_text(const ConfigLimits& limits) {
-  const auto range_text = [](const auto& range) {
-    return std::to_string(range.min) + " to " + std::to_string(range.max);
-  };
-  return std::visit(
-      Overloaded{[&](const IntegerRange& range) { return range_text(range); },
-                 [&](const UnsignedRange& range) { return range_text(range); },
-                 [](const NumberRange& range) { return print_number(range.min) + " to " + print_number(range.max); },
-                 [](const TextChoices& choices) {
-                   std::string text;
-                   for (size_t i = 0; i < choices.names.size(); ++i) {
-                     const bool is_last = i + 1 == choices.names.size();
-                     text += i == 0 ? "" : is_last ? " or " : ", ";
-                     text += choices.names[i];
-                   }
-                   return text;
-                 },
-                 [](const FreeText&) { return std::string("text"); }},
-      limits);
+  if (const auto* text = std::get_if<std::string>(&value)) {
+    // A text of JSON is one of YAML.
+    return std::holds_alternative<TextChoices>(key.limits) ? *text : nlohmann::json(*text).dump();
+  }
+  if (const auto* number = std::get_if<double>(&value)) return print(*number);
+  if (const auto* number = std::get_if<uint64_t>(&value)) return print(*number);
+  return print(std::get<int64_t>(value));
 }
 
 }  // namespace cohort

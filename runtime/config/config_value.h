@@ -22,7 +22,4 @@ Result<ConfigValue> parse_config_value(const ConfigKey& key, const YamlNode& nod
 // As YAML, to be read back as the same value of the same type. Text that is one of a key's choices needs no quotes.
 std::string print_config_value(const ConfigKey& key, const ConfigValue& value);
 
-// What the key takes, for --help: "1 to 1024", "auto, cpu or cuda", "text".
-std::string config_limits_text(const ConfigLimits& limits);
-
 }  // namespace cohort

@@ -140,7 +140,7 @@ Result<YamlNode> read_yaml(std::string_view text, std::string_view where) {
   } catch (const YAML::Exception& error) {
     std::string message(where);
     if (!error.mark.is_null()) message += ":" + std::to_string(error.mark.line + 1);
-    return invalid_argument(message + ": " + error.msg);
+    return invalid_argument(message + ": " + on_one_line(error.msg));  // the message may quote the file
   }
   return builder.take();
 }
@@ -159,6 +159,12 @@ std::string name_for_message(std::string_view text) {
   };
   const bool is_word = !text.empty() && text.size() <= 60 && std::all_of(text.begin(), text.end(), is_plain);
   return is_word ? std::string(text) : quote_for_message(text);
+}
+
+std::string on_one_line(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  return text;
 }
 
 }  // namespace cohort

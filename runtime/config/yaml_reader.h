@@ -41,4 +41,7 @@ std::string quote_for_message(std::string_view text);
 // The same without quotes where it is a plain word.
 std::string name_for_message(std::string_view text);
 
+// With ? for each control character, so that it stays on its line.
+std::string on_one_line(std::string text);
+
 }  // namespace cohort
