@@ -36,6 +36,19 @@ void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTe
   run_gemm(choose_config(problem, cpu_features()), out, x, weight, bias, stream);
 }
 
+std::string_view sum_order_name(DType dtype) {
+  const gemm_internal::Problem problem{.num_rows = 1, .n = 1, .k = 1, .dtype = dtype};
+  switch (find_kernel(choose_config(problem, cpu_features()).isa, dtype).order) {
+    case gemm_internal::SumOrder::kSequential:
+      return "sequential";
+    case gemm_internal::SumOrder::kPairGroups:
+      return "pair groups";
+    case gemm_internal::SumOrder::kPairs:
+      return "pairs";
+  }
+  return "";
+}
+
 int choose_num_chunks(int64_t k, int64_t granule) {
   COHORT_CHECK(k > 0 && granule > 0, std::to_string(k) + ", " + std::to_string(granule));
   for (int num_chunks = 16; num_chunks > 1; num_chunks /= 2) {

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "kernels/core/buffer.h"
 #include "kernels/core/stream.h"
@@ -56,6 +57,10 @@ class PackedWeight {
 // rounded. bias is empty (a default ConstTensorView) for none, else float32, and is added after the
 // tree. Products are summed in float32. Rows of x and out may be strided. Allocates nothing.
 void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias, Stream& stream);
+
+// The order in which this CPU sums products of `dtype` within a chunk, as a word: CPUs with equal words give equal
+// bits.
+std::string_view sum_order_name(DType dtype);
 
 // The number of chunks for a dimension k that ranks may split: the largest power of two up to 16
 // for which each chunk is a whole number of `granule` elements (the head dimension, say); 1 if none

@@ -7,8 +7,8 @@
 
 namespace cohort {
 
-GenerateOutput::GenerateOutput(const std::vector<std::vector<int32_t>>& prompts, const Tokenizer* tokenizer, bool json)
-    : prompts_(prompts), tokenizer_(tokenizer), json_(json), continuations_(prompts.size()) {
+GenerateOutput::GenerateOutput(const std::vector<GenerationRequest>& requests, const Tokenizer* tokenizer, bool json)
+    : requests_(requests), tokenizer_(tokenizer), json_(json), continuations_(requests.size()) {
   if (tokenizer == nullptr) return;
   for (Continuation& c : continuations_) {
     c.decoder = std::make_unique<StreamDecoder>(*tokenizer, /*skip_special_tokens=*/true);
@@ -54,7 +54,7 @@ Status GenerateOutput::flush() {
 std::string GenerateOutput::json_line(size_t index) const {
   const Continuation& c = continuations_[index];
   nlohmann::ordered_json line;
-  line["prompt_ids"] = prompts_[index];
+  line["prompt_ids"] = requests_[index].prompt;
   line["token_ids"] = c.token_ids;
   line["text"] = tokenizer_ != nullptr ? nlohmann::ordered_json(c.text) : nlohmann::ordered_json();
   line["finish_reason"] = finish_reason_name(c.finish);

@@ -18,8 +18,9 @@ namespace cohort {
 
 class GenerateOutput {
  public:
-  // Request ids are indices into `prompts`. `tokenizer` may be null: text is then null in JSON, and ids stand for text.
-  GenerateOutput(const std::vector<std::vector<int32_t>>& prompts, const Tokenizer* tokenizer, bool json);
+  // Request ids are indices into `requests`. `tokenizer` may be null: text is then null in JSON, and ids stand for
+  // text.
+  GenerateOutput(const std::vector<GenerationRequest>& requests, const Tokenizer* tokenizer, bool json);
 
   // DATA_LOSS when standard output cannot be written; INTERNAL when a request failed.
   Status add(const TokenEvent& event);
@@ -39,7 +40,7 @@ class GenerateOutput {
   Status flush();
   std::string json_line(size_t index) const;
 
-  const std::vector<std::vector<int32_t>>& prompts_;
+  const std::vector<GenerationRequest>& requests_;
   const Tokenizer* tokenizer_;
   bool json_;
   std::vector<Continuation> continuations_;

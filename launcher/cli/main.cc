@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "launcher/bootstrap/job.h"
 #include "launcher/cli/command.h"
 
 namespace cohort {
@@ -39,6 +40,8 @@ int run_program(int argc, char** argv) {
     if (status.ok()) return kExitOk;
     fmt::print(stderr, "cohort: {}\n", status.message());
     return kExitFailed;
+  } catch (const JobFailure& failure) {  // rank 0 has said why
+    return failure.exit_code();
   } catch (const UsageError& error) {
     fmt::print(stderr, "cohort: {}\n", error.what());
     return kExitUsage;

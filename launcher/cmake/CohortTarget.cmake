@@ -25,6 +25,18 @@ function(cohort_library name)
   target_link_libraries(${name} PUBLIC ${ARG_DEPENDS} PRIVATE cohort_options ${ARG_PRIVATE})
 endfunction()
 
+# cohort_proto_library(NAME file.proto): generated code, included as "path/from/root/file.pb.h". It is not ours to warn about.
+function(cohort_proto_library name proto)
+  get_filename_component(source ${proto} ABSOLUTE)
+  file(RELATIVE_PATH path ${PROJECT_SOURCE_DIR} ${source})
+  string(REGEX REPLACE "\\.proto$" ".pb" stem ${PROJECT_BINARY_DIR}/${path})
+  add_custom_command(OUTPUT ${stem}.cc ${stem}.h DEPENDS ${source}
+    COMMAND protobuf::protoc --cpp_out=${PROJECT_BINARY_DIR} --proto_path=${PROJECT_SOURCE_DIR} ${source})
+  add_library(${name} STATIC ${stem}.cc ${stem}.h)
+  target_include_directories(${name} SYSTEM PUBLIC ${PROJECT_BINARY_DIR})
+  target_link_libraries(${name} PUBLIC protobuf::libprotobuf)
+endfunction()
+
 # cohort_executable(NAME SOURCES a.cc ... [DEPENDS targets])
 function(cohort_executable name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})

@@ -1,25 +1,29 @@
 #include "parallel/comm/rank_comms.h"
 
+#include <utility>
+
 #include "parallel/comm/nccl_comm.h"
 
 namespace cohort {
 namespace {
 
-std::unique_ptr<DeviceComm> make_comm(HostComm& group, const char* name, Device device, bool deterministic) {
+std::unique_ptr<DeviceComm> make_comm(HostComm& group, const char* name, Device device) {
   if (device.kind == DeviceKind::kCpu) return group.make_cpu_comm(name);
-  return make_nccl_comm(group, device, {.name = name, .deterministic = deterministic});
+  return make_nccl_comm(group, device, {.name = name, .deterministic = true});
 }
 
 }  // namespace
 
 RankComms RankComms::solo() {
   RankComms comms;
-  comms.recorder = std::make_unique<FlightRecorder>();
+  comms.recorder = std::make_shared<FlightRecorder>();
   return comms;
 }
 
-RankComms RankComms::create(HostComm& world, const ParallelSizes& sizes, Device device, bool deterministic) {
+RankComms RankComms::create(HostComm& world, const ParallelSizes& sizes, Device device,
+                            std::shared_ptr<FlightRecorder> recorder) {
   RankComms comms = solo();
+  if (recorder != nullptr) comms.recorder = std::move(recorder);
   comms.layout = ParallelLayout(sizes, world.rank());
   const ParallelLayout& layout = comms.layout;
   if (world.size() == 1) return comms;
@@ -27,7 +31,7 @@ RankComms RankComms::create(HostComm& world, const ParallelSizes& sizes, Device 
   comms.control = world.split(layout.replica());
   const int stage_color = layout.rank() / sizes.tensor;
   if (sizes.tensor > 1) {
-    comms.tensor = make_comm(*world.split(stage_color), "tensor", device, deterministic);
+    comms.tensor = make_comm(*world.split(stage_color), "tensor", device);
     comms.tensor->set_recorder(comms.recorder.get());
   }
   // Edges in two rounds, first those that begin at even stages: in a round a rank is on one edge at most.
@@ -39,7 +43,7 @@ RankComms RankComms::create(HostComm& world, const ParallelSizes& sizes, Device 
     const std::unique_ptr<HostComm> pair = world.split(color);
     if (!is_on_edge) continue;
     std::unique_ptr<DeviceComm>& edge = is_begin ? comms.next : comms.previous;
-    edge = make_comm(*pair, is_begin ? "next" : "previous", device, deterministic);
+    edge = make_comm(*pair, is_begin ? "next" : "previous", device);
     edge->set_recorder(comms.recorder.get());
   }
   return comms;

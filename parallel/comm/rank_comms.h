@@ -15,7 +15,9 @@ struct RankComms {
   static RankComms solo();
   // Every rank of `world` takes part, each with the same sizes, whose product is the number of ranks. CUDA devices talk
   // through NCCL, one communicator a tensor group and one a pipeline edge.
-  static RankComms create(HostComm& world, const ParallelSizes& sizes, Device device, bool deterministic = true);
+  // `recorder` may be null: then the rank makes its own.
+  static RankComms create(HostComm& world, const ParallelSizes& sizes, Device device,
+                          std::shared_ptr<FlightRecorder> recorder = nullptr);
 
   ParallelLayout layout;
   // Among the ranks of the replica; the leader is rank 0. Null when there is one.
@@ -23,7 +25,7 @@ struct RankComms {
   std::unique_ptr<DeviceComm> tensor;    // among the shards of the stage, by shard; null when there is one
   std::unique_ptr<DeviceComm> previous;  // with the same shard one stage before, which is rank 0 of the two; or null
   std::unique_ptr<DeviceComm> next;      // with the same shard one stage on, which is rank 1 of the two; or null
-  std::unique_ptr<FlightRecorder> recorder;
+  std::shared_ptr<FlightRecorder> recorder;
 };
 
 }  // namespace cohort

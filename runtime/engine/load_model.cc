@@ -1,16 +1,17 @@
 #include "runtime/engine/load_model.h"
 
+#include <fmt/format.h>
+
 namespace cohort {
 namespace {
 
 constexpr size_t kMaxNamesShown = 3;
 
-int64_t total_bytes(const WeightMap& map, DType dtype) {
-  int64_t total = 0;
-  for (const TensorRef& tensor : all_tensors(map)) {
-    total += dtype_bytes(dtype, tensor.shape.num_elements());
-  }
-  return total;
+// FNV-1a (Fowler, Noll, Vo), for telling things apart, not for keeping secrets.
+uint64_t hash_text(std::string_view text) {
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  return hash;
 }
 
 }  // namespace
@@ -39,31 +40,47 @@ Status check_checkpoint(const WeightMap& map, const Checkpoint& checkpoint) {
   return not_found(checkpoint.model_dir().string() + ": missing tensors that config.json implies: " + missing);
 }
 
-Result<LoadedModel> load_model(const std::filesystem::path& model_dir, const LoadOptions& options, Stream& stream) {
-  LoadedModel model;
+Result<OpenModel> open_model(const std::filesystem::path& model_dir, const LoadOptions& options) {
+  OpenModel model;
   COHORT_ASSIGN_OR_RETURN(model.config, read_model_config(model_dir));
-  const DType dtype = options.dtype.value_or(model.config.spec.checkpoint_dtype);
-
-  WeightMap map;
-  std::unique_ptr<WeightSource> source;
-  std::unique_ptr<Progress> progress;
+  model.dtype = options.dtype.value_or(model.config.spec.checkpoint_dtype);
+  model.random_seed = options.random_seed;
   if (options.random_weights) {
-    map = with_base_prefix(model.config.family->weight_map(model.config.spec),
-                           std::string(model.config.family->base_prefix));
-    progress = std::make_unique<Progress>(total_bytes(map, dtype), options.progress);
-    source = random_source(options.random_seed, dtype, progress.get(), &stream);
-  } else {
-    COHORT_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::open(model_dir));
-    map = resolve_weight_map(model.config, checkpoint);
-    COHORT_RETURN_IF_ERROR(check_checkpoint(map, checkpoint));
-    progress = std::make_unique<Progress>(checkpoint.total_bytes(), options.progress);
-    source = checkpoint_source(std::move(checkpoint), progress.get());
+    model.map = with_base_prefix(model.config.family->weight_map(model.config.spec),
+                                 std::string(model.config.family->base_prefix));
+    return model;
   }
-  COHORT_ASSIGN_OR_RETURN(Decoder decoder, Decoder::load(model.config.spec, map, dtype, *source, stream));
-  model.decoder = std::make_unique<Decoder>(std::move(decoder));
-  COHORT_RETURN_IF_ERROR(source->finish(map.ignorable));
-  model.num_bytes_read = options.random_weights ? 0 : source->bytes_read();
+  COHORT_ASSIGN_OR_RETURN(model.checkpoint, Checkpoint::open(model_dir));
+  model.map = resolve_weight_map(model.config, *model.checkpoint);
+  COHORT_RETURN_IF_ERROR(check_checkpoint(model.map, *model.checkpoint));
   return model;
+}
+
+std::string OpenModel::fingerprint() const {
+  std::string tensors;
+  for (const TensorRef& tensor : all_tensors(map)) {
+    tensors += tensor.name + tensor.shape.to_string();
+    if (checkpoint) tensors += checkpoint->dtype_in_file(tensor.name).value();
+  }
+  return fmt::format(
+      "model.family={}\nmodel.layers={}\nmodel.hidden={}\nmodel.vocab={}\nmodel.dtype={}\n"
+      "model.checkpoint_bytes={}\nmodel.tensors={:016x}\n",
+      config.spec.family, config.spec.num_layers, config.spec.hidden, config.spec.vocab, dtype_name(dtype),
+      checkpoint ? checkpoint->total_bytes() : 0, hash_text(tensors));
+}
+
+Result<LoadedModel> load_model(OpenModel model, const ModelShard& shard, Progress* progress, Stream& stream) {
+  const bool is_random = !model.checkpoint;
+  const std::unique_ptr<WeightSource> source = is_random
+                                                   ? random_source(model.random_seed, model.dtype, progress, &stream)
+                                                   : checkpoint_source(*std::move(model.checkpoint), progress);
+  COHORT_ASSIGN_OR_RETURN(Decoder decoder,
+                          Decoder::load(model.config.spec, shard, model.map, model.dtype, *source, stream));
+  COHORT_RETURN_IF_ERROR(source->finish(model.map.ignorable));
+  LoadedModel loaded;
+  loaded.decoder = std::make_unique<Decoder>(std::move(decoder));
+  loaded.num_bytes_read = is_random ? 0 : source->bytes_read();
+  return loaded;
 }
 
 }  // namespace cohort

@@ -1,4 +1,4 @@
-// Loading a model directory.
+// Loading a model directory, or one rank's part of it.
 #pragma once
 
 #include <cstdint>
@@ -16,11 +16,21 @@ struct LoadOptions {
   std::optional<DType> dtype;   // nothing: as the checkpoint says
   bool random_weights = false;  // made from config.json; no weights are read
   uint64_t random_seed = 0;
-  ProgressOptions progress;
+};
+
+// A model directory that has been looked at, and whose weights have not been read.
+struct OpenModel {
+  ModelConfig config;
+  WeightMap map;
+  std::optional<Checkpoint> checkpoint;  // nothing with random weights
+  DType dtype = DType::kF32;             // of weights and activations
+  uint64_t random_seed = 0;
+
+  // One line for each fact that ranks must agree on: "key=value\n". Made from config.json and the headers of the files.
+  std::string fingerprint() const;
 };
 
 struct LoadedModel {
-  ModelConfig config;
   std::unique_ptr<Decoder> decoder;
   int64_t num_bytes_read = 0;  // of the checkpoint
 };
@@ -33,7 +43,10 @@ WeightMap resolve_weight_map(const ModelConfig& config, const Checkpoint& checkp
 // the tensor, or the first few of many. Reads no weights.
 Status check_checkpoint(const WeightMap& map, const Checkpoint& checkpoint);
 
-// Reads and checks everything before it takes memory for weights.
-Result<LoadedModel> load_model(const std::filesystem::path& model_dir, const LoadOptions& options, Stream& stream);
+// Reads and checks everything but the weights.
+Result<OpenModel> open_model(const std::filesystem::path& model_dir, const LoadOptions& options);
+
+// Reads the weights of `shard`. Bytes are told to `progress`, which may be null.
+Result<LoadedModel> load_model(OpenModel model, const ModelShard& shard, Progress* progress, Stream& stream);
 
 }  // namespace cohort

@@ -24,7 +24,7 @@ void StepBatch::add(const Sequence& sequence, int64_t num_tokens) {
   COHORT_CHECK(num_tokens_ + num_tokens <= static_cast<int64_t>(token_ids_.size()) &&
                    num_seqs_ < static_cast<int64_t>(context_lengths_.size()) && end <= num_blocks * block_size_ &&
                    num_blocks <= max_blocks_per_seq_,
-               "request " + std::to_string(sequence.request_id) + " does not fit the step");
+               "sequence " + std::to_string(sequence.id) + " does not fit the step");
   for (int64_t position = sequence.num_computed; position < end; ++position) {
     const auto row = static_cast<size_t>(num_tokens_++);
     const int64_t block = sequence.block_table[static_cast<size_t>(position / block_size_)];

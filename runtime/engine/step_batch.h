@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "runtime/engine/sequence.h"
 #include "runtime/layers/batch.h"
+#include "runtime/scheduler/sequence.h"
 
 namespace cohort {
 

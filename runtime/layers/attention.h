@@ -1,4 +1,4 @@
-// Attention: fused qkv, positions, the cache, and the output product.
+// Attention: fused qkv, positions, the cache, and the output product; or this shard's heads of it.
 #pragma once
 
 #include <optional>
@@ -13,18 +13,19 @@ namespace cohort {
 
 class Attention {
  public:
-  static Result<Attention> load(const ModelSpec& spec, const LayerMap& map, DType dtype, WeightSource& source,
-                                Stream& stream);
+  static Result<Attention> load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map, DType dtype,
+                                WeightSource& source, Stream& stream);
 
-  // out [num_tokens, hidden] from x [num_tokens, hidden]; the tokens' keys and values are added to `cache`.
+  // out [num_tokens, hidden] from x [num_tokens, hidden], on every shard of `comm`, which is null for one; the keys and
+  // values of the tokens and of this shard's heads are added to `cache`.
   void forward(TensorView out, ConstTensorView x, const BatchView& batch, KvCacheView cache, Workspace& workspace,
-               const Probe& probe, Stream& stream) const;
+               DeviceComm* comm, const Probe& probe, Stream& stream) const;
 
   int64_t num_bytes() const { return qkv_.num_bytes() + out_.num_bytes(); }
 
  private:
-  int64_t num_heads_ = 0;
-  int64_t num_kv_heads_ = 0;
+  int64_t local_num_heads_ = 0;
+  int64_t local_num_kv_heads_ = 0;
   int64_t head_dim_ = 0;
   float scale_ = 1;
   std::optional<RotaryEmbedding> rotary_;  // nothing with learned positions

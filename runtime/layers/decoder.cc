@@ -1,64 +1,114 @@
 #include "runtime/layers/decoder.h"
 
+#include "kernels/elementwise/elementwise.h"
 #include "kernels/embedding/embedding.h"
+#include "parallel/tensor/vocab_parallel.h"
 #include "runtime/layers/load_tensor.h"
 
 namespace cohort {
-Result<Decoder> Decoder::load(const ModelSpec& spec, const WeightMap& map, DType dtype, WeightSource& source,
-                              Stream& stream) {
+namespace {
+
+// Tells the source of the layers that other stages load, so that it does not miss them.
+void skip_other_stages(const WeightMap& map, const ModelShard& shard, WeightSource& source) {
+  WeightMap others = map;
+  others.layers.erase(others.layers.begin() + shard.layers.begin, others.layers.begin() + shard.layers.end);
+  for (const TensorRef& tensor : all_tensors(others)) source.skip(tensor.name);
+}
+
+}  // namespace
+
+Result<Decoder> Decoder::load(const ModelSpec& spec, const ModelShard& shard, const WeightMap& map, DType dtype,
+                              WeightSource& source, Stream& stream) {
   Decoder decoder;
   decoder.spec_ = spec;
+  decoder.shard_ = shard;
   decoder.dtype_ = dtype;
-  COHORT_ASSIGN_OR_RETURN(decoder.embedding_, load_tensor(map.embedding, dtype, source));
-  if (map.position_embedding) {
-    COHORT_ASSIGN_OR_RETURN(decoder.position_embedding_, load_tensor(*map.position_embedding, dtype, source));
+  skip_other_stages(map, shard, source);
+  if (shard.is_first_stage) {
+    COHORT_ASSIGN_OR_RETURN(decoder.embedding_, load_rows(map.embedding, shard.vocab, dtype, source));
+    if (map.position_embedding) {
+      COHORT_ASSIGN_OR_RETURN(decoder.position_embedding_, load_tensor(*map.position_embedding, dtype, source));
+    }
   }
-  for (const LayerMap& layer : map.layers) {
-    COHORT_ASSIGN_OR_RETURN(DecoderBlock block, DecoderBlock::load(spec, layer, dtype, source, stream));
+  for (int64_t i = shard.layers.begin; i < shard.layers.end; ++i) {
+    const LayerMap& layer = map.layers[static_cast<size_t>(i)];
+    COHORT_ASSIGN_OR_RETURN(DecoderBlock block, DecoderBlock::load(spec, shard, layer, dtype, source, stream));
     decoder.blocks_.push_back(std::move(block));
   }
+  if (!shard.is_last_stage) return decoder;
   COHORT_ASSIGN_OR_RETURN(decoder.final_norm_, Norm::load(map.final_norm, spec.norm, spec.norm_eps, source));
+  if (!map.head && shard.is_first_stage) {  // tied, and here already
+    decoder.head_ = Linear::pack(decoder.embedding_, dtype, stream);
+    return decoder;
+  }
   const LinearMap head{.weights = {map.head ? *map.head : map.embedding}, .biases = {}};
-  COHORT_ASSIGN_OR_RETURN(decoder.head_, Linear::load(head, dtype, 1, source, stream));
+  COHORT_ASSIGN_OR_RETURN(decoder.head_,
+                          Linear::load(head, output_slices(head, shard.vocab), dtype, 1, source, stream));
   return decoder;
 }
 
+void Decoder::embed(TensorView residual, const BatchView& batch, Workspace& workspace, const RankComms& comms,
+                    Stream& stream) const {
+  vocab_parallel_embedding(residual, batch.token_ids, embedding_, shard_.vocab, comms.tensor.get(), workspace.reduction,
+                           stream);
+  if (spec_.position == PositionKind::kLearned) {
+    add_embedding(residual, batch.positions, position_embedding_, stream);
+  }
+}
+
 TensorView Decoder::forward(const BatchView& batch, std::span<const KvCacheView> caches, Workspace& workspace,
-                            const ProbeFunction* probe_function, Stream& stream) const {
+                            const RankComms& comms, const ProbeFunction* probe_function, Stream& stream) const {
   const Probe probe(probe_function);
   const int64_t num_tokens = batch.num_tokens();
   const TensorView residual = workspace.residual->slice(0, 0, num_tokens);
   const TensorView delta = workspace.delta->slice(0, 0, num_tokens);
   const TensorView normed = workspace.normed->slice(0, 0, num_tokens);
 
-  embedding(residual, batch.token_ids, embedding_, stream);
-  if (spec_.position == PositionKind::kLearned) {
-    add_embedding(residual, batch.positions, position_embedding_, stream);
+  if (shard_.is_first_stage) {
+    embed(residual, batch, workspace, comms, stream);
+    probe("embed", residual);
+  } else {
+    comms.previous->receive(residual, 0, stream);
   }
-  probe("embed", residual);
-
-  const int64_t num_layers = spec_.num_layers;
-  for (int64_t i = 0; i < num_layers; ++i) {
-    const DecoderBlock& block = blocks_[static_cast<size_t>(i)];
-    const Probe layer_probe = probe.layer(i);
-    if (i == 0) {
+  for (int64_t i = shard_.layers.begin; i < shard_.layers.end; ++i) {
+    const auto local = static_cast<size_t>(i - shard_.layers.begin);
+    const DecoderBlock& block = blocks_[local];
+    if (local == 0) {
       block.attn_norm().forward(normed, residual, stream);
     } else {
       block.attn_norm().forward_add(normed, residual, delta, stream);
       probe.layer(i - 1)("out", residual);
     }
-    layer_probe("attn_norm", normed);
-    block.forward(batch, caches[static_cast<size_t>(i)], workspace, layer_probe, stream);
+    probe.layer(i)("attn_norm", normed);
+    block.forward(batch, caches[local], workspace, comms.tensor.get(), probe.layer(i), stream);
+  }
+  if (!shard_.is_last_stage) {
+    add(residual, delta, stream);
+    comms.next->send(residual, 1, stream);
+    return {};
   }
   final_norm_.forward_add(normed, residual, delta, stream);
-  probe.layer(num_layers - 1)("out", residual);
+  probe.layer(shard_.layers.end - 1)("out", residual);
   probe("final_norm", normed);
-
-  const TensorView inputs = workspace.logit_inputs->slice(0, 0, batch.num_logit_rows());
-  const TensorView logits = workspace.logits->slice(0, 0, batch.num_logit_rows());
-  embedding(inputs, batch.logit_rows, normed, stream);  // gathers the rows
-  head_.forward(logits, inputs, stream);
+  const TensorView logits = make_logits(batch, normed, workspace, comms, stream);
   probe("logits", logits);
+  return logits;
+}
+
+TensorView Decoder::make_logits(const BatchView& batch, ConstTensorView normed, Workspace& workspace,
+                                const RankComms& comms, Stream& stream) const {
+  const int64_t num_rows = batch.num_logit_rows();
+  const TensorView inputs = workspace.logit_inputs->slice(0, 0, num_rows);
+  embedding(inputs, batch.logit_rows, normed, stream);  // gathers the rows
+  if (comms.tensor == nullptr) {
+    const TensorView logits = workspace.logits->slice(0, 0, num_rows);
+    head_.forward(logits, inputs, stream);
+    return logits;
+  }
+  const TensorView local = workspace.local_logits->slice(0, 0, num_rows);
+  const TensorView logits = shard_.shard == 0 ? workspace.logits->slice(0, 0, num_rows) : TensorView();
+  head_.forward(local, inputs, stream);
+  gather_logits(logits, local, spec_.vocab, *comms.tensor, workspace.logit_parts, stream);
   return logits;
 }
 

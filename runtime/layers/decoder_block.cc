@@ -2,28 +2,28 @@
 
 namespace cohort {
 
-Result<DecoderBlock> DecoderBlock::load(const ModelSpec& spec, const LayerMap& map, DType dtype, WeightSource& source,
-                                        Stream& stream) {
+Result<DecoderBlock> DecoderBlock::load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map,
+                                        DType dtype, WeightSource& source, Stream& stream) {
   DecoderBlock block;
   COHORT_ASSIGN_OR_RETURN(block.attn_norm_, Norm::load(map.attn_norm, spec.norm, spec.norm_eps, source));
-  COHORT_ASSIGN_OR_RETURN(block.attention_, Attention::load(spec, map, dtype, source, stream));
+  COHORT_ASSIGN_OR_RETURN(block.attention_, Attention::load(spec, shard, map, dtype, source, stream));
   COHORT_ASSIGN_OR_RETURN(block.mlp_norm_, Norm::load(map.mlp_norm, spec.norm, spec.norm_eps, source));
-  COHORT_ASSIGN_OR_RETURN(block.mlp_, Mlp::load(spec, map, dtype, source, stream));
+  COHORT_ASSIGN_OR_RETURN(block.mlp_, Mlp::load(spec, shard, map, dtype, source, stream));
   return block;
 }
 
-void DecoderBlock::forward(const BatchView& batch, KvCacheView cache, Workspace& workspace, const Probe& probe,
-                           Stream& stream) const {
+void DecoderBlock::forward(const BatchView& batch, KvCacheView cache, Workspace& workspace, DeviceComm* comm,
+                           const Probe& probe, Stream& stream) const {
   const int64_t num_tokens = batch.num_tokens();
   const TensorView residual = workspace.residual->slice(0, 0, num_tokens);
   const TensorView delta = workspace.delta->slice(0, 0, num_tokens);
   const TensorView normed = workspace.normed->slice(0, 0, num_tokens);
 
-  attention_.forward(delta, normed, batch, cache, workspace, probe, stream);
+  attention_.forward(delta, normed, batch, cache, workspace, comm, probe, stream);
   probe("attn_out", delta);
   mlp_norm_.forward_add(normed, residual, delta, stream);
   probe("mlp_norm", normed);
-  mlp_.forward(delta, normed, workspace, stream);
+  mlp_.forward(delta, normed, workspace, comm, stream);
   probe("mlp_out", delta);
 }
 

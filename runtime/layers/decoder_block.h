@@ -9,12 +9,12 @@ namespace cohort {
 
 class DecoderBlock {
  public:
-  static Result<DecoderBlock> load(const ModelSpec& spec, const LayerMap& map, DType dtype, WeightSource& source,
-                                   Stream& stream);
+  static Result<DecoderBlock> load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map, DType dtype,
+                                   WeightSource& source, Stream& stream);
 
   // Requires workspace.normed = attn_norm of the residual stream. Adds the attention to workspace.residual and leaves
   // the MLP's output in workspace.delta, for the next norm to add.
-  void forward(const BatchView& batch, KvCacheView cache, Workspace& workspace, const Probe& probe,
+  void forward(const BatchView& batch, KvCacheView cache, Workspace& workspace, DeviceComm* comm, const Probe& probe,
                Stream& stream) const;
 
   const Norm& attn_norm() const { return attn_norm_; }

@@ -1,50 +1,93 @@
 #include "runtime/layers/linear.h"
 
+#include <algorithm>
+
 namespace cohort {
 namespace {
 
-// The weights of `map` side by side in one tensor.
-Result<Tensor> stack_weights(const LinearMap& map, DType dtype, WeightSource& source) {
+int64_t total_size(const std::vector<Slice>& slices) {
+  int64_t total = 0;
+  for (const Slice& slice : slices) total += slice.size();
+  return total;
+}
+
+// Calls f(tensor, part of its outputs, where that part goes in the stack) for the outputs that `slices` takes of
+// tensors whose outputs, of dimension `out_dim`, are counted one after the other.
+template <typename F>
+Status for_each_part(const std::vector<TensorRef>& tensors, int out_dim, const std::vector<Slice>& slices, F&& f) {
+  int64_t place = 0;
+  for (const Slice& slice : slices) {
+    int64_t first = 0;  // of the tensor, among all outputs
+    for (const TensorRef& tensor : tensors) {
+      const int64_t end = first + tensor.shape[out_dim];
+      const Slice common{std::max(slice.begin, first), std::min(slice.end, end)};
+      if (common.size() > 0) {
+        COHORT_RETURN_IF_ERROR(
+            f(tensor, Slice{common.begin - first, common.end - first}, Slice{place, place + common.size()}));
+        place += common.size();
+      }
+      first = end;
+    }
+  }
+  return ok_status();
+}
+
+// What `slices` takes of the weights, side by side in one tensor.
+Result<Tensor> stack_weights(const LinearMap& map, const LinearSlices& slices, DType dtype, WeightSource& source) {
   const bool is_out_in = map.layout == WeightLayout::kOutIn;
   const int out_dim = is_out_in ? 0 : 1;
-  int64_t num_outputs = 0;
-  for (const TensorRef& weight : map.weights) num_outputs += weight.shape[out_dim];
-  const int64_t num_inputs = map.weights[0].shape[1 - out_dim];
+  const int64_t num_outputs = total_size(slices.outputs);
+  const int64_t num_inputs = slices.inputs.size();
+  COHORT_CHECK(num_inputs == map.num_inputs(), "outputs of whole inputs only are stacked");
   Tensor stacked(dtype, is_out_in ? Shape{num_outputs, num_inputs} : Shape{num_inputs, num_outputs});
-  int64_t begin = 0;
-  for (const TensorRef& weight : map.weights) {
-    const int64_t end = begin + weight.shape[out_dim];
-    COHORT_RETURN_IF_ERROR(
-        source.load_into(stacked->slice(out_dim, begin, end), weight.name, weight.shape, 0, 0, weight.shape[0]));
-    begin = end;
-  }
+  COHORT_RETURN_IF_ERROR(
+      for_each_part(map.weights, out_dim, slices.outputs, [&](const TensorRef& weight, Slice part, Slice place) {
+        return source.load_into(stacked->slice(out_dim, place.begin, place.end), weight.name, weight.shape, out_dim,
+                                part.begin, part.end);
+      }));
   return stacked;
 }
 
-Result<Tensor> stack_biases(const LinearMap& map, int64_t num_outputs, WeightSource& source) {
-  Tensor stacked(DType::kF32, Shape{map.biases.empty() ? 0 : num_outputs});
-  int64_t begin = 0;
-  for (const TensorRef& bias : map.biases) {
-    const int64_t end = begin + bias.shape[0];
-    COHORT_RETURN_IF_ERROR(source.load_into(stacked->slice(0, begin, end), bias.name, bias.shape, 0, 0, bias.shape[0]));
-    begin = end;
-  }
+Result<Tensor> stack_biases(const LinearMap& map, const std::vector<Slice>& outputs, WeightSource& source) {
+  Tensor stacked(DType::kF32, Shape{map.biases.empty() ? 0 : total_size(outputs)});
+  COHORT_RETURN_IF_ERROR(for_each_part(map.biases, 0, outputs, [&](const TensorRef& bias, Slice part, Slice place) {
+    return source.load_into(stacked->slice(0, place.begin, place.end), bias.name, bias.shape, 0, part.begin, part.end);
+  }));
   return stacked;
+}
+
+// A single run of outputs or of inputs of a single tensor is packed straight from the file.
+Result<WeightSlice> load_run(const LinearMap& map, const LinearSlices& slices, WeightSource& source) {
+  const TensorRef& weight = map.weights[0];
+  const int out_dim = map.layout == WeightLayout::kOutIn ? 0 : 1;
+  if (slices.inputs.size() == map.num_inputs()) {
+    const Slice run = slices.outputs[0];
+    return source.load(weight.name, weight.shape, out_dim, run.begin, run.end);
+  }
+  COHORT_CHECK(slices.outputs[0].size() == map.num_outputs(), "a shard splits outputs or inputs, not both");
+  return source.load(weight.name, weight.shape, 1 - out_dim, slices.inputs.begin, slices.inputs.end);
 }
 
 }  // namespace
 
-Result<Linear> Linear::load(const LinearMap& map, DType dtype, int num_chunks, WeightSource& source, Stream& stream) {
+Result<Linear> Linear::load(const LinearMap& map, const LinearSlices& slices, DType dtype, int num_chunks,
+                            WeightSource& source, Stream& stream) {
   Linear linear;
-  if (map.weights.size() == 1) {  // packed straight from the file
-    const TensorRef& weight = map.weights[0];
-    COHORT_ASSIGN_OR_RETURN(const WeightSlice slice, source.load(weight.name, weight.shape));
-    linear.weight_ = PackedWeight::pack(slice.view, map.layout, dtype, num_chunks, stream);
+  if (map.weights.size() == 1 && slices.outputs.size() == 1) {
+    COHORT_ASSIGN_OR_RETURN(const WeightSlice run, load_run(map, slices, source));
+    linear.weight_ = PackedWeight::pack(run.view, map.layout, dtype, num_chunks, stream);
   } else {
-    COHORT_ASSIGN_OR_RETURN(const Tensor stacked, stack_weights(map, dtype, source));
+    COHORT_ASSIGN_OR_RETURN(const Tensor stacked, stack_weights(map, slices, dtype, source));
     linear.weight_ = PackedWeight::pack(stacked, map.layout, dtype, num_chunks, stream);
   }
-  COHORT_ASSIGN_OR_RETURN(linear.bias_, stack_biases(map, linear.num_outputs(), source));
+  COHORT_ASSIGN_OR_RETURN(linear.bias_, stack_biases(map, slices.outputs, source));
+  return linear;
+}
+
+Linear Linear::pack(ConstTensorView weight, DType dtype, Stream& stream) {
+  Linear linear;
+  linear.weight_ = PackedWeight::pack(weight, WeightLayout::kOutIn, dtype, 1, stream);
+  linear.bias_ = Tensor(DType::kF32, Shape{0});
   return linear;
 }
 

@@ -1,8 +1,10 @@
-// Linear: a product with packed weights and a bias.
+// Linear: a product with packed weights and a bias, or this shard's part of one.
 #pragma once
 
 #include "kernels/core/status.h"
 #include "kernels/gemm/gemm.h"
+#include "parallel/tensor/row_parallel.h"
+#include "runtime/models/linear_slices.h"
 #include "runtime/models/weight_map.h"
 #include "runtime/weights/weight_source.h"
 
@@ -10,11 +12,20 @@ namespace cohort {
 
 class Linear {
  public:
-  // Loads and packs the tensors of `map`, stacked along the outputs. num_chunks: see gemm.h.
-  static Result<Linear> load(const LinearMap& map, DType dtype, int num_chunks, WeightSource& source, Stream& stream);
+  // Loads and packs `slices` of `map`, and the biases of their outputs. num_chunks: of the inputs that are loaded, see
+  // gemm.h.
+  static Result<Linear> load(const LinearMap& map, const LinearSlices& slices, DType dtype, int num_chunks,
+                             WeightSource& source, Stream& stream);
+  // Packs a table that is loaded already, as tied logits do. [n, k], no bias.
+  static Linear pack(ConstTensorView weight, DType dtype, Stream& stream);
 
   // out [num_tokens, num_outputs] = x [num_tokens, num_inputs] * weight^T + bias
   void forward(TensorView out, ConstTensorView x, Stream& stream) const { gemm(out, x, weight_, bias_, stream); }
+  // The same when the inputs are split among the shards of `comm`, which may be null for one shard.
+  void forward_row_parallel(TensorView out, ConstTensorView x, DeviceComm* comm, ReductionWorkspace& workspace,
+                            Stream& stream) const {
+    row_parallel_gemm(out, x, weight_, bias_, comm, workspace, stream);
+  }
 
   int64_t num_outputs() const { return weight_.n(); }
   int64_t num_bytes() const { return weight_.num_bytes() + bias_->num_bytes(); }

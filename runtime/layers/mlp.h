@@ -1,4 +1,5 @@
-// Mlp: the feed-forward half of a block, plain or gated.
+// Mlp: the feed-forward half of a block, plain or gated, or this shard's part of it: `up` is split by outputs, `down`
+// by inputs.
 #pragma once
 
 #include "runtime/layers/linear.h"
@@ -8,11 +9,11 @@ namespace cohort {
 
 class Mlp {
  public:
-  static Result<Mlp> load(const ModelSpec& spec, const LayerMap& map, DType dtype, WeightSource& source,
-                          Stream& stream);
+  static Result<Mlp> load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map, DType dtype,
+                          WeightSource& source, Stream& stream);
 
-  // out [num_tokens, hidden] from x [num_tokens, hidden]
-  void forward(TensorView out, ConstTensorView x, Workspace& workspace, Stream& stream) const;
+  // out [num_tokens, hidden] from x [num_tokens, hidden], on every shard of `comm`, which is null for one.
+  void forward(TensorView out, ConstTensorView x, Workspace& workspace, DeviceComm* comm, Stream& stream) const;
 
   int64_t num_bytes() const { return up_.num_bytes() + down_.num_bytes(); }
 

@@ -2,20 +2,35 @@
 
 namespace cohort {
 
-Workspace::Workspace(const ModelSpec& spec, DType dtype, int64_t max_tokens, int64_t max_logit_rows, Device device)
-    : residual(dtype, Shape{max_tokens, spec.hidden}, device),
-      delta(dtype, Shape{max_tokens, spec.hidden}, device),
-      normed(dtype, Shape{max_tokens, spec.hidden}, device),
-      qkv(dtype, Shape{max_tokens, (spec.num_heads + 2 * spec.num_kv_heads) * spec.head_dim}, device),
-      context(dtype, Shape{max_tokens, spec.num_heads * spec.head_dim}, device),
-      up(dtype, Shape{max_tokens, spec.gated_mlp ? 2 * spec.ffn : spec.ffn}, device),
-      activated(dtype, Shape{max_tokens, spec.ffn}, device),
-      logit_inputs(dtype, Shape{max_logit_rows, spec.hidden}, device),
-      logits(DType::kF32, Shape{max_logit_rows, spec.vocab}, device) {}
+Workspace::Workspace(const ModelSpec& spec, const ModelShard& shard, DType dtype, int64_t max_tokens,
+                     int64_t max_logit_rows, Device device) {
+  const int64_t local_heads = shard.heads.size() + 2 * shard.kv_heads.size();
+  const int64_t local_ffn = shard.ffn.size();
+  const auto tensor = [&](DType type, int64_t rows, int64_t columns) {
+    return Tensor(type, Shape{rows, columns}, device);
+  };
+  residual = tensor(dtype, max_tokens, spec.hidden);
+  delta = tensor(dtype, max_tokens, spec.hidden);
+  normed = tensor(dtype, max_tokens, spec.hidden);
+  qkv = tensor(dtype, max_tokens, local_heads * spec.head_dim);
+  context = tensor(dtype, max_tokens, shard.heads.size() * spec.head_dim);
+  up = tensor(dtype, max_tokens, spec.gated_mlp ? 2 * local_ffn : local_ffn);
+  activated = tensor(dtype, max_tokens, local_ffn);
+
+  const bool is_split = shard.num_shards > 1;
+  const int64_t rows = shard.is_last_stage ? max_logit_rows : 0;
+  const int64_t sampled_rows = shard.shard == 0 ? rows : 0;
+  logit_inputs = tensor(dtype, rows, spec.hidden);
+  logits = tensor(DType::kF32, sampled_rows, spec.vocab);
+  local_logits = tensor(DType::kF32, is_split ? rows : 0, shard.vocab.size());
+  logit_parts = tensor(DType::kF32, is_split ? sampled_rows : 0, shard.vocab.size());
+  if (is_split) reduction = ReductionWorkspace(max_tokens, spec.hidden, device);
+}
 
 int64_t Workspace::num_bytes() const {
-  int64_t total = 0;
-  for (const Tensor* t : {&residual, &delta, &normed, &qkv, &context, &up, &activated, &logit_inputs, &logits}) {
+  int64_t total = reduction.num_bytes();
+  for (const Tensor* t : {&residual, &delta, &normed, &qkv, &context, &up, &activated, &logit_inputs, &local_logits,
+                          &logits, &logit_parts}) {
     total += (*t)->num_bytes();
   }
   return total;

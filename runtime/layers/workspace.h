@@ -1,25 +1,31 @@
-// Workspace: the activations of a step, made once for the largest step, so that nothing is allocated in one.
+// Workspace: the activations of a step on one rank, made once for the largest step, so that nothing is allocated in
+// one.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/core/tensor.h"
-#include "runtime/models/model_spec.h"
+#include "parallel/tensor/row_parallel.h"
+#include "runtime/models/model_shard.h"
 
 namespace cohort {
 
 struct Workspace {
-  Workspace(const ModelSpec& spec, DType dtype, int64_t max_tokens, int64_t max_logit_rows, Device device);
+  Workspace(const ModelSpec& spec, const ModelShard& shard, DType dtype, int64_t max_tokens, int64_t max_logit_rows,
+            Device device);
 
-  Tensor residual;      // [max_tokens, hidden]: the residual stream
-  Tensor delta;         // [max_tokens, hidden]: what the last sublayer adds to it
-  Tensor normed;        // [max_tokens, hidden]
-  Tensor qkv;           // [max_tokens, (num_heads + 2 num_kv_heads) * head_dim]
-  Tensor context;       // [max_tokens, num_heads * head_dim]: what attention gathered
-  Tensor up;            // [max_tokens, ffn or 2 ffn]
-  Tensor activated;     // [max_tokens, ffn]
-  Tensor logit_inputs;  // [max_logit_rows, hidden]
-  Tensor logits;        // [max_logit_rows, vocab] float32
+  Tensor residual;               // [max_tokens, hidden]: the residual stream
+  Tensor delta;                  // [max_tokens, hidden]: what the last sublayer adds to it
+  Tensor normed;                 // [max_tokens, hidden]
+  Tensor qkv;                    // [max_tokens, (local_num_heads + 2 local_num_kv_heads) * head_dim]
+  Tensor context;                // [max_tokens, local_num_heads * head_dim]: what attention gathered
+  Tensor up;                     // [max_tokens, local ffn, or twice that]
+  Tensor activated;              // [max_tokens, local ffn]
+  Tensor logit_inputs;           // [max_logit_rows, hidden]; the last stage's, like what follows
+  Tensor local_logits;           // [max_logit_rows, local vocab] float32; empty for one shard
+  Tensor logits;                 // [max_logit_rows, vocab] float32; shard 0's
+  Tensor logit_parts;            // [max_logit_rows * local vocab] float32: another shard's on their way; shard 0's
+  ReductionWorkspace reduction;  // of [max_tokens, hidden]
 
   int64_t num_bytes() const;
 };

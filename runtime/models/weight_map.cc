@@ -31,6 +31,14 @@ void for_each_base_tensor(Map& map, F&& f) {
 
 }  // namespace
 
+int64_t LinearMap::num_outputs() const {
+  int64_t total = 0;
+  for (const TensorRef& weight : weights) total += weight.shape[layout == WeightLayout::kOutIn ? 0 : 1];
+  return total;
+}
+
+int64_t LinearMap::num_inputs() const { return weights[0].shape[layout == WeightLayout::kOutIn ? 1 : 0]; }
+
 std::vector<TensorRef> all_tensors(const WeightMap& map) {
   std::vector<TensorRef> all;
   for_each_base_tensor(map, [&](const TensorRef& tensor) { all.push_back(tensor); });

@@ -21,6 +21,15 @@ struct LinearMap {
   std::vector<TensorRef> weights;
   std::vector<TensorRef> biases;  // empty, or one a weight
   WeightLayout layout = WeightLayout::kOutIn;
+
+  int64_t num_outputs() const;
+  int64_t num_inputs() const;
+};
+
+// How the heads of q, k and v follow each other in the outputs of qkv.
+enum class QkvOrder {
+  kByPart,   // all q heads, all k heads, all v heads: Llama, GPT-2
+  kByGroup,  // for each KV head its q heads, its k, its v: Falcon, and with a q head a group BLOOM and GPT-NeoX
 };
 
 struct NormMap {
@@ -30,7 +39,8 @@ struct NormMap {
 
 struct LayerMap {
   NormMap attn_norm;
-  LinearMap qkv;  // outputs: all q heads, all k heads, all v heads
+  LinearMap qkv;
+  QkvOrder qkv_order = QkvOrder::kByPart;
   LinearMap attn_out;
   NormMap mlp_norm;
   LinearMap up;  // outputs: ffn, or gate and up

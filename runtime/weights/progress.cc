@@ -81,20 +81,25 @@ Progress::Progress(int64_t total_bytes, ProgressOptions options)
     : options_(std::move(options)),
       total_bytes_(total_bytes),
       start_(options_.now()),
-      next_show_ns_(nanoseconds_of(kSilence)) {}
+      next_show_ns_(options_.report ? 0 : nanoseconds_of(kSilence)) {}
 
 Progress::~Progress() { finish(); }
 
 void Progress::add(int64_t num_bytes) {
   done_bytes_.fetch_add(num_bytes, std::memory_order_relaxed);
-  if (options_.quiet) return;
+  if (options_.quiet && !options_.report) return;
   const TimePoint now = options_.now();
   if (nanoseconds_of(now - start_) < next_show_ns_.load(std::memory_order_relaxed)) return;
   // Somebody else is at it if the lock is taken: a loading thread does not wait for a terminal.
   const std::unique_lock lock(mutex_, std::try_to_lock);
   if (!lock.owns_lock() || is_finished_) return;
   if (nanoseconds_of(now - start_) < next_show_ns_.load(std::memory_order_relaxed)) return;
-  show(now, false);
+  if (options_.report) {
+    next_show_ns_.store(nanoseconds_of(now - start_ + kRedrawInterval), std::memory_order_relaxed);
+    options_.report(done_bytes());
+  } else {
+    show(now, false);
+  }
 }
 
 void Progress::finish() {
@@ -108,11 +113,12 @@ void Progress::show(TimePoint now, bool is_last) {
   const auto interval = options_.is_terminal ? kRedrawInterval : kLineInterval;
   next_show_ns_.store(nanoseconds_of(now - start_ + interval), std::memory_order_relaxed);
   has_shown_ = true;
+  const int64_t all_bytes = done_bytes() + (options_.others ? options_.others() : 0);
   const double elapsed_seconds = std::chrono::duration<double>(now - start_).count();
   // One column is left free: a terminal wraps when its last one is written.
   const int num_columns = options_.is_terminal ? options_.num_columns - 1 : 200;
   std::string text =
-      progress_text(options_.label, done_bytes(), total_bytes_, elapsed_seconds, options_.is_terminal, num_columns);
+      progress_text(options_.label, all_bytes, total_bytes_, elapsed_seconds, options_.is_terminal, num_columns);
   if (options_.is_terminal)
     text = "\r" + text + "\033[K" + (is_last ? "\n" : "");
   else

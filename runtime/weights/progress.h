@@ -22,6 +22,10 @@ struct ProgressOptions {
   bool is_terminal = false;                               // a bar, redrawn in place
   int num_columns = 80;                                   // width of the terminal
   std::function<void(std::string_view)> write = nullptr;  // required unless quiet
+  // For loading by several processes, where one shows the progress of all: what the others have done, asked before it
+  // is shown; and told of this one's bytes, at most every kRedrawInterval. Null for none.
+  std::function<int64_t()> others = nullptr;
+  std::function<void(int64_t done_bytes)> report = nullptr;
   std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
 };
 

@@ -1,0 +1,188 @@
+#include "launcher/bootstrap/job.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <map>
+#include <sstream>
+
+#include "kernels/core/device.h"
+#include "kernels/core/thread_pool.h"
+#include "launcher/bootstrap/mpi_session.h"
+#include "launcher/cli/command.h"
+#include "parallel/comm/mpi_comm.h"
+#include "parallel/comm/thread_comm.h"
+
+namespace cohort {
+namespace {
+
+std::string host_name() {
+  char name[256] = "";
+  gethostname(name, sizeof(name) - 1);
+  return name;
+}
+
+// The CPUs that this process may run on, as a text that is equal for equal sets.
+std::string affinity_text() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return "";
+  std::string text;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) text += CPU_ISSET(cpu, &set) != 0 ? '1' : '0';
+  return text;
+}
+
+// How agree() writes down what a rank found: a digit, the exit code, and the message.
+std::string outcome_of(const std::function<Status()>& part) {
+  try {
+    const Status status = part();
+    return status.ok() ? std::to_string(kExitOk) : std::to_string(kExitFailed) + status.message();
+  } catch (const UsageError& error) {
+    return std::to_string(kExitUsage) + error.what();
+  }
+}
+
+std::map<std::string, std::string> parse_facts(const std::string& facts) {
+  std::map<std::string, std::string> values;
+  std::istringstream lines(facts);
+  for (std::string line; std::getline(lines, line);) {
+    const size_t end = std::min(line.find('='), line.size());
+    values[line.substr(0, end)] = line.substr(std::min(end + 1, line.size()));
+  }
+  return values;
+}
+
+// "key is A here and B there" for the first key that differs; empty if none does.
+std::string first_difference(const std::string& facts, const std::string& expected) {
+  auto values = parse_facts(facts);
+  auto expected_values = parse_facts(expected);
+  for (const auto& [key, value] : expected_values) {
+    if (values[key] != value) return fmt::format("{} is \"{}\", not \"{}\"", key, values[key], value);
+  }
+  return facts == expected ? "" : "it knows of keys that rank 0 does not";
+}
+
+}  // namespace
+
+Job::Job(const JobOptions& options) : options_(options), recorder_(std::make_shared<FlightRecorder>()) {
+  if (!is_launched()) {
+    solo_ = std::make_unique<ThreadWorld>(1);
+    world_ = solo_->comm(0);
+    hosts_ = {host_name()};
+    return;
+  }
+  start_mpi();
+  has_mpi_ = true;
+  world_ = make_mpi_world();
+  hosts_ = all_gather(*world_, host_name());
+  const std::unique_ptr<HostComm> local = split_by_host(*world_);
+  local_rank_ = local->rank();
+  local_size_ = local->size();
+  const std::string mine = affinity_text();
+  num_sharing_ = 0;
+  for (const std::string& others : all_gather(*local, mine)) num_sharing_ += others == mine ? 1 : 0;
+  if (size() == 1) return;
+  MonitorOptions monitor{
+      .interval = options.heartbeat_interval, .timeout = options.heartbeat_timeout, .peer_names = {}};
+  for (int peer = 0; peer < size(); ++peer) monitor.peer_names.push_back(rank_name(peer));
+  monitor_ = std::make_unique<Monitor>(world_->split(0), monitor, [this](const std::string& reason) { fail(reason); });
+}
+
+Job::~Job() {
+  monitor_.reset();
+  world_.reset();
+  if (has_mpi_) finalize_mpi();
+}
+
+std::string Job::rank_name(int rank) const {
+  return fmt::format("rank {} (host {})", rank, hosts_[static_cast<size_t>(rank)]);
+}
+
+void Job::fail(const std::string& reason) {
+  const std::string name = size() > 1 ? rank_name(rank()) + ": " : "";
+  const std::string last = size() > 1 ? recorder_->dump() : "";
+  // One write, so that the lines of ranks that fail together do not mix.
+  const std::string text = fmt::format("cohort: {}{}\n{}", name, reason,
+                                       last.empty() ? "" : "last collectives and steps of " + name + "\n" + last);
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+  if (has_mpi_) abort_mpi();
+  _exit(kExitFailed);
+}
+
+Device Job::choose_device(const std::string& kind) const {
+  if (kind != "cuda") return kCpuDevice;
+  const int num_devices = num_cuda_devices();
+  if (num_devices == 0) throw UsageError("--device: cuda, but this process can use no CUDA device");
+  // A launcher may show each rank its own device only; then that is number 0 for all.
+  if (num_devices == 1) return {DeviceKind::kCuda, 0};
+  if (local_rank_ >= num_devices) {
+    throw UsageError(fmt::format("--device: {} ranks on host {}, which has {} CUDA devices; expected one rank a device",
+                                 local_size_, host(), num_devices));
+  }
+  return {DeviceKind::kCuda, local_rank_};
+}
+
+int Job::num_threads(int configured) const {
+  return configured > 0 ? configured : std::max(1, num_usable_cpus() / num_sharing_);
+}
+
+void Job::agree(const std::function<Status()>& part) {
+  const std::string outcome = outcome_of(part);
+  const Deadline deadline(monitor_.get(), "waiting for the other ranks", options_.startup_timeout);
+  compare(outcome);
+}
+
+void Job::compare(const std::string& mine) {
+  const std::vector<std::string> outcomes = all_gather(*world_, mine);
+  int exit_code = kExitOk;
+  std::map<std::string, std::vector<int>> ranks_of;  // by message
+  for (int peer = 0; peer < size(); ++peer) {
+    const std::string& outcome = outcomes[static_cast<size_t>(peer)];
+    if (outcome[0] == '0') continue;
+    exit_code = std::max(exit_code, outcome[0] - '0');
+    ranks_of[outcome.substr(1)].push_back(peer);
+  }
+  if (exit_code == kExitOk) return;
+  std::string text;
+  for (const auto& [message, ranks] : ranks_of) {
+    if (!text.empty()) text += "\ncohort: ";
+    // What all ranks find is said once, without a name.
+    if (static_cast<int>(ranks.size()) < size()) text += rank_name(ranks[0]);
+    if (static_cast<int>(ranks.size()) < size() && ranks.size() > 1)
+      text += fmt::format(" and {} more", ranks.size() - 1);
+    text += (static_cast<int>(ranks.size()) < size() ? ": " : "") + message;
+  }
+  throw JobFailure(exit_code, text);
+}
+
+void Job::check_same(const std::string& facts) {
+  const std::vector<std::string> all = all_gather(*world_, facts);
+  std::string text;
+  for (int peer = 1; peer < size(); ++peer) {
+    const std::string difference = first_difference(all[static_cast<size_t>(peer)], all[0]);
+    if (difference.empty()) continue;
+    if (!text.empty()) text += "\ncohort: ";
+    text += fmt::format("{} disagrees with {}: {}", rank_name(peer), rank_name(0), difference);
+  }
+  if (!text.empty()) throw JobFailure(kExitFailed, text);
+}
+
+Status run_job(const JobOptions& options, const std::function<Status(Job&)>& body) {
+  Job job(options);
+  try {
+    job.compare(outcome_of([&] { return body(job); }));  // a leader may work for hours after its followers are done
+  } catch (const JobFailure& failure) {
+    if (job.rank() == 0) fmt::print(stderr, "cohort: {}\n", failure.what());  // for all ranks
+    throw;
+  } catch (const std::bad_alloc&) {
+    job.fail("out of memory");
+  } catch (const std::exception& error) {
+    job.fail(error.what());
+  }
+  return ok_status();
+}
+
+}  // namespace cohort

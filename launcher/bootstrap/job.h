@@ -1,0 +1,96 @@
+// Job: this process's part in a job of one or more ranks.
+//
+// Brings MPI up where mpirun or srun started the process, and is a job of one rank otherwise. Watches the other ranks
+// (parallel/health/monitor.h) and ends all of them when one fails: loudly, quickly and with a non-zero exit code.
+//
+// Errors come in two kinds. What every rank can be told of in an orderly way (a bad file, a wrong setting) goes through
+// agree(): all ranks end together, and rank 0 says which rank found what. What breaks a rank (an exception, a lost
+// peer) ends in MPI_Abort.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels/core/status.h"
+#include "kernels/core/stream.h"
+#include "parallel/comm/flight_recorder.h"
+#include "parallel/comm/host_comm.h"
+#include "parallel/health/monitor.h"
+
+namespace cohort {
+
+// What every rank throws alike when agree() found that one of them failed. The message names the ranks.
+class JobFailure : public std::runtime_error {
+ public:
+  JobFailure(int exit_code, const std::string& message) : std::runtime_error(message), exit_code_(exit_code) {}
+  int exit_code() const { return exit_code_; }
+
+ private:
+  int exit_code_;
+};
+
+struct JobOptions {
+  std::chrono::milliseconds heartbeat_interval{500};
+  std::chrono::milliseconds heartbeat_timeout{4000};
+  std::chrono::seconds startup_timeout{600};  // for ranks to wait for each other in agree()
+};
+
+class Job {
+ public:
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
+  ~Job();
+
+  HostComm& world() { return *world_; }
+  int rank() const { return world_->rank(); }
+  int size() const { return world_->size(); }
+  // Among the ranks of this host.
+  int local_rank() const { return local_rank_; }
+  int local_size() const { return local_size_; }
+  const std::string& host() const { return hosts_[static_cast<size_t>(rank())]; }
+  const std::vector<std::string>& hosts() const { return hosts_; }  // by rank
+  std::string rank_name(int rank) const;                            // "rank 3 (host node7)"
+
+  Monitor* monitor() { return monitor_.get(); }  // null for a lone rank
+  const std::shared_ptr<FlightRecorder>& recorder() const { return recorder_; }
+
+  // "cpu", "cuda" or "auto". A CUDA device is chosen by local rank. Throws UsageError.
+  Device choose_device(const std::string& kind) const;
+  // `configured`, or if that is 0 as many as the process may run on, shared with the host's ranks that may run there
+  // too.
+  int num_threads(int configured) const;
+
+  // Runs `part` on every rank and returns when all have succeeded. Otherwise throws JobFailure on all: usage errors
+  // end with kExitUsage, others with kExitFailed.
+  void agree(const std::function<Status()>& part);
+  // Throws JobFailure on all ranks, naming those that differ from rank 0 and in what, unless `facts`, lines of
+  // "key=value", are the same on all.
+  void check_same(const std::string& facts);
+
+ private:
+  friend Status run_job(const JobOptions& options, const std::function<Status(Job&)>& body);
+  explicit Job(const JobOptions& options);
+  // Throws JobFailure on every rank unless the outcome of each is good.
+  void compare(const std::string& mine);
+  [[noreturn]] void fail(const std::string& reason);
+
+  JobOptions options_;
+  bool has_mpi_ = false;
+  std::unique_ptr<class ThreadWorld> solo_;  // for a job without MPI
+  std::unique_ptr<HostComm> world_;
+  int local_rank_ = 0;
+  int local_size_ = 1;
+  int num_sharing_ = 1;  // ranks of this host that may run on the same CPUs, this one counted
+  std::vector<std::string> hosts_;
+  std::shared_ptr<FlightRecorder> recorder_;
+  std::unique_ptr<Monitor> monitor_;
+};
+
+// Brings the job up, runs `body` as one rank of it, and takes it down. A status that is not ok, of any rank, is thrown
+// as JobFailure on all, after rank 0 has said it on standard error. Does not return when a rank breaks.
+Status run_job(const JobOptions& options, const std::function<Status(Job&)>& body);
+
+}  // namespace cohort

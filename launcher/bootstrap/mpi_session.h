@@ -1,0 +1,20 @@
+// The process's use of MPI: whether a launcher started it, and MPI_Init to MPI_Finalize.
+#pragma once
+
+namespace cohort {
+
+// Whether mpirun or srun started this process as a rank.
+bool is_launched();
+
+// How many ranks the launcher says it started; 0 where it does not say.
+int num_launched_ranks();
+
+// MPI_Init_thread with MPI_THREAD_MULTIPLE. Throws std::runtime_error where MPI has no such level, or where MPI does
+// not know the ranks that the launcher started, as when srun lacks --mpi=pmix.
+void start_mpi();
+void finalize_mpi();
+
+// Ends all ranks with exit code 1. Does not wait long for MPI to be able to.
+[[noreturn]] void abort_mpi();
+
+}  // namespace cohort

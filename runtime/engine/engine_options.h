@@ -1,0 +1,17 @@
+// What every rank of a replica must know alike about its steps.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+namespace cohort {
+
+struct EngineOptions {
+  int64_t block_size = 16;                // positions a block of the cache
+  int64_t num_blocks = 1024;              // of the cache
+  int64_t max_tokens_per_step = 512;      // at least max_seqs
+  int64_t max_seqs = 64;                  // sequences that run at once
+  std::chrono::seconds step_timeout{30};  // after which the monitor ends the job
+};
+
+}  // namespace cohort

@@ -1,0 +1,52 @@
+#include "runtime/engine/sequence_table.h"
+
+#include <string>
+#include <utility>
+
+#include "kernels/core/check.h"
+
+namespace cohort {
+namespace {
+
+SamplingParams read_sampling(const wire::Sampling& in) {
+  SamplingParams params{.temperature = in.temperature(),
+                        .top_k = in.top_k(),
+                        .top_p = in.top_p(),
+                        .min_p = in.min_p(),
+                        .repetition_penalty = in.repetition_penalty(),
+                        .presence_penalty = in.presence_penalty(),
+                        .frequency_penalty = in.frequency_penalty(),
+                        .seed = in.seed()};
+  for (int i = 0; i < in.bias_tokens_size(); ++i) params.logit_bias.emplace_back(in.bias_tokens(i), in.bias_values(i));
+  return params;
+}
+
+}  // namespace
+
+void SequenceTable::apply(const wire::StepPlan& plan) {
+  for (const int64_t id : plan.released()) {
+    COHORT_CHECK(entries_.erase(id) == 1, "released sequence " + std::to_string(id));
+  }
+  for (const wire::AdmittedSequence& admitted : plan.admitted()) {
+    Entry entry;
+    entry.sequence.id = admitted.id();
+    entry.sequence.prompt.assign(admitted.prompt().begin(), admitted.prompt().end());
+    entry.sequence.block_table.assign(admitted.block_table().begin(), admitted.block_table().end());
+    entry.sampling = read_sampling(admitted.sampling());
+    entry.top_logprobs = admitted.sampling().top_logprobs();
+    COHORT_CHECK(entries_.emplace(admitted.id(), std::move(entry)).second,
+                 "admitted sequence " + std::to_string(admitted.id()) + " twice");
+  }
+  for (const wire::SequenceWork& work : plan.work()) {
+    std::vector<int32_t>& output = at(work.id()).sequence.output;
+    output.insert(output.end(), work.new_tokens().begin(), work.new_tokens().end());
+  }
+}
+
+SequenceTable::Entry& SequenceTable::at(int64_t id) {
+  const auto entry = entries_.find(id);
+  COHORT_CHECK(entry != entries_.end(), "sequence " + std::to_string(id) + " was never admitted");
+  return entry->second;
+}
+
+}  // namespace cohort

@@ -1,0 +1,77 @@
+#include "runtime/models/model_shard.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/gemm/gemm.h"
+#include "parallel/pipeline/stages.h"
+
+namespace cohort {
+namespace {
+
+// Shards that would split `spec` evenly: powers of two, so that a shard's chunks are a subtree.
+bool can_split(const ModelSpec& spec, int64_t num_shards) {
+  const bool splits_kv_heads = spec.num_kv_heads % num_shards == 0 || num_shards % spec.num_kv_heads == 0;
+  return splits_kv_heads && num_attention_chunks(spec) % num_shards == 0 && num_mlp_chunks(spec) % num_shards == 0;
+}
+
+Status check_tensor_size(const ModelSpec& spec, int size) {
+  constexpr int kMaxShards = 16;
+  std::vector<int> possible;
+  for (int n = 1; n <= kMaxShards; n *= 2) {
+    if (can_split(spec, n)) possible.push_back(n);
+  }
+  if (std::find(possible.begin(), possible.end(), size) != possible.end()) return ok_status();
+  return invalid_argument(
+      fmt::format("tensor_parallel_size: {} shards cannot split this model evenly, which has {} heads, {} KV heads and "
+                  "an MLP of {}; expected one of {}",
+                  size, spec.num_heads, spec.num_kv_heads, spec.ffn, fmt::join(possible, ", ")));
+}
+
+// In parameters, which are what decoding reads and what fills memory. A layer's biases and norms hardly matter.
+int64_t layer_cost(const ModelSpec& spec) {
+  const int64_t heads = 2 * spec.num_heads + 2 * spec.num_kv_heads;  // q, k, v, out
+  return spec.hidden * (heads * spec.head_dim + (spec.gated_mlp ? 3 : 2) * spec.ffn);
+}
+
+}  // namespace
+
+int num_attention_chunks(const ModelSpec& spec) {
+  return choose_num_chunks(spec.num_heads * spec.head_dim, spec.head_dim);
+}
+
+int num_mlp_chunks(const ModelSpec& spec) { return choose_num_chunks(spec.ffn, 1); }
+
+Result<ModelShard> shard_model(const ModelSpec& spec, const ParallelLayout& layout) {
+  const int num_shards = layout.sizes().tensor;
+  COHORT_RETURN_IF_ERROR(check_tensor_size(spec, num_shards));
+  const std::vector<int64_t> costs(static_cast<size_t>(spec.num_layers), layer_cost(spec));
+  const int64_t vocab_cost = spec.vocab * spec.hidden;
+  COHORT_ASSIGN_OR_RETURN(const std::vector<Slice> stages,
+                          balance_stages(costs, vocab_cost, vocab_cost, layout.sizes().pipeline));
+  const int64_t shard = layout.shard();
+  ModelShard part;
+  part.layers = stages[static_cast<size_t>(layout.stage())];
+  part.heads = even_slice(spec.num_heads, shard, num_shards);
+  const int64_t heads_per_kv_head = spec.num_heads / spec.num_kv_heads;
+  part.kv_heads = {part.heads.begin / heads_per_kv_head, (part.heads.end - 1) / heads_per_kv_head + 1};
+  part.ffn = even_slice(spec.ffn, shard, num_shards);
+  part.vocab = padded_slice(spec.vocab, shard, num_shards);
+  part.is_first_stage = layout.is_first_stage();
+  part.is_last_stage = layout.is_last_stage();
+  part.shard = layout.shard();
+  part.num_shards = num_shards;
+  return part;
+}
+
+ModelShard whole_model(const ModelSpec& spec) {
+  return {.layers = {0, spec.num_layers},
+          .heads = {0, spec.num_heads},
+          .kv_heads = {0, spec.num_kv_heads},
+          .ffn = {0, spec.ffn},
+          .vocab = {0, spec.vocab}};
+}
+
+}  // namespace cohort

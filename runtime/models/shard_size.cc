@@ -1,0 +1,53 @@
+#include "runtime/models/shard_size.h"
+
+namespace cohort {
+namespace {
+
+int64_t linear_elements(const LinearMap& map, const LinearSlices& slices) {
+  int64_t num_outputs = 0;
+  for (const Slice& slice : slices.outputs) num_outputs += slice.size();
+  return num_outputs * (slices.inputs.size() + (map.biases.empty() ? 0 : 1));
+}
+
+int64_t norm_elements(const NormMap& map) {
+  return map.weight.shape.num_elements() + (map.bias ? map.bias->shape.num_elements() : 0);
+}
+
+int64_t layer_elements(const ModelSpec& spec, const LayerMap& map, const ModelShard& shard) {
+  const LinearSlices attention_inputs = input_slices(map.attn_out, shard.heads.scaled(spec.head_dim));
+  return norm_elements(map.attn_norm) + linear_elements(map.qkv, qkv_slices(spec, map, shard)) +
+         linear_elements(map.attn_out, attention_inputs) + norm_elements(map.mlp_norm) +
+         linear_elements(map.up, up_slices(spec, map, shard)) +
+         linear_elements(map.down, input_slices(map.down, shard.ffn));
+}
+
+}  // namespace
+
+int64_t num_shard_elements(const ModelSpec& spec, const WeightMap& map, const ModelShard& shard) {
+  const int64_t vocab_elements = shard.vocab.size() * spec.hidden;
+  int64_t total = 0;
+  if (shard.is_first_stage) {
+    total += vocab_elements;
+    if (map.position_embedding) total += map.position_embedding->shape.num_elements();
+  }
+  for (int64_t i = shard.layers.begin; i < shard.layers.end; ++i) {
+    total += layer_elements(spec, map.layers[static_cast<size_t>(i)], shard);
+  }
+  if (shard.is_last_stage) {
+    total += norm_elements(map.final_norm);
+    if (map.head || !shard.is_first_stage) total += vocab_elements;
+  }
+  return total;
+}
+
+int64_t shard_weight_bytes(const ModelSpec& spec, const WeightMap& map, const ModelShard& shard, DType dtype) {
+  int64_t num_elements = num_shard_elements(spec, map, shard);
+  if (!map.head && shard.is_first_stage && shard.is_last_stage) num_elements += shard.vocab.size() * spec.hidden;
+  return dtype_bytes(dtype, num_elements);
+}
+
+int64_t shard_kv_bytes_per_token(const ModelSpec& spec, const ModelShard& shard, DType dtype) {
+  return shard.layers.size() * 2 * dtype_bytes(dtype, shard.kv_heads.size() * spec.head_dim);
+}
+
+}  // namespace cohort
