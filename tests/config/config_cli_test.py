@@ -19,8 +19,9 @@ def run(*args, **environment):
     """Standard output, standard error and exit code of `cohort config ARGS` with no COHORT_ variables but these."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COHORT_")}
     process = subprocess.run(
-        [cohort, "config", *map(str, args)], env=kept | environment, cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+        [cohort, "config", *map(str, args)],
+        env=kept | environment, cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
     return process.stdout, process.stderr, process.returncode
 
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -155,20 +156,32 @@ TEST(Examples, LoadAndNameTheirSchema) {
   }
 }
 
+int64_t num_parameters(const ModelConfig& model) {
+  int64_t total = 0;
+  const WeightMap map = model.family->weight_map(model.spec);
+  for (const TensorRef& tensor : all_tensors(map)) total += tensor.shape.num_elements();
+  return total;
+}
+
 TEST(Examples, ShapesOfKnownFamiliesLoad) {
-  int num_known = 0;
+  // As configs/models/README.md and the examples say.
+  const std::map<std::string, int64_t> parameters = {
+      {"llama-2-13b", 13'015'864'320}, {"llama-3-70b", 70'553'706'496}, {"gpt3-175b", 174'604'259'328}};
+  int num_counted = 0;
   for (const auto& entry : fs::directory_iterator(kConfigs / "models")) {
     if (!entry.is_directory()) continue;
     const auto json = nlohmann::json::parse(read_text(entry.path() / "config.json"));
     const auto is_it = [&](const Family* family) { return json["model_type"] == family->model_type; };
     if (std::none_of(families().begin(), families().end(), is_it)) continue;
-    ++num_known;
     const auto model = read_model_config(entry.path());
     ASSERT_TRUE(model.ok()) << model.status().message();
-    EXPECT_GE(model->spec.num_layers, 40) << entry.path();
+    if (const auto wanted = parameters.find(entry.path().filename().string()); wanted != parameters.end()) {
+      ++num_counted;
+      EXPECT_EQ(num_parameters(*model), wanted->second) << entry.path();
+    }
     EXPECT_EQ(model->spec.head_dim * model->spec.num_heads, model->spec.hidden) << entry.path();
   }
-  EXPECT_GE(num_known, 3);  // Llama twice, GPT-2
+  EXPECT_EQ(num_counted, 3);  // Llama twice, GPT-2
 }
 
 // Whatever the text, the answer is a Status with where it is wrong, or a Config that is printed and read back equal.
