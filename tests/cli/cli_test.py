@@ -110,9 +110,9 @@ class Generate(unittest.TestCase):
         with tempfile.TemporaryDirectory() as name:
             shutil.copy(MODEL / "config.json", name)
             args = ("--model", name, "--weights", "random", "--prompt-ids", "1,2,3", "--max-tokens", 4, "--json")
-            first, _ = self.ok(*args, "--seed", 3)
-            self.assertEqual(first, self.ok(*args, "--seed", 3)[0])
-            self.assertNotEqual(first, self.ok(*args, "--seed", 4)[0])
+            first, _ = self.ok(*args, "--random-seed", 3)
+            self.assertEqual(first, self.ok(*args, "--random-seed", 3)[0])
+            self.assertNotEqual(first, self.ok(*args, "--random-seed", 4)[0])
             self.assertIsNone(json.loads(first)["text"])
 
     def test_threads_do_not_change_logprobs(self):

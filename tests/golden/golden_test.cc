@@ -88,10 +88,11 @@ double relative_error(const std::vector<float>& actual, const std::vector<float>
 class GoldenTest : public testing::TestWithParam<std::string> {
  protected:
   GoldenTest() : stream_(kCpuDevice, 2), expected_(golden_dir() / GetParam()) {
-    LoadOptions options;
-    options.dtype = DType::kF32;
-    options.progress.quiet = true;
-    auto model = load_model(golden_dir() / GetParam(), options, stream_);
+    auto open = open_model(golden_dir() / GetParam(), {.dtype = DType::kF32});
+    EXPECT_TRUE(open.ok()) << open.status().message();
+    if (!open.ok()) return;
+    const ModelShard whole = whole_model(open->config.spec);
+    auto model = load_model(*std::move(open), whole, nullptr, stream_);
     EXPECT_TRUE(model.ok()) << model.status().message();
     if (model.ok()) model_ = *std::move(model);
   }
@@ -109,7 +110,7 @@ class GoldenTest : public testing::TestWithParam<std::string> {
   std::map<std::string, std::vector<float>> run_whole_prompt(int prompt) {
     const ModelSpec& spec = model_.decoder->spec();
     Sequence sequence;
-    sequence.request = greedy_request(prompt);
+    sequence.prompt = greedy_request(prompt).prompt;
     const int64_t n = sequence.prompt_length();
     constexpr int64_t kBlockSize = 16;
     const int64_t num_blocks = (n + kBlockSize - 1) / kBlockSize;
@@ -121,7 +122,7 @@ class GoldenTest : public testing::TestWithParam<std::string> {
                    .num_blocks = num_blocks,
                    .dtype = DType::kF32},
                   kCpuDevice);
-    Workspace workspace(spec, DType::kF32, n, n, kCpuDevice);
+    Workspace workspace(spec, whole_model(spec), DType::kF32, n, n, kCpuDevice);
     StepBatch batch(n, 1, num_blocks, kBlockSize);
     batch.add(sequence, n);
     BatchView view = batch.view();
@@ -133,12 +134,13 @@ class GoldenTest : public testing::TestWithParam<std::string> {
     const ProbeFunction probe = [&](std::string_view name, ConstTensorView x) {
       EXPECT_TRUE(probes.emplace(name, to_floats(x)).second) << name << " probed twice";
     };
-    model_.decoder->forward(view, cache.layers(), workspace, &probe, stream_);
+    model_.decoder->forward(view, cache.layers(), workspace, comms_, &probe, stream_);
     return probes;
   }
 
   std::vector<std::vector<int32_t>> generate(const EngineOptions& options, std::vector<int> prompts) {
-    Engine engine(*model_.decoder, options, stream_);
+    ModelRunner runner(*model_.decoder, comms_, options, stream_);
+    Engine engine(runner, comms_);
     for (const int prompt : prompts) {
       const auto id = engine.submit(greedy_request(prompt));
       EXPECT_TRUE(id.ok()) << id.status().message();
@@ -162,6 +164,7 @@ class GoldenTest : public testing::TestWithParam<std::string> {
   }
 
   Stream stream_;
+  const RankComms comms_ = RankComms::solo();
   Expected expected_;
   LoadedModel model_;
 };

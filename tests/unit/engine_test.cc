@@ -33,12 +33,10 @@ class EngineTest : public testing::TestWithParam<DType> {
         std::filesystem::path(testing::TempDir()) / ("engine_test_" + std::to_string(static_cast<int>(GetParam())));
     std::filesystem::create_directories(dir);
     std::ofstream(dir / "config.json") << kConfig;
-    LoadOptions options;
-    options.dtype = GetParam();
-    options.random_weights = true;
-    options.random_seed = 7;
-    options.progress.quiet = true;
-    auto model = load_model(dir, options, stream_);
+    auto open = open_model(dir, {.dtype = GetParam(), .random_weights = true, .random_seed = 7});
+    EXPECT_TRUE(open.ok()) << open.status().message();
+    const ModelShard whole = whole_model(open->config.spec);
+    auto model = load_model(*std::move(open), whole, nullptr, stream_);
     EXPECT_TRUE(model.ok()) << model.status().message();
     model_ = *std::move(model);
     std::filesystem::remove_all(dir);
@@ -65,7 +63,8 @@ class EngineTest : public testing::TestWithParam<DType> {
   }
 
   std::vector<Output> run(const std::vector<GenerationRequest>& all, const EngineOptions& options, Stream& stream) {
-    Engine engine(*model_.decoder, options, stream);
+    ModelRunner runner(*model_.decoder, comms_, options, stream);
+    Engine engine(runner, comms_);
     for (const GenerationRequest& r : all) EXPECT_TRUE(engine.submit(r).ok());
     std::vector<Output> outputs(all.size());
     while (engine.has_work()) {
@@ -90,6 +89,7 @@ class EngineTest : public testing::TestWithParam<DType> {
   }
 
   Stream stream_;
+  const RankComms comms_ = RankComms::solo();
   LoadedModel model_;
 };
 
@@ -134,7 +134,8 @@ TEST_P(EngineTest, ASequenceEndsAtTheLongestOrAtAStopToken) {
 }
 
 TEST_P(EngineTest, BadRequestsNameTheField) {
-  Engine engine(*model_.decoder, {.num_blocks = 4, .max_tokens_per_step = 64, .max_seqs = 2}, stream_);
+  ModelRunner runner(*model_.decoder, comms_, {.num_blocks = 4, .max_tokens_per_step = 64, .max_seqs = 2}, stream_);
+  Engine engine(runner, comms_);
   const auto message = [&](auto change) {
     GenerationRequest r = request(5, 5, 0);
     change(r);

@@ -1,0 +1,218 @@
+// The answer does not depend on the layout: logits have equal bits for every number of shards and stages, for a prompt
+// alone or among others, whole or in chunks.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "runtime/cache/kv_cache.h"
+#include "runtime/engine/engine.h"
+#include "tests/parallel/rank_test.h"
+#include "tests/parallel/tiny_model.h"
+
+namespace cohort {
+namespace {
+
+using test::has_ranks;
+using test::load_tiny;
+using test::run_ranks;
+
+struct Case {
+  const char* name;
+  const char* config;
+};
+
+const Case kCases[] = {
+    {"llama", test::kLlamaConfig}, {"gpt2", test::kGpt2Config}, {"one_kv_head", test::kOneKvHeadConfig}};
+
+class LayoutTest : public testing::TestWithParam<std::tuple<Case, DType>> {
+ protected:
+  const char* config() const { return std::get<0>(GetParam()).config; }
+  DType dtype() const { return std::get<1>(GetParam()); }
+
+  // Calls check(sizes) for every layout that there are ranks for.
+  template <typename F>
+  void for_each_layout(F&& check) const {
+    for (const int tensor : {1, 2, 4}) {
+      for (const int pipeline : {1, 2, 3}) {
+        if (!has_ranks(tensor * pipeline)) continue;
+        SCOPED_TRACE("tp " + std::to_string(tensor) + " pp " + std::to_string(pipeline));
+        check(ParallelSizes{.tensor = tensor, .pipeline = pipeline});
+      }
+    }
+  }
+};
+
+std::vector<int32_t> prompt_of(int64_t length, uint64_t seed, int64_t vocab) {
+  std::vector<int32_t> prompt;
+  for (int64_t i = 0; i < length; ++i) {
+    prompt.push_back(
+        static_cast<int32_t>((static_cast<uint64_t>(i * i) * 37 + seed * 11 + 5) % static_cast<uint64_t>(vocab)));
+  }
+  return prompt;
+}
+
+// Runs prompts through a rank's part of the model, `chunk` tokens of each at a time, and returns the logits of every
+// position of the first prompt on the rank that samples.
+class PromptRun {
+ public:
+  PromptRun(const Decoder& decoder, const RankComms& comms, Stream& stream)
+      : decoder_(decoder), comms_(comms), stream_(stream) {}
+
+  std::vector<float> logits(const std::vector<std::vector<int32_t>>& prompts, int64_t chunk) {
+    const ModelSpec& spec = decoder_.spec();
+    constexpr int64_t kBlockSize = 4;
+    constexpr int64_t kBlocksPerSeq = 12;
+    const auto num_seqs = static_cast<int64_t>(prompts.size());
+    KvCache cache({.num_layers = decoder_.shard().layers.size(),
+                   .num_kv_heads = decoder_.shard().kv_heads.size(),
+                   .head_dim = spec.head_dim,
+                   .block_size = kBlockSize,
+                   .num_blocks = kBlocksPerSeq * num_seqs,
+                   .dtype = decoder_.dtype()},
+                  kCpuDevice);
+    const int64_t max_tokens = chunk * num_seqs;
+    Workspace workspace(spec, decoder_.shard(), decoder_.dtype(), max_tokens, max_tokens, kCpuDevice);
+    StepBatch batch(max_tokens, num_seqs, kBlocksPerSeq, kBlockSize);
+    std::vector<Sequence> sequences(prompts.size());
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      sequences[i].prompt = prompts[i];
+      for (int32_t block = 0; block < kBlocksPerSeq; ++block) {  // of all sequences in turn, and backwards
+        sequences[i].block_table.push_back((kBlocksPerSeq - 1 - block) * static_cast<int32_t>(num_seqs) +
+                                           static_cast<int32_t>(i));
+      }
+    }
+    std::vector<float> all;
+    while (sequences[0].num_pending() > 0) {
+      batch.clear();
+      int64_t first_count = 0;
+      for (size_t i = sequences.size(); i-- > 0;) {  // the first prompt comes last in the batch
+        const int64_t count = std::min(chunk, sequences[i].num_pending());
+        if (count == 0) continue;
+        batch.add(sequences[i], count);
+        sequences[i].num_computed += count;
+        first_count = count;
+      }
+      BatchView view = batch.view();
+      std::vector<int32_t> rows;
+      for (int64_t i = 0; i < first_count; ++i)
+        rows.push_back(static_cast<int32_t>(view.num_tokens() - first_count + i));
+      view.logit_rows = ConstTensorView(rows.data(), DType::kI32, Shape{first_count});
+      const TensorView logits = decoder_.forward(view, cache.layers(), workspace, comms_, nullptr, stream_);
+      if (!comms_.layout.is_sampler()) continue;
+      all.insert(all.end(), logits.data<float>(), logits.data<float>() + logits.num_elements());
+    }
+    return all;
+  }
+
+ private:
+  const Decoder& decoder_;
+  const RankComms& comms_;
+  Stream& stream_;
+};
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+TEST_P(LayoutTest, LogitsHaveEqualBits) {
+  Stream stream(kCpuDevice, 1);
+  const RankComms solo = RankComms::solo();
+  const std::unique_ptr<Decoder> whole = load_tiny(config(), dtype(), ParallelLayout(), stream);
+  const int64_t vocab = whole->spec().vocab;
+  const std::vector<int32_t> prompt = prompt_of(37, 1, vocab);
+  const std::vector<std::vector<int32_t>> others = {prompt, prompt_of(5, 2, vocab), prompt_of(44, 3, vocab)};
+  const std::vector<float> expected = PromptRun(*whole, solo, stream).logits({prompt}, 64);
+  ASSERT_EQ(static_cast<int64_t>(expected.size()), 37 * vocab);
+
+  for_each_layout([&](const ParallelSizes& sizes) {
+    run_ranks(sizes.num_ranks(), [&](HostComm& world) {
+      Stream rank_stream(kCpuDevice, 1);
+      const RankComms comms = RankComms::create(world, sizes, kCpuDevice);
+      const std::unique_ptr<Decoder> part = load_tiny(config(), dtype(), comms.layout, rank_stream);
+      PromptRun run(*part, comms, rank_stream);
+      const std::vector<float> alone = run.logits({prompt}, 64);
+      const std::vector<float> in_chunks = run.logits({prompt}, 5);
+      const std::vector<float> among_others = run.logits(others, 64);
+      const std::vector<float> among_others_in_chunks = run.logits(others, 7);
+      if (!comms.layout.is_sampler()) return;
+      EXPECT_TRUE(same_bits(alone, expected));
+      EXPECT_TRUE(same_bits(in_chunks, expected));
+      EXPECT_TRUE(same_bits(among_others, expected));
+      EXPECT_TRUE(same_bits(among_others_in_chunks, expected));
+    });
+  });
+}
+
+struct Output {
+  std::vector<int32_t> tokens;
+  std::vector<std::vector<std::pair<int32_t, float>>> logprobs;  // of the whole vocabulary, so equality is that of bits
+  FinishReason finish = FinishReason::kNone;
+  bool operator==(const Output&) const = default;
+};
+
+std::vector<GenerationRequest> some_requests(int64_t vocab) {
+  std::vector<GenerationRequest> requests;
+  uint64_t seed = 0;
+  for (const int64_t length : {1, 7, 16, 33, 64}) {
+    GenerationRequest& request = requests.emplace_back();
+    request.prompt = prompt_of(length, seed, vocab);
+    request.max_tokens = 6 + static_cast<int64_t>(seed);
+    request.sampling.seed = seed;
+    request.sampling.temperature = seed % 2 == 0 ? 0.0f : 0.9f;
+    request.sampling.repetition_penalty = seed == 3 ? 1.3f : 1;
+    request.sampling.frequency_penalty = seed == 1 ? 0.4f : 0;
+    if (seed == 4) request.sampling.logit_bias = {{3, 2.5f}, {17, -1.0f}};
+    request.top_logprobs = static_cast<int>(vocab);
+    ++seed;
+  }
+  return requests;
+}
+
+std::vector<Output> generate(Engine& engine, const std::vector<GenerationRequest>& requests) {
+  for (const GenerationRequest& request : requests) EXPECT_TRUE(engine.submit(request).ok());
+  std::vector<Output> outputs(requests.size());
+  while (engine.has_work()) {
+    for (const TokenEvent& event : engine.step()) {
+      Output& output = outputs[static_cast<size_t>(event.request_id)];
+      output.tokens.push_back(event.token);
+      output.finish = event.finish;
+      auto& row = output.logprobs.emplace_back();
+      for (const TokenLogprob& t : event.top_logprobs) row.emplace_back(t.id, t.logprob);
+    }
+  }
+  EXPECT_EQ(engine.blocks().num_owned(), 0);
+  return outputs;
+}
+
+TEST_P(LayoutTest, RequestsGetTheSameTokensAndLogprobs) {
+  Stream stream(kCpuDevice, 1);
+  const RankComms solo = RankComms::solo();
+  const std::unique_ptr<Decoder> whole = load_tiny(config(), dtype(), ParallelLayout(), stream);
+  const std::vector<GenerationRequest> requests = some_requests(whole->spec().vocab);
+  ModelRunner solo_runner(*whole, solo, {.num_blocks = 64, .max_tokens_per_step = 256, .max_seqs = 8}, stream);
+  Engine solo_engine(solo_runner, solo);
+  const std::vector<Output> expected = generate(solo_engine, requests);
+
+  for_each_layout([&](const ParallelSizes& sizes) {
+    run_ranks(sizes.num_ranks(), [&](HostComm& world) {
+      Stream rank_stream(kCpuDevice, 1);
+      const RankComms comms = RankComms::create(world, sizes, kCpuDevice);
+      const std::unique_ptr<Decoder> part = load_tiny(config(), dtype(), comms.layout, rank_stream);
+      // Chunked prompts, few blocks, more requests than run at once.
+      ModelRunner runner(*part, comms, {.block_size = 5, .num_blocks = 40, .max_tokens_per_step = 11, .max_seqs = 4},
+                         rank_stream);
+      if (!comms.layout.is_leader()) return follow(runner, comms);
+      Engine engine(runner, comms);
+      EXPECT_EQ(generate(engine, requests), expected);
+    });
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    , LayoutTest, testing::Combine(testing::ValuesIn(kCases), testing::Values(DType::kF32, DType::kBF16, DType::kF16)),
+    [](const auto& param) {
+      return std::string(std::get<0>(param.param).name) + "_" + std::string(dtype_name(std::get<1>(param.param)));
+    });
+
+}  // namespace
+}  // namespace cohort

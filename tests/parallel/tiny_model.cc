@@ -1,0 +1,49 @@
+#include "tests/parallel/tiny_model.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+
+namespace cohort::test {
+
+const char* const kLlamaConfig = R"({
+  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 1003, "hidden_size": 64,
+  "num_hidden_layers": 3, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 8,
+  "intermediate_size": 112, "max_position_embeddings": 96, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+  "attention_bias": true, "tie_word_embeddings": false})";
+
+const char* const kGpt2Config = R"({
+  "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "vocab_size": 331, "n_embd": 64, "n_layer": 4,
+  "n_head": 8, "n_inner": 160, "n_positions": 96, "n_ctx": 96})";
+
+const char* const kOneKvHeadConfig = R"({
+  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 61, "hidden_size": 48,
+  "num_hidden_layers": 3, "num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 6,
+  "intermediate_size": 96, "max_position_embeddings": 96, "rms_norm_eps": 1e-5, "rope_theta": 10000.0})";
+
+OpenModel open_tiny(const std::string& config, DType dtype) {
+  static std::atomic<int> counter{0};
+  const auto dir = std::filesystem::path(testing::TempDir()) /
+                   ("tiny_model_" + std::to_string(getpid()) + "_" + std::to_string(counter++));
+  std::filesystem::create_directories(dir);
+  std::ofstream(dir / "config.json") << config;
+  auto model = open_model(dir, {.dtype = dtype, .random_weights = true, .random_seed = 7});
+  std::filesystem::remove_all(dir);
+  EXPECT_TRUE(model.ok()) << model.status().message();
+  return *std::move(model);
+}
+
+std::unique_ptr<Decoder> load_tiny(const std::string& config, DType dtype, const ParallelLayout& layout,
+                                   Stream& stream) {
+  OpenModel model = open_tiny(config, dtype);
+  const auto shard = shard_model(model.config.spec, layout);
+  EXPECT_TRUE(shard.ok()) << shard.status().message();
+  auto loaded = load_model(std::move(model), *shard, nullptr, stream);
+  EXPECT_TRUE(loaded.ok()) << loaded.status().message();
+  return std::move(loaded->decoder);
+}
+
+}  // namespace cohort::test
