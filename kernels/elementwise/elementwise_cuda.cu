@@ -63,7 +63,10 @@ __device__ Vec<float, kVecSize> load(const T* p, int64_t count) {
 #pragma unroll
     for (int i = 0; i < kVecSize; ++i) x.values[i] = to_float(raw.values[i]);
   } else {
-    for (int i = 0; i < count; ++i) x.values[i] = to_float(p[i]);
+#pragma unroll  // an index that is not known when compiling would put the vector into memory
+    for (int i = 0; i < kVecSize; ++i) {
+      if (i < count) x.values[i] = to_float(p[i]);
+    }
   }
   return x;
 }
@@ -76,7 +79,10 @@ __device__ void store(T* p, const Vec<float, kVecSize>& x, int64_t count) {
     for (int i = 0; i < kVecSize; ++i) raw.values[i] = round_to<T>(x.values[i]);
     *reinterpret_cast<Vec<T, kVecSize>*>(p) = raw;
   } else {
-    for (int i = 0; i < count; ++i) p[i] = round_to<T>(x.values[i]);
+#pragma unroll
+    for (int i = 0; i < kVecSize; ++i) {
+      if (i < count) p[i] = round_to<T>(x.values[i]);
+    }
   }
 }
 
