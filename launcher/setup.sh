@@ -24,6 +24,7 @@ test_packages=(
   libdnnl-dev libopenblas-dev                   # what our matrix product is compared with
   clang libclang-rt-dev clang-format clang-tidy # fuzzing, lint
   git python3 python3-venv                      # lint, comparison with Hugging Face's own tokenizers
+  iproute2 slurm-wlm munge                      # hosts as network namespaces, a private Slurm
 )
 
 want_cuda=no
@@ -49,6 +50,13 @@ if [ "${#missing[@]}" -gt 0 ]; then
     as_root=(sudo)
   fi
   echo "setup.sh: installing ${missing[*]}"
+  # slurm-wlm and munge would start their daemons; the tests start their own. A machine that has a policy keeps it.
+  policy=/usr/sbin/policy-rc.d
+  if ! [ -e "$policy" ]; then
+    trap '"${as_root[@]}" rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+    "${as_root[@]}" chmod +x "$policy"
+  fi
   log=$(mktemp)
   if ! { "${as_root[@]}" apt-get update -q &&
          "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then

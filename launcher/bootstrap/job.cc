@@ -87,7 +87,7 @@ Job::Job(const JobOptions& options) : options_(options), recorder_(std::make_sha
   MonitorOptions monitor{
       .interval = options.heartbeat_interval, .timeout = options.heartbeat_timeout, .peer_names = {}};
   for (int peer = 0; peer < size(); ++peer) monitor.peer_names.push_back(rank_name(peer));
-  monitor_ = std::make_unique<Monitor>(world_->split(0), monitor, [this](const std::string& reason) { fail(reason); });
+  monitor_ = std::make_unique<Monitor>(world_->split(0), monitor, on_failure());
 }
 
 Job::~Job() {

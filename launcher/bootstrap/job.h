@@ -56,6 +56,10 @@ class Job {
 
   Monitor* monitor() { return monitor_.get(); }  // null for a lone rank
   const std::shared_ptr<FlightRecorder>& recorder() const { return recorder_; }
+  // Ends the job with a reason; for what notices a failure on a thread of its own.
+  std::function<void(const std::string& reason)> on_failure() {
+    return [this](const std::string& reason) { fail(reason); };
+  }
 
   // "cpu", "cuda" or "auto". A CUDA device is chosen by local rank. Throws UsageError.
   Device choose_device(const std::string& kind) const;

@@ -25,6 +25,7 @@ void add_generate(CLI::App& app, Run& run);
 void add_tokenize(CLI::App& app, Run& run);
 void add_inspect(CLI::App& app, Run& run);
 void add_config(CLI::App& app, Run& run);
+void add_bench(CLI::App& app, Run& run);
 void add_completion(CLI::App& app, Run& run);
 
 // Reads a whole file, or standard input for "-". NOT_FOUND names the file.

@@ -131,7 +131,8 @@ Status generate(Job& job, const Config& config, const GenerateOptions& options, 
 
   Stream stream(job.choose_device(config.device.kind), job.num_threads(static_cast<int>(config.device.threads)));
   const LoadedModel loaded = load(job, std::move(model), plan, options.quiet, stream);
-  const RankComms comms = RankComms::create(job.world(), layout.sizes(), stream.device(), job.recorder());
+  const RankComms comms = RankComms::create(job.world(), layout.sizes(), stream.device(),
+                                            {.recorder = job.recorder(), .on_failure = job.on_failure()});
   ModelRunner runner(*loaded.decoder, comms, plan.engine, stream, job.monitor());
   if (!layout.is_leader()) {
     follow(runner, comms);

@@ -28,6 +28,7 @@ int run_program(int argc, char** argv) {
   add_tokenize(app, run);
   add_inspect(app, run);
   add_config(app, run);
+  add_bench(app, run);
   add_completion(app, run);
   try {
     check_command(app, argc > 1 ? argv[1] : "");

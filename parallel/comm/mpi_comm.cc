@@ -135,8 +135,10 @@ class MpiDeviceComm : public DeviceComm {
   void do_exchange(TensorView out, ConstTensorView x, int peer, Stream& stream) override {
     COHORT_CHECK(std::max(out.num_bytes(), x.num_bytes()) <= kMaxPartBytes, x.shape().to_string());
     MPI_Request request = MPI_REQUEST_NULL;
-    check_mpi(MPI_Isend(x.data(), static_cast<int>(x.num_bytes()), MPI_BYTE, peer, kTag, comm_.get(), &request),
-              "MPI_Isend");
+    if (!x.empty()) {  // as in the other calls, nothing is sent of nothing
+      check_mpi(MPI_Isend(x.data(), static_cast<int>(x.num_bytes()), MPI_BYTE, peer, kTag, comm_.get(), &request),
+                "MPI_Isend");
+    }
     do_receive(out, peer, stream);
     wait_for(request);
   }

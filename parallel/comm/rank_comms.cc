@@ -1,15 +1,14 @@
 #include "parallel/comm/rank_comms.h"
 
-#include <utility>
-
 #include "parallel/comm/nccl_comm.h"
 
 namespace cohort {
 namespace {
 
-std::unique_ptr<DeviceComm> make_comm(HostComm& group, const char* name, Device device) {
+std::unique_ptr<DeviceComm> make_comm(HostComm& group, const char* name, Device device,
+                                      const RankCommsOptions& options) {
   if (device.kind == DeviceKind::kCpu) return group.make_cpu_comm(name);
-  return make_nccl_comm(group, device, {.name = name, .deterministic = true});
+  return make_nccl_comm(group, device, {.name = name, .deterministic = true, .on_failure = options.on_failure});
 }
 
 }  // namespace
@@ -21,9 +20,9 @@ RankComms RankComms::solo() {
 }
 
 RankComms RankComms::create(HostComm& world, const ParallelSizes& sizes, Device device,
-                            std::shared_ptr<FlightRecorder> recorder) {
+                            const RankCommsOptions& options) {
   RankComms comms = solo();
-  if (recorder != nullptr) comms.recorder = std::move(recorder);
+  if (options.recorder != nullptr) comms.recorder = options.recorder;
   comms.layout = ParallelLayout(sizes, world.rank());
   const ParallelLayout& layout = comms.layout;
   if (world.size() == 1) return comms;
@@ -31,7 +30,7 @@ RankComms RankComms::create(HostComm& world, const ParallelSizes& sizes, Device 
   comms.control = world.split(layout.replica());
   const int stage_color = layout.rank() / sizes.tensor;
   if (sizes.tensor > 1) {
-    comms.tensor = make_comm(*world.split(stage_color), "tensor", device);
+    comms.tensor = make_comm(*world.split(stage_color), "tensor", device, options);
     comms.tensor->set_recorder(comms.recorder.get());
   }
   // Edges in two rounds, first those that begin at even stages: in a round a rank is on one edge at most.
@@ -43,7 +42,7 @@ RankComms RankComms::create(HostComm& world, const ParallelSizes& sizes, Device 
     const std::unique_ptr<HostComm> pair = world.split(color);
     if (!is_on_edge) continue;
     std::unique_ptr<DeviceComm>& edge = is_begin ? comms.next : comms.previous;
-    edge = make_comm(*pair, is_begin ? "next" : "previous", device);
+    edge = make_comm(*pair, is_begin ? "next" : "previous", device, options);
     edge->set_recorder(comms.recorder.get());
   }
   return comms;

@@ -1,7 +1,9 @@
 // RankComms: all that one rank of a replica talks through.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "parallel/comm/device_comm.h"
 #include "parallel/comm/flight_recorder.h"
@@ -10,14 +12,19 @@
 
 namespace cohort {
 
+struct RankCommsOptions {
+  std::shared_ptr<FlightRecorder> recorder = nullptr;  // null: the rank makes its own
+  // Called by another thread when a device communicator breaks between calls. May be empty.
+  std::function<void(const std::string& reason)> on_failure = {};
+};
+
 struct RankComms {
   // One rank, which has nobody to talk to.
   static RankComms solo();
   // Every rank of `world` takes part, each with the same sizes, whose product is the number of ranks. CUDA devices talk
   // through NCCL, one communicator a tensor group and one a pipeline edge.
-  // `recorder` may be null: then the rank makes its own.
   static RankComms create(HostComm& world, const ParallelSizes& sizes, Device device,
-                          std::shared_ptr<FlightRecorder> recorder = nullptr);
+                          const RankCommsOptions& options = {});
 
   ParallelLayout layout;
   // Among the ranks of the replica; the leader is rank 0. Null when there is one.

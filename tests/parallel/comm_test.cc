@@ -126,6 +126,14 @@ TEST_P(DeviceCommTest, SendsAndExchanges) {
       std::vector<float> theirs(mine.size());
       comm->exchange(view_of(theirs), view_of(mine), peer, stream);
       EXPECT_EQ(theirs, values_of(peer, n));
+      // One way only, which leaves nothing behind for the next call.
+      std::vector<float> nothing;
+      if (rank < peer) {
+        comm->exchange(view_of(nothing), view_of(mine), peer, stream);
+      } else {
+        comm->exchange(view_of(theirs), view_of(nothing), peer, stream);
+        EXPECT_EQ(theirs, values_of(peer, n));
+      }
       // What was sent may be changed at once.
       std::vector<float> received(mine.size());
       for (int turn = 0; turn < 3; ++turn) {

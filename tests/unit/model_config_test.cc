@@ -136,9 +136,10 @@ TEST_F(ModelConfigTest, CheckpointThatContradictsItsConfig) {
     config[std::string(key)] = value;
     std::ofstream(dir_ / "config.json") << config;
     Stream stream(kCpuDevice, 1);
-    LoadOptions options;
-    options.progress.quiet = true;
-    const auto model = load_model(dir_, options, stream);
+    auto open = open_model(dir_, {});
+    if (!open.ok()) return open.status().message();
+    const ModelShard whole = whole_model(open->config.spec);
+    const auto model = load_model(*std::move(open), whole, nullptr, stream);
     return model.ok() ? std::string("accepted") : model.status().message();
   };
   const std::string shape = load_error("intermediate_size", 78);
