@@ -5,26 +5,29 @@
 #   MPIRUN_SSH=PROGRAM  called instead of ssh, with the arguments of ssh
 set -euo pipefail
 
-# As mpirun's remote shell: ssh, but one that notices within 8 s that the host is cut off. mpirun then ends the job, unless
-# it is ending already: a rank has told it to, and it waits for an answer of that host. Then it has to be told twice.
+# As mpirun's remote shell: ssh, but one that notices within 8 s that the host is cut off. mpirun then ends the job. But
+# if it is ending already, because a rank told it to, it does not look at ssh and waits for that host's answer: longer
+# than ten minutes, whatever signal it gets. Without it the daemons of the other hosts end by themselves.
 if [ "${1-}" = --ssh ]; then
   shift
   code=0
   "${MPIRUN_SSH:-ssh}" -o ServerAliveInterval=2 -o ServerAliveCountMax=3 "$@" || code=$?
   if [ "$code" -eq 255 ]; then  # ssh's own failure, not the command's
-    for signal in TERM TERM KILL; do
-      sleep 1
-      [ "$(cat "/proc/$PPID/comm" 2>/dev/null)" != mpirun ] || kill -s "$signal" "$PPID"
-    done >/dev/null 2>&1 </dev/null &
+    {
+      sleep 2
+      if [ "$(cat "/proc/$PPID/comm" 2>/dev/null)" = mpirun ]; then
+        echo "mpirun.sh: host $1 does not answer, and mpirun waits for it: ending mpirun" >&2
+        kill -KILL "$PPID"
+      fi
+    } </dev/null >/dev/null &
   fi
   exit "$code"
 fi
 
-# All by one mpirun, so that all are its own children.
-: "${OMPI_MCA_plm_rsh_agent=$(readlink -f "$0") --ssh}" "${OMPI_MCA_plm_rsh_no_tree_spawn:=1}"
-# Between mpirun and its daemon on a host, once connected: a probe after 2 s of silence, then one a second, five in all.
-# By default mpirun waits for more than ten minutes. Neither is quicker than Cohort's heartbeat, which gives up after 4 s
-# and names the rank; mpirun's message only names the host.
+: "${OMPI_MCA_plm_rsh_agent=$(readlink -f "$0") --ssh}"
+# Between mpirun and its daemon on a host: a probe after 2 s of silence, then one a second, five in all; for where it is
+# not ssh that starts daemons. Neither is quicker than Cohort's heartbeat, which gives up after 4 s and names the rank;
+# mpirun's message only names the host.
 : "${OMPI_MCA_oob_tcp_keepalive_time:=2}"
 : "${OMPI_MCA_oob_tcp_keepalive_intvl:=1}"
 : "${OMPI_MCA_oob_tcp_keepalive_probes:=5}"

@@ -1,0 +1,268 @@
+#!/usr/bin/env python3
+"""When a rank, a link or a launcher fails, `cohort generate` ends in time with a message and leaves nothing behind.
+
+Run: faults_test.py PATH_OF_COHORT [unittest arguments]. Prints how long each took. Exit code 77 where nothing of it can
+be tried; OneHost and Refusals only need Open MPI.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+import job
+from job import MODEL, Job
+
+cohort = None
+
+NOTICED_S = 5.0  # a dead rank or a cut link
+GONE_S = 15.0  # every process of the job
+
+# Long enough to be in the middle of it when the fault comes.
+LONG = ["--max-tokens", 2000, "--ignore-eos", "--num-blocks", 1024, "--max-seqs", 8, "--threads", 1]
+LONG += [word for number in range(8) for word in ("--prompt", f"And the {number} said")]
+
+
+def generate(*flags, model=MODEL):
+    return [cohort, "generate", "--model", model, *flags]
+
+
+def silent(rank, host):
+    """What Cohort's heartbeat says."""
+    return rf"rank {rank} \(host {host}\) has not been heard"
+
+
+def gone(rank, host):
+    """What a launcher or Cohort may say of a rank that is dead; whoever is first."""
+    return "|".join([
+        silent(rank, host),
+        rf"rank {rank} with PID \d+ on node {host} exit(ed|ing)",  # mpirun
+        rf"srun: error: \w+: task {rank}: (Killed|Exited)",
+    ])  # fmt: skip
+
+
+class Faults(unittest.TestCase):
+    """Each subclass has a place."""
+
+    @classmethod
+    def prepare(cls, make_place):
+        try:
+            cls.place = make_place()
+        except job.Skip as skip:
+            raise unittest.SkipTest(str(skip)) from None
+        cls.addClassCleanup(cls.place.close)
+
+    def start(self, command):
+        running = Job(command, self.place.variables)
+        self.addCleanup(running.__exit__)
+        return running
+
+    def expect_end(self, running, since, what, message, notice_limit_s=NOTICED_S, spared=()):
+        """`message` is what somebody says in time, None if there is nobody left to say it. Programs of the names in
+        `spared` may be left."""
+        noticed, ended, left = running.await_end(since, GONE_S, message, spared)
+        self.assertEqual(left, [], f"{what}: left after {ended:.1f} s: {running.err}")
+        code = running.wait(5)
+        if message is not None and noticed is None:
+            self.assertRegex(running.words(), message, what)
+            noticed = ended
+        said = f"said after {noticed:.1f} s, " if message is not None else ""
+        print(f"{self.place.name}: {what}: {said}all gone after {ended:.1f} s, exit code {code}", flush=True)
+        self.assertNotEqual(code, 0, f"{what}: {running.err}")
+        if message is not None:
+            self.assertLessEqual(noticed, notice_limit_s, f"{what}: {running.err}")
+        return running
+
+    def strike(self, what, fault, message, layout=(2, 1), command=None, spared=()):
+        """Starts a long job, calls fault(job) in the middle of it, and expects its end."""
+        tensor, pipeline = layout
+        program = generate("--tp", tensor, "--pp", pipeline, *LONG)
+        running = self.start(command or self.place.command(tensor * pipeline, *program))
+        running.await_output()
+        self.assertIsNone(running.launcher.poll())
+        since = time.monotonic()
+        fault(running)
+        return self.expect_end(running, since, what, message, spared=spared)
+
+    def strike_rank(self, what, signal_number, rank, say, layout=(2, 1), command=None):
+        num_ranks = layout[0] * layout[1]
+        message = say(rank, self.place.host_of(rank, num_ranks))
+        fault = lambda running: os.kill(running.rank_pid(rank), signal_number)
+        return self.strike(f"{what} of rank {rank}", fault, message, layout, command)
+
+    def stop(self, rank, layout=(2, 1)):
+        running = self.strike_rank("SIGSTOP", signal.SIGSTOP, rank, silent, layout)
+        self.assertIn("last collectives and steps", running.err)
+
+    def kill(self, rank, layout=(2, 1)):
+        self.strike_rank("SIGKILL", signal.SIGKILL, rank, gone, layout)
+
+    def leave(self, rank):
+        """_exit(0) in the middle of a step."""
+        with tempfile.TemporaryDirectory() as name:
+            library = pathlib.Path(name) / "exit_on_signal.so"
+            source = job.HERE / "exit_on_signal.c"
+            subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+            programs = [generate("--tp", 2, *LONG) for _ in range(2)]
+            programs[rank] = ["env", f"LD_PRELOAD={library}", *programs[rank]]
+            command = self.place.command_each(*programs)
+            self.strike_rank("_exit(0)", signal.SIGUSR1, rank, gone, command=command)
+
+    def broken_weights(self, rank):
+        """One rank finds no weights under the path that is good for the other, or half of them."""
+        host = self.place.host_of(rank, 2)
+        for what in ("missing", "truncated"):
+            with tempfile.TemporaryDirectory() as name:
+                model = pathlib.Path(name) / MODEL.name
+                shutil.copytree(MODEL, model)
+                weights = model / "model.safetensors"
+                whole = weights.read_bytes()
+                weights.unlink()
+                if what == "truncated":
+                    weights.write_bytes(whole[: len(whole) // 2])
+                # The same words for all ranks, in directories of their own.
+                program = generate("--tp", 2, "--prompt", "And", model=MODEL.name)
+                folders = [MODEL.parent, MODEL.parent]
+                folders[rank] = name
+                programs = [["sh", "-c", 'cd "$0" && exec "$@"', folder, *program] for folder in folders]
+                since = time.monotonic()
+                running = self.start(self.place.command_each(*programs))
+                message = rf"rank {rank} \(host {host}\): .*model.safetensors"
+                self.expect_end(running, since, f"weights of rank {rank} {what}", message, GONE_S)
+                self.assertEqual(running.wait(), 1, running.err)
+                self.assertEqual(running.out, "")
+
+
+class OneHost(Faults):
+    @classmethod
+    def setUpClass(cls):
+        cls.prepare(job.OneHost)
+
+    def test_killed_rank(self):
+        self.kill(1)
+        self.kill(0)
+        self.kill(2, layout=(2, 2))
+
+    def test_stopped_rank(self):
+        self.stop(1)
+        self.stop(0)
+
+    def test_rank_that_leaves(self):
+        self.leave(1)
+
+    def test_killed_launcher(self):
+        # Standard error went through the launcher, so there is nobody to tell.
+        self.strike("SIGKILL of mpirun", lambda running: running.launcher.kill(), None)
+
+    def test_terminated_launcher(self):
+        self.strike("SIGTERM of mpirun", lambda running: running.launcher.terminate(), None)
+
+    def test_broken_weights(self):
+        self.broken_weights(1)
+        self.broken_weights(0)
+
+    def test_other_config(self):
+        for flag, value in (("--block-size", 32), ("--dtype", "float32")):
+            since = time.monotonic()
+            plain = generate("--tp", 2, "--prompt", "And")
+            running = self.start(self.place.command_each(plain, [*plain, flag, value]))
+            message = rf"rank 1 \(host {self.place.host_of(1, 2)}\).*{flag.strip('-').replace('-', '_')}"
+            self.expect_end(running, since, f"rank 1 with {flag} {value}", message, GONE_S)
+            self.assertEqual(running.out, "")
+
+
+class TwoHosts(Faults):
+    @classmethod
+    def setUpClass(cls):
+        cls.prepare(job.TwoHosts)
+
+    def test_killed_rank(self):
+        self.kill(1, layout=(1, 2))
+
+    def test_stopped_rank(self):
+        self.stop(1, layout=(1, 2))
+        self.stop(0)
+        self.stop(3, layout=(2, 2))
+
+    def test_cut_link(self):
+        for rank in (1, 0):
+            host = self.place.host_of(rank, 2)
+            try:
+                cut = lambda _, host=host: self.place.link("cut", host)
+                # On the far side mpirun's daemon and the shell that started it wait for the network, without a rank.
+                self.strike(f"link of rank {rank} cut", cut, silent(rank, host), (1, 2), spared=("orted", "sh"))
+            finally:
+                self.place.link("mend", host)
+
+    def test_killed_launcher(self):
+        self.strike("SIGKILL of mpirun", lambda running: running.launcher.kill(), None)
+
+    def test_broken_weights(self):
+        self.broken_weights(1)
+
+
+class Srun(Faults):
+    @classmethod
+    def setUpClass(cls):
+        cls.prepare(job.Slurm)
+
+    def test_killed_rank(self):
+        self.kill(1)
+        self.kill(3, layout=(2, 2))
+
+    def test_killed_rank_when_srun_is_not_told_to_care(self):
+        command = self.place.command(2, *generate("--tp", 2, *LONG), flags=())
+        self.strike_rank("without -K1, SIGKILL", signal.SIGKILL, 1, silent, command=command)
+
+    def test_stopped_rank(self):
+        self.stop(1)
+        self.stop(0)
+
+    def test_rank_that_leaves(self):
+        self.leave(1)
+
+    def test_killed_launcher(self):
+        self.strike("SIGKILL of srun", lambda running: running.launcher.kill(), None)
+
+    def test_terminated_launcher(self):
+        self.strike("SIGTERM of srun", lambda running: running.launcher.terminate(), None)
+
+    def test_broken_weights(self):
+        self.broken_weights(1)
+
+
+class Refusals(unittest.TestCase):
+    """What is refused before anything is loaded, with exit code 2."""
+
+    def refused(self, num_ranks, *flags, says):
+        command = job.OneHost().command(num_ranks, *generate("--prompt", "And", *flags))
+        with Job(command) as running:
+            self.assertEqual(running.wait(30), 2, running.err)
+            self.assertEqual(running.out, "")
+            for text in says:
+                self.assertIn(text, running.words())
+
+    def test_sizes_that_are_not_the_number_of_ranks(self):
+        self.refused(2, "--tp", 1, says=["2", "1"])
+        self.refused(2, "--tp", 2, "--pp", 2, says=["2", "4"])
+
+    def test_sizes_that_do_not_divide_the_model(self):
+        self.refused(3, "--tp", 3, says=["1, 2, 4"])
+        self.refused(7, "--pp", 7, says=["7", "6"])
+
+    def test_config_file(self):
+        with tempfile.TemporaryDirectory() as name:
+            file = pathlib.Path(name) / "cohort.yaml"
+            file.write_text("parallel:\n  tensor_paralel_size: 2\n")
+            self.refused(2, "--config", file, says=[f"{file}:2", "tensor_paralel_size", "tensor_parallel_size"])
+
+
+if __name__ == "__main__":
+    cohort = str(pathlib.Path(sys.argv.pop(1)).resolve())
+    job.main()
