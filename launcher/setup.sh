@@ -13,6 +13,7 @@ packages=(
   libprotobuf-dev protobuf-compiler             # step plans between ranks
   libcli11-dev                                  # command line
   libfmt-dev                                    # formatted output
+  libspdlog-dev                                 # log lines of ranks
   nlohmann-json3-dev                            # config.json, tokenizer.json, safetensors headers
   libpcre2-dev                                  # the splitting patterns of tokenizers, compiled by a JIT
   libsentencepiece-dev                          # tokenizer.model

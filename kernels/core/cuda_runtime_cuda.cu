@@ -44,6 +44,9 @@ void free(void* data, int) noexcept { log_error("cudaFree", cudaFree(data)); }
 
 void copy(void* destination, const void* source, int64_t num_bytes) {
   COHORT_CUDA_CHECK(cudaMemcpy(destination, source, static_cast<size_t>(num_bytes), cudaMemcpyDefault));
+  // cudaMemcpy returns once pageable memory has been staged, and from device to device at once: streams that do not
+  // wait for the default one would read what has not arrived.
+  COHORT_CUDA_CHECK(cudaStreamSynchronize(cudaStreamLegacy));
 }
 
 void* create_stream(int device) {

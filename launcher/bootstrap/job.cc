@@ -59,7 +59,7 @@ std::string first_difference(const std::string& facts, const std::string& expect
   auto values = parse_facts(facts);
   auto expected_values = parse_facts(expected);
   for (const auto& [key, value] : expected_values) {
-    if (values[key] != value) return fmt::format("{} is \"{}\", not \"{}\"", key, values[key], value);
+    if (values[key] != value) return fmt::format("{} is {}, not {}", key, values[key], value);
   }
   return facts == expected ? "" : "it knows of keys that rank 0 does not";
 }

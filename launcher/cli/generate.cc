@@ -1,10 +1,12 @@
 // cohort generate: prompts in, text out, on the ranks that the launcher started or on this one process.
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <chrono>
 
 #include "kernels/gemm/gemm.h"
 #include "launcher/bootstrap/job.h"
+#include "launcher/bootstrap/log.h"
 #include "launcher/cli/command.h"
 #include "launcher/cli/config_flags.h"
 #include "launcher/cli/generate_output.h"
@@ -59,23 +61,11 @@ LoadOptions load_options(const Config& config) {
           .random_seed = config.model.random_seed};
 }
 
-// A line a rank of what it read, on rank 0.
-void report_loading(Job& job, const OpenModel& model, const RankPlan& plan, int64_t num_bytes_read, double seconds) {
-  const int64_t num_elements = num_shard_elements(model.config.spec, model.map, plan.shard);
-  const std::string line = fmt::format("{}: stage {}, shard {}: read {:.3f} GB for {} parameters in {:.2f} s\n",
-                                       job.rank_name(job.rank()), plan.layout.stage(), plan.layout.shard(),
-                                       static_cast<double>(num_bytes_read) / 1e9, num_elements, seconds);
-  for (const std::string& other : all_gather(job.world(), line)) {
-    if (job.rank() == 0 && job.size() > 1) fmt::print(stderr, "{}", other);
-  }
-}
-
 LoadedModel load(Job& job, OpenModel model, const RankPlan& plan, bool quiet, Stream& stream) {
   const Clock::time_point start = Clock::now();
   const int64_t num_elements = num_shard_elements(model.config.spec, model.map, plan.shard);
   SharedProgress progress(job.world(), dtype_bytes(model.config.spec.checkpoint_dtype, num_elements),
                           stderr_progress_options("loading weights", quiet));
-  const OpenModel facts{.config = model.config, .map = model.map, .checkpoint = {}};
   LoadedModel loaded;
   job.agree([&]() -> Status {
     auto result = load_model(std::move(model), plan.shard, &progress.progress(), stream);
@@ -84,7 +74,10 @@ LoadedModel load(Job& job, OpenModel model, const RankPlan& plan, bool quiet, St
     loaded = *std::move(result);
     return ok_status();
   });
-  if (!quiet) report_loading(job, facts, plan, loaded.num_bytes_read, seconds_since(start));
+  spdlog::log(job.size() > 1 && !quiet ? spdlog::level::info : spdlog::level::debug,
+              "stage {}, shard {}: read {:.3f} GB for {} parameters in {:.2f} s", plan.layout.stage(),
+              plan.layout.shard(), static_cast<double>(loaded.num_bytes_read) / 1e9, num_elements,
+              seconds_since(start));
   return loaded;
 }
 
@@ -130,6 +123,8 @@ Status generate(Job& job, const Config& config, const GenerateOptions& options, 
   }
 
   Stream stream(job.choose_device(config.device.kind), job.num_threads(static_cast<int>(config.device.threads)));
+  spdlog::debug("{} with {} threads, rank {} of {} on its host", to_string(stream.device()), stream.num_threads(),
+                job.local_rank(), job.local_size());
   const LoadedModel loaded = load(job, std::move(model), plan, options.quiet, stream);
   const RankComms comms = RankComms::create(job.world(), layout.sizes(), stream.device(),
                                             {.recorder = job.recorder(), .on_failure = job.on_failure()});
@@ -174,6 +169,7 @@ Status run_generate(const ConfigFlags& flags, const GenerateOptions& options) {
   return run_job(config.ok() ? job_options(*config) : JobOptions(), [&](Job& job) -> Status {
     job.agree([&] {
       if (!config.ok()) throw UsageError(config.status().message());
+      start_log(config->logging.level, job.size() > 1 ? job.rank_name(job.rank()) : "");
       return flags.print_config() ? ok_status() : check_config(*config);
     });
     if (!flags.print_config()) return generate(job, *config, options, flags.dry_run());

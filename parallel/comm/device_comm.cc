@@ -10,8 +10,6 @@
 namespace cohort {
 namespace {
 
-// From here on halving moves fewer bytes than doubling costs exchanges. Both give the same bits.
-constexpr int64_t kMinHalvingBytes = 16 * 1024;
 constexpr int kMaxLevels = 10;
 
 bool is_power_of_two(int n) { return n > 0 && (n & (n - 1)) == 0; }
@@ -77,10 +75,10 @@ void DeviceComm::do_all_reduce(TensorView sums, TensorView scratch, Stream& stre
   tree_all_reduce(*this, sums, scratch, stream);
 }
 
-void tree_all_reduce(DeviceComm& comm, TensorView sums, TensorView scratch, Stream& stream) {
+void tree_all_reduce(DeviceComm& comm, TensorView sums, TensorView scratch, Stream& stream, int64_t min_halving_bytes) {
   COHORT_CHECK(is_power_of_two(comm.size()), std::to_string(comm.size()) + " ranks");
   const auto part = [](const TensorView& t, Slice s) { return t.slice(0, s.begin, s.end); };
-  if (sums.num_bytes() < kMinHalvingBytes) {
+  if (sums.num_bytes() < min_halving_bytes) {
     for (int distance = 1; distance < comm.size(); distance *= 2) {
       comm.do_exchange(scratch, sums, comm.rank() ^ distance, stream);
       add(sums, scratch, stream);

@@ -14,6 +14,9 @@
 
 namespace cohort {
 
+// From here on, between processes of one host, halving saves more bytes than it costs exchanges.
+inline constexpr int64_t kMinHalvingBytes = 16 * 1024;
+
 class DeviceComm {
  public:
   // `name` is what the flight recorder calls it ("tensor", "next").
@@ -57,7 +60,8 @@ class DeviceComm {
   virtual void do_all_reduce(TensorView sums, TensorView scratch, Stream& stream);
 
   // For tree_all_reduce, whose steps are not worth a record each.
-  friend void tree_all_reduce(DeviceComm& comm, TensorView sums, TensorView scratch, Stream& stream);
+  friend void tree_all_reduce(DeviceComm& comm, TensorView sums, TensorView scratch, Stream& stream,
+                              int64_t min_halving_bytes);
 
  private:
   void check(const ConstTensorView& x, int peer, const Stream& stream) const;
@@ -74,7 +78,9 @@ class DeviceComm {
 //
 // Short messages: recursive doubling, log2(size) exchanges of everything. Long ones: recursive halving, where partners
 // share out what they add, then the same way back (Rabenseifner 2004, "Optimization of Collective Reduction
-// Operations"), but with the nearest partner first, which is what keeps the tree.
-void tree_all_reduce(DeviceComm& comm, TensorView sums, TensorView scratch, Stream& stream);
+// Operations"), but with the nearest partner first, which is what keeps the tree. Messages of min_halving_bytes are
+// long; the bits are the same either way.
+void tree_all_reduce(DeviceComm& comm, TensorView sums, TensorView scratch, Stream& stream,
+                     int64_t min_halving_bytes = kMinHalvingBytes);
 
 }  // namespace cohort

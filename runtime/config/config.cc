@@ -35,7 +35,8 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
      .flag = "--model",
      .limits = FreeText{.may_be_empty = true},
      .help = "Hugging Face model directory; a relative one is relative to the current directory",
-     .field = field<&Config::model, &ModelConfigSection::path>()},
+     .field = field<&Config::model, &ModelConfigSection::path>(),
+     .may_differ = true},  // each host may have its copy; what is in it is compared
     {.path = "model.weights",
      .flag = "--weights",
      .limits = TextChoices{kWeights},
