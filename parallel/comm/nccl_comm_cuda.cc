@@ -194,7 +194,7 @@ class NcclComm : public DeviceComm {
   }
   void do_all_reduce(TensorView sums, TensorView scratch, Stream& stream) override {
     // A call costs tens of microseconds, in which NVLink moves megabytes: fewer exchanges, if of more bytes.
-    constexpr int64_t kMinHalvingBytesOverNvlink = int64_t{8} << 20;
+    constexpr int64_t kMinHalvingBytesOverNvlink = int64_t{32} << 20;
     if (is_deterministic_) return tree_all_reduce(*this, sums, scratch, stream, kMinHalvingBytesOverNvlink);
     run("ncclAllReduce", stream, [&](cudaStream_t queue) {
       return ncclAllReduce(sums.data(), sums.data(), static_cast<size_t>(sums.num_elements()), ncclFloat32, ncclSum,
