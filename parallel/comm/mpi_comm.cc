@@ -2,11 +2,12 @@
 
 #include <mpi.h>
 #include <sched.h>
-#include <time.h>
 
 #include <algorithm>
+#include <chrono>
 #include <deque>
 #include <string>
+#include <thread>
 
 #include "kernels/core/check.h"
 #include "parallel/comm/device_comm.h"
@@ -30,27 +31,35 @@ void check_mpi(int code, const char* call) {
 // least; the next request may be hours away, and then the core belongs to others.
 class Backoff {
  public:
+  using Clock = std::chrono::steady_clock;
+
+  explicit Backoff(Clock::duration patience) : sleep_begin_(Clock::now() + patience) {}
+
   void pause() {
-    constexpr int kYields = 2000;
-    constexpr int64_t kFirstSleepNs = 20'000;
-    constexpr int64_t kLongestSleepNs = 500'000;
-    if (++num_pauses_ <= kYields) {
+    constexpr std::chrono::microseconds kFirstSleep{20};
+    constexpr std::chrono::microseconds kLongestSleep{500};
+    if (Clock::now() < sleep_begin_) {
       sched_yield();
       return;
     }
-    sleep_ns_ = sleep_ns_ == 0 ? kFirstSleepNs : std::min(2 * sleep_ns_, kLongestSleepNs);
-    const timespec duration{0, sleep_ns_};
-    nanosleep(&duration, nullptr);
+    sleep_ = sleep_.count() == 0 ? kFirstSleep : std::min(2 * sleep_, kLongestSleep);
+    std::this_thread::sleep_for(sleep_);
   }
 
  private:
-  int num_pauses_ = 0;
-  int64_t sleep_ns_ = 0;
+  const Clock::time_point sleep_begin_;
+  std::chrono::microseconds sleep_{0};
 };
+
+// A transfer moves on only when it is asked after: sleeping made one of 16 MB between processes of a host 80 times as
+// slow.
+constexpr std::chrono::seconds kTransferPatience{2};
+// For a message that nobody may have sent yet.
+constexpr std::chrono::milliseconds kMessagePatience{2};
 
 // Not MPI_Wait, which spins: there may be more ranks than cores.
 void wait_for(MPI_Request& request) {
-  Backoff backoff;
+  Backoff backoff(kTransferPatience);
   for (;;) {
     int is_done = 0;
     check_mpi(MPI_Test(&request, &is_done, MPI_STATUS_IGNORE), "MPI_Test");
@@ -61,9 +70,10 @@ void wait_for(MPI_Request& request) {
 
 // Waits for a send whose receiver may be gone for good, as when a rank ends because another failed.
 bool is_done_soon(MPI_Request& request) {
-  constexpr int kMaxPauses = 4000;  // about a second
-  Backoff backoff;
-  for (int i = 0; i < kMaxPauses; ++i) {
+  constexpr std::chrono::seconds kPatience{1};
+  const auto give_up = Backoff::Clock::now() + kPatience;
+  Backoff backoff(kMessagePatience);
+  while (Backoff::Clock::now() < give_up) {
     int is_done = 0;
     if (MPI_Test(&request, &is_done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return false;
     if (is_done != 0) return true;
@@ -212,7 +222,7 @@ class MpiHostComm : public HostComm {
   }
 
   std::string receive(int peer) override {
-    Backoff backoff;
+    Backoff backoff(kMessagePatience);
     for (;;) {
       if (auto message = try_receive(peer)) return *std::move(message);
       backoff.pause();
