@@ -7,7 +7,7 @@ set -euo pipefail
 
 # As mpirun's remote shell: ssh, but one that notices within 8 s that the host is cut off. mpirun then ends the job. But
 # if it is ending already, because a rank told it to, it does not look at ssh and waits for that host's answer: longer
-# than ten minutes, whatever signal it gets. Without it the daemons of the other hosts end by themselves.
+# than five minutes, a SIGTERM or not. Without it the daemons of the other hosts end by themselves.
 if [ "${1-}" = --ssh ]; then
   shift
   code=0

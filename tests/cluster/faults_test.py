@@ -28,6 +28,9 @@ GONE_S = 15.0  # every process of the job
 LONG = ["--max-tokens", 2000, "--ignore-eos", "--num-blocks", 1024, "--max-seqs", 8, "--threads", 1]
 LONG += [word for number in range(8) for word in ("--prompt", f"And the {number} said")]
 
+# For what is waited for to the end.
+SHORT = ["--max-tokens", 600, "--ignore-eos", "--threads", 1, "--prompt", "And"]
+
 
 def generate(*flags, model=MODEL):
     return [cohort, "generate", "--model", model, *flags]
@@ -103,16 +106,31 @@ class Faults(unittest.TestCase):
     def kill(self, rank, layout=(2, 1)):
         self.strike_rank("SIGKILL", signal.SIGKILL, rank, gone, layout)
 
+    def armed(self, rank, *flags):
+        """The command of two ranks, of which one fails when it gets a signal, see fail_on_signal.c."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        library = pathlib.Path(folder.name) / "fail_on_signal.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, job.HERE / "fail_on_signal.c"], check=True)
+        programs = [generate("--tp", 2, *LONG, *flags) for _ in range(2)]
+        programs[rank] = ["env", f"LD_PRELOAD={library}", *programs[rank]]
+        return self.place.command_each(*programs)
+
     def leave(self, rank):
         """_exit(0) in the middle of a step."""
-        with tempfile.TemporaryDirectory() as name:
-            library = pathlib.Path(name) / "exit_on_signal.so"
-            source = job.HERE / "exit_on_signal.c"
-            subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
-            programs = [generate("--tp", 2, *LONG) for _ in range(2)]
-            programs[rank] = ["env", f"LD_PRELOAD={library}", *programs[rank]]
-            command = self.place.command_each(*programs)
-            self.strike_rank("_exit(0)", signal.SIGUSR1, rank, gone, command=command)
+        self.strike_rank("_exit(0)", signal.SIGUSR1, rank, gone, command=self.armed(rank))
+
+    def hang(self, rank):
+        """The main thread hangs while the heartbeat goes on. Which of the ranks, that wait for each other, is to blame,
+        shows in their last steps."""
+
+        def overdue(_, host):
+            return rf"rank \d \(host {host}\): a step has taken more than 3.0 s"
+
+        command = self.armed(rank, "--step-timeout-s", 3)
+        running = self.strike_rank("hang of the main thread", signal.SIGUSR2, rank, overdue, command=command)
+        self.assertIn("last collectives and steps of rank", running.err)
+        self.assertIn("not done", running.err)
 
     def broken_weights(self, rank):
         """One rank finds no weights under the path that is good for the other, or half of them."""
@@ -156,6 +174,22 @@ class OneHost(Faults):
     def test_rank_that_leaves(self):
         self.leave(1)
 
+    def test_hung_rank(self):
+        self.hang(1)
+
+    def test_pause_is_no_death(self):
+        expected = subprocess.run([*map(str, generate(*SHORT))], capture_output=True, timeout=60, check=True).stdout
+        for ranks in ((1,), (0, 1)):
+            running = self.start(self.place.command(2, *generate("--tp", 2, *SHORT)))
+            running.await_output()
+            pids = [running.rank_pid(rank) for rank in ranks]
+            for number, seconds in ((signal.SIGSTOP, 2.5 * len(ranks)), (signal.SIGCONT, 0)):
+                for pid in pids:
+                    os.kill(pid, number)
+                time.sleep(seconds)
+            self.assertEqual(running.wait(), 0, running.err)
+            self.assertEqual(running.out, expected.decode())
+
     def test_killed_launcher(self):
         # Standard error went through the launcher, so there is nobody to tell.
         self.strike("SIGKILL of mpirun", lambda running: running.launcher.kill(), None)
@@ -192,16 +226,36 @@ class TwoHosts(Faults):
 
     def test_cut_link(self):
         for rank in (1, 0):
-            host = self.place.host_of(rank, 2)
-            try:
-                cut = lambda _, host=host: self.place.link("cut", host)
+            with self.subTest(rank=rank):
+                place = job.TwoHosts()  # its own: what is on the far side outlives the job for a while
+                self.addCleanup(place.close)
+                host = place.host_of(rank, 2)
+                cut = lambda _, place=place, host=host: place.link("cut", host)
+                command = place.command(2, *generate("--pp", 2, *LONG))
                 # On the far side mpirun's daemon and the shell that started it wait for the network, without a rank.
-                self.strike(f"link of rank {rank} cut", cut, silent(rank, host), (1, 2), spared=("orted", "sh"))
-            finally:
-                self.place.link("mend", host)
+                spared = ("orted", "sh")
+                self.strike(f"link of rank {rank} cut", cut, silent(rank, host), command=command, spared=spared)
+
+    def test_short_cut_is_no_death(self):
+        expected = subprocess.run([*map(str, generate(*SHORT))], capture_output=True, timeout=60, check=True).stdout
+        running = self.start(self.place.command(2, *generate("--tp", 2, *SHORT)))
+        running.await_output()
+        host = self.place.host_of(1, 2)
+        self.place.link("cut", host)
+        time.sleep(1)
+        self.place.link("mend", host)
+        self.assertEqual(running.wait(), 0, running.err)
+        self.assertEqual(running.out, expected.decode())
 
     def test_killed_launcher(self):
         self.strike("SIGKILL of mpirun", lambda running: running.launcher.kill(), None)
+
+    def test_killed_daemon(self):
+        def kill(running):
+            status = pathlib.Path(f"/proc/{running.rank_pid(1)}/status").read_text()
+            os.kill(int(re.search(r"PPid:\s+(\d+)", status)[1]), signal.SIGKILL)
+
+        self.strike("SIGKILL of mpirun's daemon on a host", kill, None)
 
     def test_broken_weights(self):
         self.broken_weights(1)
@@ -227,6 +281,9 @@ class Srun(Faults):
     def test_rank_that_leaves(self):
         self.leave(1)
 
+    def test_hung_rank(self):
+        self.hang(1)
+
     def test_killed_launcher(self):
         self.strike("SIGKILL of srun", lambda running: running.launcher.kill(), None)
 
@@ -241,7 +298,9 @@ class Refusals(unittest.TestCase):
     """What is refused before anything is loaded, with exit code 2."""
 
     def refused(self, num_ranks, *flags, says):
-        command = job.OneHost().command(num_ranks, *generate("--prompt", "And", *flags))
+        self.refuses(job.OneHost().command(num_ranks, *generate("--prompt", "And", *flags)), says)
+
+    def refuses(self, command, says):
         with Job(command) as running:
             self.assertEqual(running.wait(30), 2, running.err)
             self.assertEqual(running.out, "")
@@ -249,18 +308,24 @@ class Refusals(unittest.TestCase):
                 self.assertIn(text, running.words())
 
     def test_sizes_that_are_not_the_number_of_ranks(self):
-        self.refused(2, "--tp", 1, says=["2", "1"])
-        self.refused(2, "--tp", 2, "--pp", 2, says=["2", "4"])
+        self.refused(2, "--tp", 1, says=["needs 1 rank", "started 2"])
+        self.refused(2, "--tp", 2, "--pp", 2, says=["needs 4 ranks", "started 2"])
 
     def test_sizes_that_do_not_divide_the_model(self):
-        self.refused(3, "--tp", 3, says=["1, 2, 4"])
-        self.refused(7, "--pp", 7, says=["7", "6"])
+        self.refused(3, "--tp", 3, says=["expected one of 1, 2, 4"])
+        self.refused(7, "--pp", 7, says=["expected 1 to 6", "got 7"])
 
     def test_config_file(self):
         with tempfile.TemporaryDirectory() as name:
             file = pathlib.Path(name) / "cohort.yaml"
             file.write_text("parallel:\n  tensor_paralel_size: 2\n")
             self.refused(2, "--config", file, says=[f"{file}:2", "tensor_paralel_size", "tensor_parallel_size"])
+            # Of one rank only.
+            file.write_text("device:\n  threads: two\n")
+            place = job.OneHost()
+            plain = generate("--prompt", "And", "--tp", 2)
+            who = f"rank 1 (host {place.host_of(1, 2)})"
+            self.refuses(place.command_each(plain, [*plain, "--config", file]), [who, f"{file}:2", "two"])
 
 
 if __name__ == "__main__":
