@@ -4,7 +4,7 @@
 
 #include <chrono>
 
-#include "kernels/gemm/gemm.h"
+#include "launcher/bootstrap/build_facts.h"
 #include "launcher/bootstrap/job.h"
 #include "launcher/bootstrap/log.h"
 #include "launcher/cli/command.h"
@@ -48,11 +48,6 @@ void print_timings(const Timings& t) {
     fmt::print(stderr, " ({:.1f} after the first)", static_cast<double>(t.num_output_tokens - 1) / decode_seconds);
   }
   fmt::print(stderr, "\n");
-}
-
-// What must be the same on every rank besides configuration and model.
-std::string build_facts() {
-  return fmt::format("version={}\nbfloat16 summation order={}\n", COHORT_VERSION, sum_order_name(DType::kBF16));
 }
 
 LoadOptions load_options(const Config& config) {
@@ -110,7 +105,8 @@ Status generate(Job& job, const Config& config, const GenerateOptions& options, 
   });
   job.agree([&]() -> Status {
     COHORT_ASSIGN_OR_RETURN(model, open_model(config.model.path, load_options(config)));
-    if (!layout.is_leader()) return ok_status();
+    const bool is_question = dry_run && !options.requests.has_prompts();  // how much would fit
+    if (!layout.is_leader() || is_question) return ok_status();
     COHORT_ASSIGN_OR_RETURN(prompts, make_requests(options.requests, config.model.path, model.config));
     return ok_status();
   });

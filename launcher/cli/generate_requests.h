@@ -31,6 +31,8 @@ struct RequestOptions {
   uint64_t seed = 0;
   bool ignore_eos = false;
   int top_logprobs = 0;
+
+  bool has_prompts() const { return !prompts.empty() || !prompts_file.empty() || !prompt_ids.empty(); }
 };
 
 // Must stay where it is until the command line is parsed: CLI11 keeps references into it.

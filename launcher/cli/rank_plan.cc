@@ -92,9 +92,11 @@ RankPlan make_rank_plan(Job& job, const Config& config, const OpenModel& model, 
 
   EngineOptions& engine = plan.engine;
   engine.block_size = block_size;
-  engine.num_blocks = config.cache.num_blocks > 0
-                          ? config.cache.num_blocks
-                          : std::max(std::min(facts.need.all, facts.affordable), facts.need.largest);
+  engine.num_blocks = config.cache.num_blocks;
+  if (engine.num_blocks == 0) {
+    const int64_t wanted = facts.need.num_requests > 0 ? facts.need.all : facts.affordable;
+    engine.num_blocks = std::max(std::min(wanted, facts.affordable), facts.need.largest);
+  }
   engine.max_seqs = std::clamp<int64_t>(facts.need.num_requests, 1, config.scheduler.max_seqs);
   engine.max_tokens_per_step = std::max(config.scheduler.max_tokens_per_step, engine.max_seqs);
   engine.step_timeout = std::chrono::seconds(config.health.step_timeout_s);

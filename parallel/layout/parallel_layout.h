@@ -4,6 +4,8 @@
 // neighbours, and launchers put neighbours on one host. An immutable value that is passed down.
 #pragma once
 
+#include <cstdint>
+
 #include "kernels/core/status.h"
 
 namespace cohort {
@@ -13,7 +15,7 @@ struct ParallelSizes {
   int pipeline = 1;  // stages, runs of layers
   int replicas = 1;  // copies of the model
 
-  int num_ranks() const { return tensor * pipeline * replicas; }
+  int64_t num_ranks() const { return int64_t{tensor} * pipeline * replicas; }
   bool operator==(const ParallelSizes&) const = default;
 };
 

@@ -5,6 +5,7 @@ Run: cli_test.py PATH_OF_COHORT [unittest arguments]
 """
 
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -234,6 +235,52 @@ class Others(unittest.TestCase):
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         self.assertEqual(completed.stdout.split(), ["--max-tokens", "--max-tokens-per-step"])
+
+
+@unittest.skipIf(shutil.which("mpirun") is None, "mpirun is not installed")
+class Ranks(unittest.TestCase):
+    """What is one process's elsewhere, said once for all ranks."""
+
+    def ok(self, num_ranks, *args):
+        environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+        process = subprocess.run(
+            ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(num_ranks), cohort, *map(str, args)],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, env=environment,
+        )  # fmt: skip
+        self.assertEqual(process.returncode, 0, process.stderr)
+        return process.stdout, process.stderr
+
+    def test_dry_run_tells_each_ranks_part_and_loads_nothing(self):
+        out, err = self.ok(4, "generate", "--model", MODEL, "--prompt", PROMPT, "--tp", 2, "--pp", 2, "--dry-run")
+        rows = [line.split() for line in out.splitlines()]
+        self.assertEqual(rows[0][0], "rank")
+        self.assertEqual([row[0] for row in rows[1:]], ["0", "1", "2", "3"])
+        self.assertEqual([row[3:5] for row in rows[1:]], [["0", "0"], ["0", "1"], ["1", "0"], ["1", "1"]])
+        self.assertEqual([row[5] for row in rows[1:]], ["0-2", "0-2", "3-5", "3-5"])
+        self.assertEqual([row[6] for row in rows[1:]], ["0-3", "4-7", "0-3", "4-7"])
+        self.assertNotIn("read", err)
+        # Without prompts the question is how much would fit: the same of everything, but all the cache there is room for.
+        empty, _ = self.ok(2, "generate", "--model", MODEL, "--tp", 2, "--dry-run")
+        self.assertGreater(float(empty.splitlines()[1].split()[-1]), 0.01)
+
+    def test_print_config_prints_once(self):
+        out, _ = self.ok(2, "generate", "--config", ROOT / "configs/quickstart.yaml", "--tp", 2, "--print-config")
+        self.assertEqual(out.count("tensor_parallel_size: 2 "), 1, out)
+        self.assertIn("# --tensor-parallel-size", out)
+
+    def test_log_lines_name_rank_and_host(self):
+        _, err = self.ok(2, "generate", "--model", MODEL, "--prompt", PROMPT, "--max-tokens", 2, "--pp", 2)
+        for rank in (0, 1):
+            self.assertRegex(err, rf"info rank {rank} \(host \S+\): stage {rank}, shard 0: read 0\.007 GB")
+
+    def test_bench_comm_measures_every_operation(self):
+        results = json.loads(self.ok(2, "bench", "comm", "--max-bytes", "1K", "--iterations", 20, "--json")[0])
+        self.assertEqual(results["ranks"], 2)
+        self.assertEqual({r["operation"] for r in results["results"]},
+                         {"all_reduce", "send_receive", "broadcast", "all_gather"})  # fmt: skip
+        for result in results["results"]:
+            self.assertGreater(result["median_us"], 0)
+            self.assertLessEqual(result["min_us"], result["p99_us"])
 
 
 if __name__ == "__main__":
