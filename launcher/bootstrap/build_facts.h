@@ -5,8 +5,8 @@
 
 namespace cohort {
 
-// "key=value\n" lines for Job::check_same: version, a hash of the executable, and in which order this CPU sums, on which
-// the bits of an answer depend.
+// "key=value\n" lines for Job::check_same: version, a hash of the executable, and in which order this CPU sums, on
+// which the bits of an answer depend.
 std::string build_facts();
 
 }  // namespace cohort

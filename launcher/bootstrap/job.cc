@@ -4,9 +4,12 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <condition_variable>
 #include <cstdio>
 #include <map>
+#include <mutex>
 #include <sstream>
+#include <thread>
 
 #include "kernels/core/device.h"
 #include "kernels/core/thread_pool.h"
@@ -17,12 +20,6 @@
 
 namespace cohort {
 namespace {
-
-std::string host_name() {
-  char name[256] = "";
-  gethostname(name, sizeof(name) - 1);
-  return name;
-}
 
 // The CPUs that this process may run on, as a text that is equal for equal sets.
 std::string affinity_text() {
@@ -64,6 +61,35 @@ std::string first_difference(const std::string& facts, const std::string& expect
   return facts == expected ? "" : "it knows of keys that rank 0 does not";
 }
 
+// Ends the process when ranks have not met in time, as when one never started: MPI would wait for ever, and before it
+// is up there is no heartbeat.
+class StartupLimit {
+ public:
+  explicit StartupLimit(std::chrono::seconds limit) : thread_([this, limit] { run(limit); }) {}
+  ~StartupLimit() {
+    {
+      const std::lock_guard lock(mutex_);
+      is_done_ = true;
+    }
+    changed_.notify_one();
+    thread_.join();
+  }
+
+ private:
+  void run(std::chrono::seconds limit) {
+    std::unique_lock lock(mutex_);
+    if (changed_.wait_for(lock, limit, [this] { return is_done_; })) return;
+    fmt::print(stderr, "cohort: {}: the ranks have not all met within {} s: one did not start, or cannot be reached\n",
+               launched_rank_name(), limit.count());
+    _exit(kExitFailed);
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool is_done_ = false;
+  std::thread thread_;
+};
+
 }  // namespace
 
 Job::Job(const JobOptions& options) : options_(options), recorder_(std::make_shared<FlightRecorder>()) {
@@ -73,6 +99,7 @@ Job::Job(const JobOptions& options) : options_(options), recorder_(std::make_sha
     hosts_ = {host_name()};
     return;
   }
+  const StartupLimit limit(options.startup_timeout);
   start_mpi();
   has_mpi_ = true;
   world_ = make_mpi_world();
@@ -101,11 +128,13 @@ std::string Job::rank_name(int rank) const {
 }
 
 void Job::fail(const std::string& reason) {
-  const std::string name = size() > 1 ? rank_name(rank()) + ": " : "";
-  const std::string last = size() > 1 ? recorder_->dump() : "";
+  std::string text = "cohort: " + reason + "\n";
+  if (size() > 1) {
+    text = fmt::format("cohort: {}: {}\n", rank_name(rank()), reason);
+    const std::string last = recorder_->dump();
+    if (!last.empty()) text += fmt::format("last collectives and steps of {}:\n{}", rank_name(rank()), last);
+  }
   // One write, so that the lines of ranks that fail together do not mix.
-  const std::string text = fmt::format("cohort: {}{}\n{}", name, reason,
-                                       last.empty() ? "" : "last collectives and steps of " + name + "\n" + last);
   std::fwrite(text.data(), 1, text.size(), stderr);
   std::fflush(stderr);
   if (has_mpi_) abort_mpi();

@@ -1,10 +1,15 @@
 // The process's use of MPI: whether a launcher started it, and MPI_Init to MPI_Finalize.
 #pragma once
 
+#include <string>
+
 namespace cohort {
 
 // Whether mpirun or srun started this process as a rank.
 bool is_launched();
+
+// "rank 3 (host node7)" as the launcher says, before MPI can; empty where it does not.
+std::string launched_rank_name();
 
 // How many ranks the launcher says it started; 0 where it does not say.
 int num_launched_ranks();
@@ -13,6 +18,9 @@ int num_launched_ranks();
 // not know the ranks that the launcher started, as when srun lacks --mpi=pmix.
 void start_mpi();
 void finalize_mpi();
+
+// The name of the machine.
+std::string host_name();
 
 // Ends all ranks with exit code 1. Does not wait long for MPI to be able to.
 [[noreturn]] void abort_mpi();

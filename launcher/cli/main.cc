@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "launcher/bootstrap/job.h"
+#include "launcher/bootstrap/mpi_session.h"
 #include "launcher/cli/command.h"
 
 namespace cohort {
@@ -34,6 +35,8 @@ int run_program(int argc, char** argv) {
     check_command(app, argc > 1 ? argv[1] : "");
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
+    const std::string rank = launched_rank_name();
+    if (error.get_exit_code() != 0 && !rank.empty()) fmt::print(stderr, "cohort: {}: ", rank);
     return app.exit(error) == 0 ? kExitOk : kExitUsage;  // help and version are no errors
   }
   try {

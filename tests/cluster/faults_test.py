@@ -178,6 +178,13 @@ class OneHost(Faults):
     def test_hung_rank(self):
         self.hang(1)
 
+    def test_rank_that_never_meets_the_others(self):
+        place = job.OneHost()
+        waiting = generate("--prompt", "And", "--tp", 2, "--startup-timeout-s", 3)
+        with Job(place.command_each(waiting, ["sleep", 1000])) as running:
+            self.assertNotEqual(running.wait(15), 0)
+            self.assertIn(f"rank 0 (host {place.host_of(0, 2)}): the ranks have not all met within 3 s", running.words())
+
     def test_pause_is_no_death(self):
         expected = subprocess.run([*map(str, generate(*SHORT))], capture_output=True, timeout=60, check=True).stdout
         for ranks in ((1,), (0, 1)):
@@ -327,6 +334,12 @@ class Refusals(unittest.TestCase):
             plain = generate("--prompt", "And", "--tp", 2)
             who = f"rank 1 (host {place.host_of(1, 2)})"
             self.refuses(place.command_each(plain, [*plain, "--config", file]), [who, f"{file}:2", "two"])
+
+    def test_a_flag_of_one_rank(self):
+        place = job.OneHost()
+        plain = generate("--prompt", "And", "--tp", 2)
+        who = f"rank 1 (host {place.host_of(1, 2)})"
+        self.refuses(place.command_each(plain, [*plain, "--nope"]), [who, "--nope"])
 
 
 if __name__ == "__main__":
