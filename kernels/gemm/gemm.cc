@@ -3,13 +3,14 @@
 #include <string>
 
 #include "kernels/core/check.h"
+#include "kernels/gemm/gemm_cuda.h"
 #include "kernels/gemm/kernels.h"
 
 namespace cohort {
 namespace {
 
 void check_gemm(const ConstTensorView& out, const ConstTensorView& x, const PackedWeight& weight,
-                const ConstTensorView& bias) {
+                const ConstTensorView& bias, const Stream& stream) {
   COHORT_CHECK(x.rank() == 2 && x.dim(1) == weight.k(),
                "x " + x.shape().to_string() + ", k " + std::to_string(weight.k()));
   COHORT_CHECK(out.rank() == 2 && out.dim(0) == x.dim(0) && out.dim(1) == weight.n(),
@@ -19,14 +20,20 @@ void check_gemm(const ConstTensorView& out, const ConstTensorView& x, const Pack
   COHORT_CHECK(out.dtype() == x.dtype() || out.dtype() == DType::kF32, std::string(dtype_name(out.dtype())));
   COHORT_CHECK(bias.empty() || (bias.dtype() == DType::kF32 && bias.num_elements() == weight.n() && bias.is_dense()),
                "bias " + bias.shape().to_string());
+  COHORT_CHECK(out.device() == stream.device() && x.device() == stream.device() && weight.device() == stream.device() &&
+                   (bias.empty() || bias.device() == stream.device()),
+               "out on " + to_string(out.device()) + ", x on " + to_string(x.device()) + ", weight on " +
+                   to_string(weight.device()) + ", stream on " + to_string(stream.device()));
 }
+
+bool is_cuda(const Stream& stream) { return stream.device().kind == DeviceKind::kCuda; }
 
 }  // namespace
 
 void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias, Stream& stream) {
-  check_gemm(out, x, weight, bias);
+  check_gemm(out, x, weight, bias, stream);
   if (out.empty()) return;
-  COHORT_CHECK(stream.device() == kCpuDevice, "gemm on " + to_string(stream.device()));
+  if (is_cuda(stream)) return cuda::gemm(out, x, weight, bias, stream);
   const gemm_internal::Problem problem{.num_rows = x.dim(0),
                                        .n = weight.n(),
                                        .k = weight.k(),
@@ -34,6 +41,19 @@ void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTe
                                        .dtype = weight.dtype(),
                                        .num_threads = stream.num_threads()};
   run_gemm(choose_config(problem, cpu_features()), out, x, weight, bias, stream);
+}
+
+void prepare_gemm(Stream& stream) {
+  if (is_cuda(stream)) cuda::prepare_gemm(stream);
+}
+
+void autotune_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
+                   Stream& stream) {
+  if (is_cuda(stream) && !out.empty()) {
+    check_gemm(out, x, weight, bias, stream);
+    cuda::autotune_gemm(out, x, weight, bias, stream);
+  }
+  gemm(out, x, weight, bias, stream);
 }
 
 std::string_view sum_order_name(DType dtype) {

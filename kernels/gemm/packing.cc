@@ -4,6 +4,7 @@
 
 #include "kernels/core/check.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/gemm_cuda.h"
 #include "kernels/gemm/layout.h"
 
 namespace cohort {
@@ -36,35 +37,48 @@ void pack_panel(To* packed, const PanelLayout& panels, int64_t panel, ConstTenso
   }
 }
 
+void pack_panels(void* packed, const PanelLayout& panels, DType dtype, ConstTensorView weight, WeightLayout layout,
+                 Stream& stream) {
+  dispatch_float(dtype, [&]<typename To>() {
+    dispatch_float(weight.dtype(), [&]<typename From>() {
+      To* const into = static_cast<To*>(packed);
+      stream.parallel_for(panels.num_panels, 1, [&](int64_t begin, int64_t end) {
+        // By the threads that may read it, so that its pages lie near them.
+        std::memset(static_cast<void*>(into + begin * panels.panel_elements), 0,
+                    static_cast<size_t>((end - begin) * panels.panel_elements) * sizeof(To));
+        for (int64_t panel = begin; panel < end; ++panel) {
+          pack_panel<To, From>(into, panels, panel, weight, layout);
+        }
+      });
+    });
+  });
+}
+
 }  // namespace
 
-PackedWeight PackedWeight::pack(ConstTensorView weight, WeightLayout layout, DType dtype, int num_chunks,
+PackedWeight PackedWeight::pack(ConstTensorView weight, WeightLayout layout, DType dtype, int num_chunks, GemmMode mode,
                                 Stream& stream) {
   COHORT_CHECK(weight.rank() == 2, weight.shape().to_string());
-  COHORT_CHECK(stream.device() == kCpuDevice, "pack on " + to_string(stream.device()));
+  const bool is_cuda = stream.device().kind == DeviceKind::kCuda;
   PackedWeight result;
   result.n_ = weight.dim(layout == WeightLayout::kOutIn ? 0 : 1);
   result.k_ = weight.dim(layout == WeightLayout::kOutIn ? 1 : 0);
   result.num_chunks_ = num_chunks;
   result.dtype_ = dtype;
+  result.mode_ = is_cuda ? mode : GemmMode::kDeterministic;
   COHORT_CHECK(num_chunks >= 1 && (num_chunks & (num_chunks - 1)) == 0 && result.k_ % num_chunks == 0,
                std::to_string(num_chunks) + " chunks of " + std::to_string(result.k_));
+  COHORT_CHECK(!is_cuda || mode == GemmMode::kFast || num_chunks <= kMaxCudaChunks, std::to_string(num_chunks));
+  COHORT_CHECK(weight.device() == kCpuDevice || weight.device() == stream.device(), to_string(weight.device()));
   const PanelLayout panels(result.n_, result.k_, num_chunks, dtype);
-  result.buffer_ = Buffer(dtype_bytes(dtype, panels.num_elements()), stream.device());
-  if (panels.num_elements() == 0) return result;
-  dispatch_float(dtype, [&]<typename To>() {
-    dispatch_float(weight.dtype(), [&]<typename From>() {
-      To* packed = static_cast<To*>(result.buffer_.data());
-      stream.parallel_for(panels.num_panels, 1, [&](int64_t begin, int64_t end) {
-        // By the threads that may read it, so that its pages lie near them.
-        std::memset(static_cast<void*>(packed + begin * panels.panel_elements), 0,
-                    static_cast<size_t>((end - begin) * panels.panel_elements) * sizeof(To));
-        for (int64_t panel = begin; panel < end; ++panel) {
-          pack_panel<To, From>(packed, panels, panel, weight, layout);
-        }
-      });
-    });
-  });
+  const int64_t num_elements = is_cuda ? result.n_ * result.k_ : panels.num_elements();
+  result.buffer_ = Buffer(dtype_bytes(dtype, num_elements), stream.device());
+  if (num_elements == 0) return result;
+  if (is_cuda) {
+    cuda::pack_weight(result.buffer_.data(), dtype, weight, layout, stream);
+  } else {
+    pack_panels(result.buffer_.data(), panels, dtype, weight, layout, stream);
+  }
   return result;
 }
 

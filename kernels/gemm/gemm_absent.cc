@@ -1,0 +1,19 @@
+#include "kernels/core/check.h"
+#include "kernels/gemm/gemm_cuda.h"
+
+namespace cohort::cuda {
+namespace {
+
+[[noreturn]] void absent() { check_failed(__FILE__, __LINE__, "built with CUDA", "this build has no CUDA backend"); }
+
+}  // namespace
+
+void pack_weight(void*, DType, ConstTensorView, WeightLayout, Stream&) { absent(); }
+void gemm(TensorView, ConstTensorView, const PackedWeight&, ConstTensorView, Stream&) { absent(); }
+void prepare_gemm(Stream&) { absent(); }
+void autotune_gemm(TensorView, ConstTensorView, const PackedWeight&, ConstTensorView, Stream&) { absent(); }
+void run_gemm(gemm_internal::CudaKernel, TensorView, ConstTensorView, const PackedWeight&, ConstTensorView, Stream&) {
+  absent();
+}
+
+}  // namespace cohort::cuda

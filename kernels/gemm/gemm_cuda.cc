@@ -1,0 +1,54 @@
+#include "kernels/core/check.h"
+#include "kernels/gemm/kernels_cuda.h"
+
+namespace cohort::cuda {
+namespace {
+
+using gemm_internal::CudaKernel;
+using gemm_internal::CudaProblem;
+
+constexpr int64_t kAlignment = 16;
+
+bool is_aligned(const void* p, DType dtype, int64_t stride) {
+  return reinterpret_cast<uintptr_t>(p) % kAlignment == 0 && dtype_bytes(dtype, stride) % kAlignment == 0;
+}
+
+CudaProblem problem_of(const ConstTensorView& x, const PackedWeight& weight) {
+  const DType dtype = weight.dtype();
+  const int64_t x_stride = x.dim(0) == 1 ? 0 : x.stride(0);
+  return {.num_rows = x.dim(0),
+          .n = weight.n(),
+          .k = weight.k(),
+          .dtype = dtype,
+          .mode = weight.mode(),
+          .is_aligned = is_aligned(x.data(), dtype, x_stride) && is_aligned(weight.data(), dtype, weight.k())};
+}
+
+}  // namespace
+
+void run_gemm(CudaKernel kernel, TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
+              Stream& stream) {
+  switch (kernel) {
+    case CudaKernel::kCublasLt:
+      return run_cublaslt_gemm(out, x, weight, bias, stream, false);
+    case CudaKernel::kSkinny:
+      COHORT_CHECK(x.dim(0) <= gemm_internal::kMaxSkinnyRows && weight.dtype() != DType::kF32 &&
+                       problem_of(x, weight).is_aligned,
+                   x.shape().to_string());
+      return run_skinny_gemm(out, x, weight, bias, stream);
+    case CudaKernel::kTiled:
+      return run_tiled_gemm(out, x, weight, bias, stream);
+  }
+}
+
+void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias, Stream& stream) {
+  run_gemm(choose_gemm_kernel(problem_of(x, weight)), out, x, weight, bias, stream);
+}
+
+void autotune_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
+                   Stream& stream) {
+  if (choose_gemm_kernel(problem_of(x, weight)) != CudaKernel::kCublasLt) return;
+  run_cublaslt_gemm(out, x, weight, bias, stream, true);
+}
+
+}  // namespace cohort::cuda

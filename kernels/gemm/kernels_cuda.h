@@ -1,0 +1,25 @@
+// The kernels behind the CUDA backend. Internal to this folder and its benches; no CUDA include.
+//
+// Arguments are those of gemm(), checked and not empty.
+#pragma once
+
+#include "kernels/gemm/gemm_cuda.h"
+
+namespace cohort::cuda {
+
+// Requires at most kMaxSkinnyRows rows of 16-bit elements, and rows of x and weight at multiples of 16 bytes.
+void run_skinny_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
+                     Stream& stream);
+
+// Requires at most PackedWeight::kMaxCudaChunks chunks, or the fast mode, which takes K as one.
+void run_tiled_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
+                    Stream& stream);
+
+// Falls back to run_tiled_gemm() where cuBLASLt has no algorithm. `tunes`: as autotune_gemm() says.
+void run_cublaslt_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
+                       Stream& stream, bool tunes);
+
+// out = sums + bias, rounded to the dtype of out. sums [num_rows, n] and bias [n] are float32; out may be sums.
+void store_with_bias(TensorView out, ConstTensorView sums, ConstTensorView bias, Stream& stream);
+
+}  // namespace cohort::cuda

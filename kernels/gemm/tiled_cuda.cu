@@ -1,0 +1,227 @@
+// The tiled product of 16-bit elements: any shape and alignment, each sum in the canonical order.
+//
+// An element of the product is one chain of mma along a chunk, each of 16 elements of K, which starts from zero; the
+// last of a chunk is filled with zeros. The chain is the same whatever else the block computes, and so neither the
+// number of rows nor the size of the tile changes a bit. The weights are the first operand of the mma, whose second
+// takes 8 rows of x at least.
+#include <type_traits>
+
+#include "kernels/gemm/mma_cuda.cuh"
+#include "kernels/gemm/tiled_cuda.cuh"
+
+namespace cohort::cuda {
+namespace {
+
+constexpr int kStepK = 64;                 // elements of K of a stage
+constexpr int kVecSize = 8;                // elements of 16 bytes
+constexpr int kPitch = kStepK + kVecSize;  // eight rows at one place of K lie in all banks
+
+// Warps along columns and rows, tiles of 16 columns and of 8 rows of a warp, stages in flight.
+template <int kColumnWarps, int kRowWarps, int kColumnTiles_, int kRowTiles_, int kStages_>
+struct Tile {
+  static constexpr int kColumnTiles = kColumnTiles_;
+  static constexpr int kRowTiles = kRowTiles_;
+  static constexpr int kStages = kStages_;
+  static constexpr int kWarpsAlongColumns = kColumnWarps;
+  static constexpr int kColumns = kColumnWarps * kColumnTiles * 16;
+  static constexpr int kRows = kRowWarps * kRowTiles * 8;
+  static constexpr int kNumThreads = 32 * kColumnWarps * kRowWarps;
+  static constexpr int kNumSums = kColumnTiles * kRowTiles * 4;  // of a thread
+  static constexpr int kStageElements = (kColumns + kRows) * kPitch;
+  static constexpr int kSmemBytes = kStages * kStageElements * 2;
+};
+
+__device__ uint32_t smem_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
+
+// Copies 16 bytes to shared memory without waiting, or writes zeros.
+__device__ void copy_vec(void* to, const void* from, bool is_inside) {
+  const int num_bytes = is_inside ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(smem_address(to)), "l"(from), "r"(num_bytes)
+               : "memory");
+}
+__device__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int kPending>
+__device__ void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+__device__ void load_matrices(uint32_t (&r)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(smem_address(row))
+               : "memory");
+}
+__device__ void load_matrices(uint32_t (&r)[2], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+               : "=r"(r[0]), "=r"(r[1])
+               : "r"(smem_address(row))
+               : "memory");
+}
+
+// stage [kColumns + kRows, kPitch] = rows of the weight, then rows of x, at [begin, begin + kStepK) of K; zeros beyond
+// `end` and beyond the last row.
+template <typename T, typename Out, typename Tile, bool kIsAligned>
+__device__ void load_stage(T* stage, const TiledArgs<T, Out>& args, int64_t first_column, int64_t first_row,
+                           int64_t begin, int64_t end) {
+  constexpr int kElements = kIsAligned ? kVecSize : 1;  // at once
+  constexpr int kLoadsPerRow = kStepK / kElements;
+  for (int i = static_cast<int>(threadIdx.x); i < (Tile::kColumns + Tile::kRows) * kLoadsPerRow;
+       i += Tile::kNumThreads) {
+    const int line = i / kLoadsPerRow;
+    const int place = i % kLoadsPerRow * kElements;
+    const bool is_weight = line < Tile::kColumns;
+    const int64_t row = is_weight ? first_column + line : first_row + line - Tile::kColumns;
+    const bool is_inside = row < (is_weight ? args.n : args.num_rows) && begin + place < end;
+    const T* from = is_weight ? args.weight + row * args.k : args.x + row * args.x_stride;
+    from = is_inside ? from + begin + place : args.weight;
+    T* const to = stage + line * kPitch + place;
+    if constexpr (kIsAligned) {
+      copy_vec(to, from, is_inside);
+    } else {
+      *to = is_inside ? *from : T(0.0f);
+    }
+  }
+}
+
+// sums += the product of a stage, 16 elements of K after the other.
+template <typename T, typename Tile>
+__device__ void multiply_stage(float (&sums)[Tile::kNumSums], const T* stage) {
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  // Lanes 0 to 7 say where the rows of the first 8 x 8 matrix are, the next eight of the second, and so on.
+  const T* const columns =
+      stage + (warp % Tile::kWarpsAlongColumns * Tile::kColumnTiles * 16 + lane % 16) * kPitch + lane / 16 * 8;
+  const T* const rows = stage +
+                        (Tile::kColumns + warp / Tile::kWarpsAlongColumns * Tile::kRowTiles * 8 + lane % 8) * kPitch +
+                        lane / 8 % 2 * 8;
+#pragma unroll
+  for (int k = 0; k < kStepK; k += 16) {
+    uint32_t a[Tile::kColumnTiles][4];
+    uint32_t b[Tile::kRowTiles][2];
+#pragma unroll
+    for (int c = 0; c < Tile::kColumnTiles; ++c) load_matrices(a[c], columns + c * 16 * kPitch + k);
+#pragma unroll
+    for (int r = 0; r < Tile::kRowTiles; ++r) load_matrices(b[r], rows + r * 8 * kPitch + k);
+#pragma unroll
+    for (int c = 0; c < Tile::kColumnTiles; ++c) {
+#pragma unroll
+      for (int r = 0; r < Tile::kRowTiles; ++r) {
+        gemm_internal::multiply_add(&sums[(c * Tile::kRowTiles + r) * 4], a[c][0], a[c][1], a[c][2], a[c][3], b[r][0],
+                                    b[r][1], T(0.0f));
+      }
+    }
+  }
+}
+
+template <typename T, typename Out, typename Tile>
+__device__ void store_sums(const TiledArgs<T, Out>& args, const float (&sums)[Tile::kNumSums], int64_t first_column,
+                           int64_t first_row) {
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int64_t column = first_column + warp % Tile::kWarpsAlongColumns * Tile::kColumnTiles * 16 + lane / 4;
+  const int64_t row = first_row + warp / Tile::kWarpsAlongColumns * Tile::kRowTiles * 8 + lane % 4 * 2;
+#pragma unroll
+  for (int c = 0; c < Tile::kColumnTiles; ++c) {
+#pragma unroll
+    for (int r = 0; r < Tile::kRowTiles; ++r) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        args.store(row + r * 8 + i % 2, column + c * 16 + i / 2 * 8, sums[(c * Tile::kRowTiles + r) * 4 + i]);
+      }
+    }
+  }
+}
+
+template <typename T, typename Out, typename Tile, int kLevels, bool kIsAligned>
+__global__ void __launch_bounds__(Tile::kNumThreads) tiled_gemm_kernel(const TiledArgs<T, Out> args) {
+  extern __shared__ __align__(16) unsigned char smem[];
+  T* const stages = reinterpret_cast<T*>(smem);  // [kStages, kColumns + kRows, kPitch]
+  const int64_t first_row = int64_t{blockIdx.x} * Tile::kRows;
+  const int64_t first_column = int64_t{blockIdx.y} * Tile::kColumns;
+  const ChunkSteps<kStepK> steps(args);
+  // Always commits, so that the number of groups says which are done.
+  const auto load = [&](int step) {
+    if (step < steps.num_steps) {
+      load_stage<T, Out, Tile, kIsAligned>(stages + step % Tile::kStages * Tile::kStageElements, args, first_column,
+                                           first_row, steps.begin(step), steps.end(step));
+    }
+    commit_copies();
+  };
+  SumTree<kLevels, Tile::kNumSums> tree;
+  float sums[Tile::kNumSums] = {};
+  for (int step = 0; step < Tile::kStages - 1; ++step) load(step);
+  for (int step = 0; step < steps.num_steps; ++step) {
+    if (step > 0 && steps.closes_chunk(step - 1)) {
+#pragma unroll
+      for (float& sum : sums) sum = 0;
+    }
+    wait_for_copies<Tile::kStages - 2>();
+    __syncthreads();  // all threads' copies of this stage are there, and the stage before is read
+    load(step + Tile::kStages - 1);
+    multiply_stage<T, Tile>(sums, stages + step % Tile::kStages * Tile::kStageElements);
+    if (steps.closes_chunk(step)) tree.add(sums, steps.chunk(step));
+  }
+  store_sums<T, Out, Tile>(args, sums, first_column, first_row);
+}
+
+template <typename T, typename Out, typename Tile, int kLevels, bool kIsAligned>
+void launch(const TiledArgs<T, Out>& args, cudaStream_t handle) {
+  const auto kernel = tiled_gemm_kernel<T, Out, Tile, kLevels, kIsAligned>;
+  if constexpr (Tile::kSmemBytes > 48 * 1024) {
+    COHORT_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSmemBytes));
+  }
+  const dim3 grid(static_cast<unsigned>((args.num_rows + Tile::kRows - 1) / Tile::kRows),
+                  static_cast<unsigned>((args.n + Tile::kColumns - 1) / Tile::kColumns));
+  kernel<<<grid, Tile::kNumThreads, Tile::kSmemBytes, handle>>>(args);
+  COHORT_CUDA_CHECK(cudaGetLastError());
+}
+
+// Calls f.operator()<Tile>().
+template <typename F>
+void dispatch_tile(gemm_internal::TileSize size, F&& f) {
+  switch (size) {
+    case gemm_internal::TileSize::k32x8:
+      return f.template operator()<Tile<2, 1, 1, 1, 8>>();
+    case gemm_internal::TileSize::k32x32:
+      return f.template operator()<Tile<2, 1, 1, 4, 5>>();
+    case gemm_internal::TileSize::k64x64:
+      return f.template operator()<Tile<2, 2, 2, 4, 4>>();
+  }
+}
+
+// Calls f with std::true_type or std::false_type.
+template <typename F>
+void dispatch_bool(bool value, F&& f) {
+  if (value) return f(std::true_type());
+  f(std::false_type());
+}
+
+}  // namespace
+
+void run_tiled_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
+                    Stream& stream) {
+  if (weight.dtype() == DType::kF32) return run_tiled_f32_gemm(out, x, weight, bias, stream);
+  const cudaStream_t handle = enter(stream);
+  const auto dispatch_out = [&]<typename T, typename Out>() {
+    const TiledArgs<T, Out> args = tiled_args<T, Out>(out, x, weight, bias);
+    const bool is_vectorized = is_aligned(x, args.num_rows == 1 ? 0 : args.x_stride) && is_aligned(args.weight) &&
+                               args.k % kVecSize == 0 && args.chunk_k % kVecSize == 0;
+    dispatch_bool(is_vectorized, [&](auto vectorized) {
+      dispatch_bool(args.num_chunks > 1, [&](auto has_tree) {
+        dispatch_tile(gemm_internal::choose_tile_size(args.num_rows), [&]<typename Tile>() {
+          constexpr int kLevels = decltype(has_tree)::value ? kMaxTreeLevels : 0;
+          launch<T, Out, Tile, kLevels, decltype(vectorized)::value>(args, handle);
+        });
+      });
+    });
+  };
+  const bool is_float_out = out.dtype() == DType::kF32;
+  if (weight.dtype() == DType::kBF16) {
+    if (is_float_out) return dispatch_out.operator()<__nv_bfloat16, float>();
+    return dispatch_out.operator()<__nv_bfloat16, __nv_bfloat16>();
+  }
+  if (is_float_out) return dispatch_out.operator()<__half, float>();
+  dispatch_out.operator()<__half, __half>();
+}
+
+}  // namespace cohort::cuda
