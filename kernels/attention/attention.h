@@ -14,21 +14,34 @@ struct AttentionBatch {
   ConstTensorView query_starts;     // [num_seqs + 1] int32: queries of sequence i are rows [starts[i], starts[i + 1])
   ConstTensorView context_lengths;  // [num_seqs] int32: cached positions, those of this step counted
   ConstTensorView block_tables;  // [num_seqs, max_blocks_per_seq] int32; entries past a sequence's length are not read
+  // No query run and no context of the tensors above is longer; the closer, the better the fit of a launch. The host
+  // of a GPU goes by these, because it cannot read the tensors in a step. The CPU reads neither.
+  int64_t max_query_length = 0;
+  int64_t max_context_length = 0;
   int64_t num_seqs() const { return context_lengths.dim(0); }
 };
 
 struct AttentionParams {
-  float scale = 1;  // multiplies q . k
+  float scale = 1;  // multiplies q . k; positive
+  // On CUDA: a query's bits depend on its own sequence alone, as they always do on the CPU. It costs speed where
+  // contexts are long.
+  bool deterministic = false;
 };
+
+// Bytes of a workspace that lets the CUDA backend cut sequences along their positions wherever that helps; a smaller
+// or an empty one costs speed and changes no bits of the deterministic mode. The CPU needs none.
+int64_t attention_workspace_bytes(int64_t max_seqs, int64_t max_context_length, int64_t num_heads, int64_t head_dim);
 
 // out [num_tokens, num_heads, head_dim] = softmax(scale * q k^T, causal) v, with q like out (rows of both may be
 // strided). Query j of a sequence with n queries and context length c is at position c - n + j and sees positions up to
-// its own. Head h reads KV head h / (num_heads / num_kv_heads).
+// its own. Head h reads KV head h / (num_heads / num_kv_heads). `workspace` is memory of the stream's device for the
+// time of the op, or empty.
 //
 // Online softmax (Milakov & Gimelshein 2018; Dao 2022, "FlashAttention") in float32 over runs of positions that begin
 // at multiples of a constant: a query's bits depend on its own sequence up to its own position, not on the chunk or the
-// batch it is in, nor on block_size.
+// batch it is in, nor on block_size. On CUDA that holds when `params.deterministic`, and as long as what is stored in
+// the cache is finite: 16-bit probabilities go through tensor cores there, where zero times infinity is no zero.
 void paged_attention(TensorView out, ConstTensorView q, KvCacheView cache, const AttentionBatch& batch,
-                     const AttentionParams& params, Stream& stream);
+                     const AttentionParams& params, TensorView workspace, Stream& stream);
 
 }  // namespace cohort

@@ -3,11 +3,11 @@
 #include <limits>
 #include <string>
 
-#include "kernels/attention/attention.h"
+#include "kernels/attention/attention_backends.h"
 #include "kernels/attention/product.h"
 #include "kernels/core/vector_math.h"
 
-namespace cohort {
+namespace cohort::cpu {
 namespace {
 
 constexpr int64_t kRun = 64;        // positions whose scores are softmaxed together; runs begin at multiples
@@ -230,28 +230,6 @@ void attend(const Tile<T>& tile, int64_t begin, int64_t num_dims) {
   }
 }
 
-void check_shapes(const TensorView& out, const ConstTensorView& q, const KvCacheView& cache,
-                  const AttentionBatch& batch, const Stream& stream) {
-  COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
-  COHORT_CHECK(out.rank() == 3 && out.shape() == q.shape(),
-               "out " + out.shape().to_string() + ", q " + q.shape().to_string());
-  COHORT_CHECK(cache.keys.rank() == 4 && cache.keys.shape() == cache.values.shape() && cache.keys.is_dense() &&
-                   cache.values.is_dense() && cache.head_dim() == q.dim(2) && cache.block_size() > 0,
-               "keys " + cache.keys.shape().to_string() + ", values " + cache.values.shape().to_string() + ", q " +
-                   q.shape().to_string());
-  COHORT_CHECK(cache.num_kv_heads() > 0 && q.dim(1) % cache.num_kv_heads() == 0,
-               std::to_string(q.dim(1)) + " heads, " + std::to_string(cache.num_kv_heads()) + " KV heads");
-  COHORT_CHECK(out.dtype() == q.dtype() && cache.keys.dtype() == q.dtype() && cache.values.dtype() == q.dtype(),
-               dtype_name(q.dtype()));
-  const int64_t num_seqs = batch.num_seqs();
-  COHORT_CHECK(batch.context_lengths.rank() == 1 && batch.query_starts.rank() == 1 &&
-                   batch.query_starts.dim(0) == num_seqs + 1 && batch.block_tables.rank() == 2 &&
-                   batch.block_tables.dim(0) == num_seqs,
-               "query_starts " + batch.query_starts.shape().to_string() + ", context_lengths " +
-                   batch.context_lengths.shape().to_string() + ", block_tables " +
-                   batch.block_tables.shape().to_string());
-}
-
 void check_sequences(const AttentionBatch& batch, int64_t num_tokens, int64_t block_size) {
   const int32_t* const starts = batch.query_starts.data<int32_t>();
   const int32_t* const lengths = batch.context_lengths.data<int32_t>();
@@ -341,8 +319,6 @@ class Items {
 
 void paged_attention(TensorView out, ConstTensorView q, KvCacheView cache, const AttentionBatch& batch,
                      const AttentionParams& params, Stream& stream) {
-  check_shapes(out, q, cache, batch, stream);
-  if (out.empty()) return;
   check_sequences(batch, q.dim(0), cache.block_size());
   dispatch_float(q.dtype(), [&]<typename T>() {
     const Items<T> items(out, q, cache, batch, params);
@@ -351,4 +327,4 @@ void paged_attention(TensorView out, ConstTensorView q, KvCacheView cache, const
   });
 }
 
-}  // namespace cohort
+}  // namespace cohort::cpu

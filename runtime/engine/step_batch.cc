@@ -1,5 +1,7 @@
 #include "runtime/engine/step_batch.h"
 
+#include <algorithm>
+
 #include "kernels/core/check.h"
 
 namespace cohort {
@@ -16,7 +18,7 @@ StepBatch::StepBatch(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_pe
       block_tables_(static_cast<size_t>(max_seqs * max_blocks_per_seq)),
       logit_rows_(static_cast<size_t>(max_seqs)) {}
 
-void StepBatch::clear() { num_tokens_ = num_seqs_ = num_logit_rows_ = 0; }
+void StepBatch::clear() { num_tokens_ = num_seqs_ = num_logit_rows_ = max_query_length_ = max_context_length_ = 0; }
 
 void StepBatch::add(const Sequence& sequence, int64_t num_tokens) {
   const int64_t end = sequence.num_computed + num_tokens;
@@ -33,6 +35,8 @@ void StepBatch::add(const Sequence& sequence, int64_t num_tokens) {
     rope_lengths_[row] = static_cast<int32_t>(sequence.rope_length(position));
     slots_[row] = block * block_size_ + position % block_size_;
   }
+  max_query_length_ = std::max(max_query_length_, num_tokens);
+  max_context_length_ = std::max(max_context_length_, end);
   const int64_t seq = num_seqs_++;
   context_lengths_[static_cast<size_t>(seq)] = static_cast<int32_t>(end);
   query_starts_[static_cast<size_t>(seq) + 1] = static_cast<int32_t>(num_tokens_);
@@ -54,7 +58,9 @@ BatchView StepBatch::view() const {
       .slots = ConstTensorView(slots_.data(), DType::kI64, Shape{num_tokens_}),
       .attention = {.query_starts = i32(query_starts_, Shape{num_seqs_ + 1}),
                     .context_lengths = i32(context_lengths_, Shape{num_seqs_}),
-                    .block_tables = i32(block_tables_, Shape{num_seqs_, max_blocks_per_seq_})},
+                    .block_tables = i32(block_tables_, Shape{num_seqs_, max_blocks_per_seq_}),
+                    .max_query_length = max_query_length_,
+                    .max_context_length = max_context_length_},
       .logit_rows = i32(logit_rows_, Shape{num_logit_rows_}),
   };
 }

@@ -29,6 +29,8 @@ class StepBatch {
   int64_t num_tokens_ = 0;
   int64_t num_seqs_ = 0;
   int64_t num_logit_rows_ = 0;
+  int64_t max_query_length_ = 0;
+  int64_t max_context_length_ = 0;
   std::vector<int32_t> token_ids_;
   std::vector<int32_t> positions_;
   std::vector<int32_t> rope_lengths_;

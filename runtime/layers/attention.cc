@@ -43,7 +43,8 @@ void Attention::forward(TensorView out, ConstTensorView x, const BatchView& batc
   probe("v", v);
 
   write_kv(cache, k, v, batch.slots, stream);
-  paged_attention(heads(context, 0, k_begin, local_num_heads_), q, cache, batch.attention, {.scale = scale_}, stream);
+  paged_attention(heads(context, 0, k_begin, local_num_heads_), q, cache, batch.attention, {.scale = scale_},
+                  workspace.attention, stream);
   probe("attn_context", context);
   out_.forward_row_parallel(out, context, comm, workspace.reduction, stream);
 }

@@ -1,5 +1,7 @@
 #include "runtime/layers/workspace.h"
 
+#include "kernels/attention/attention.h"
+
 namespace cohort {
 
 Workspace::Workspace(const ModelSpec& spec, const ModelShard& shard, DType dtype, int64_t max_tokens,
@@ -25,12 +27,17 @@ Workspace::Workspace(const ModelSpec& spec, const ModelShard& shard, DType dtype
   local_logits = tensor(DType::kF32, is_split ? rows : 0, shard.vocab.size());
   logit_parts = tensor(DType::kF32, is_split ? sampled_rows : 0, shard.vocab.size());
   if (is_split) reduction = ReductionWorkspace(max_tokens, spec.hidden, device);
+  if (device.kind == DeviceKind::kCuda) {  // no step has more sequences than rows of logits
+    const int64_t num_bytes =
+        attention_workspace_bytes(max_logit_rows, spec.max_position, shard.heads.size(), spec.head_dim);
+    attention = Tensor(DType::kU8, Shape{num_bytes}, device);
+  }
 }
 
 int64_t Workspace::num_bytes() const {
   int64_t total = reduction.num_bytes();
   for (const Tensor* t : {&residual, &delta, &normed, &qkv, &context, &up, &activated, &logit_inputs, &local_logits,
-                          &logits, &logit_parts}) {
+                          &logits, &logit_parts, &attention}) {
     total += (*t)->num_bytes();
   }
   return total;

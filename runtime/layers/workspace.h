@@ -26,6 +26,7 @@ struct Workspace {
   Tensor logits;                 // [max_logit_rows, vocab] float32; shard 0's
   Tensor logit_parts;            // [max_logit_rows * local vocab] float32: another shard's on their way; shard 0's
   ReductionWorkspace reduction;  // of [max_tokens, hidden]
+  Tensor attention;              // [num_bytes] uint8: partial softmax states; empty on the CPU
 
   int64_t num_bytes() const;
 };

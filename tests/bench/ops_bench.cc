@@ -137,7 +137,7 @@ struct Sequences {
   }
   void run(Stream& stream) const {
     const AttentionBatch batch{starts, lengths, tables.view().reshape({lengths->dim(0), num_blocks})};
-    paged_attention(out, q, {keys, values}, batch, params, stream);
+    paged_attention(out, q, {keys, values}, batch, params, {}, stream);
   }
   int64_t num_blocks;
   Tensor q, out, keys, values, starts, lengths, tables;

@@ -97,7 +97,7 @@ TEST_F(Allocation, HeadOps) {
   const Tensor lengths = int32_tensor({kTokens});
   const Tensor blocks = int32_tensor({0, 1, 2, 3});
   const AttentionBatch batch{starts, lengths, blocks.view().reshape({1, 4})};
-  expect_no_allocation("paged_attention", [&] { paged_attention(q, q, {keys, values}, batch, {0.1f}, stream); });
+  expect_no_allocation("paged_attention", [&] { paged_attention(q, q, {keys, values}, batch, {0.1f}, {}, stream); });
 }
 
 TEST_F(Allocation, Sampling) {

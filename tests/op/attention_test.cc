@@ -84,7 +84,7 @@ class Batch {
   std::vector<std::string> run() {
     Stream stream(kCpuDevice, layout_.num_threads);
     const AttentionBatch batch{starts_, lengths_, tables_};
-    paged_attention(*out_, *q_, {keys_, values_}, batch, {scale()}, stream);
+    paged_attention(*out_, *q_, {keys_, values_}, batch, {scale()}, {}, stream);
     out_->expect_guards_untouched();
     std::vector<std::string> bytes;
     int64_t row = 0;
@@ -278,7 +278,7 @@ TEST(Attention, LargeScoresDoNotOverflow) {
   fill(values.view().reshape({100, 8}), [] { return 1.5; });
   Tensor table(DType::kI32, {1, 1});
   *table->data<int32_t>() = 0;
-  paged_attention(out, q, {keys, values}, {int32_tensor({0, 100}), int32_tensor({100}), table}, {1.0f}, stream);
+  paged_attention(out, q, {keys, values}, {int32_tensor({0, 100}), int32_tensor({100}), table}, {1.0f}, {}, stream);
   expect_near(out, std::vector<double>(800, 1.5), 1e-6, 0);
 }
 
@@ -287,7 +287,7 @@ TEST(Attention, NoTokensIsNothing) {
   GuardedTensor none(DType::kF32, 0, 8, 8);
   Tensor cache(DType::kF32, {1, 1, 4, 8});
   Tensor table(DType::kI32, {0, 1});
-  paged_attention(none, none, {cache, cache}, {int32_tensor({0}), int32_tensor({}), table}, {1.0f}, stream);
+  paged_attention(none, none, {cache, cache}, {int32_tensor({0}), int32_tensor({}), table}, {1.0f}, {}, stream);
 }
 
 TEST(Attention, RefusesABatchThatContradictsItself) {
@@ -301,7 +301,7 @@ TEST(Attention, RefusesABatchThatContradictsItself) {
   table->data<int32_t>()[0] = 1;
   table->data<int32_t>()[1] = 2;  // no block of this cache
   const auto run = [&](const std::vector<int32_t>& starts, int32_t length) {
-    paged_attention(out, q, {cache, cache}, {int32_tensor(starts), int32_tensor({length}), table}, {1.0f}, stream);
+    paged_attention(out, q, {cache, cache}, {int32_tensor(starts), int32_tensor({length}), table}, {1.0f}, {}, stream);
   };
   EXPECT_NO_THROW(run({0, 2}, 4));
   EXPECT_THROW(run({0, 2}, 5), CheckError);  // reaches the second block

@@ -1,0 +1,73 @@
+// What the CUDA attention kernels are given, and how they find their part of it. Internal to this folder.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/attention/attention.h"
+#include "kernels/attention/attention_plan.h"
+#include "kernels/core/cuda_vector.cuh"
+
+namespace cohort::cuda {
+
+struct AttentionArgs {
+  void* out;
+  const void* q;
+  const void* keys;    // of block 0
+  const void* values;  // likewise
+  const int32_t* query_starts;
+  const int32_t* context_lengths;
+  const int32_t* block_tables;
+  float* workspace;  // as `partials` says
+  int64_t out_stride, out_head_stride, q_stride, q_head_stride, block_table_stride;
+  int num_seqs, num_blocks, num_kv_heads, group_size, head_dim, block_size;
+  int max_decode_queries, max_context_length;
+  int run_length, runs_per_split;  // as in AttentionPlan
+  bool folds;                      // the block has room to merge the states of several runs
+  PartialLayout partials;
+  float scale;
+  float scale_log2;  // scale / ln 2, so that exponentials are powers of two
+};
+
+// One sequence of the batch. Row r of a KV head is query r / group_size under the head's query head r % group_size, so
+// that rows see more and more positions.
+struct SequenceView {
+  int first_query;  // row of q
+  int num_queries;
+  int context_length;
+  const int32_t* block_table;
+
+  __device__ SequenceView(const AttentionArgs& args, int seq)
+      : first_query(args.query_starts[seq]),
+        num_queries(args.query_starts[seq + 1] - first_query),
+        context_length(args.context_lengths[seq]),
+        block_table(args.block_tables + seq * args.block_table_stride) {
+    check_on_device(num_queries <= context_length && context_length <= args.max_context_length);
+  }
+
+  __device__ int num_visible(int query) const { return context_length - num_queries + query + 1; }
+};
+
+// The last sequence for which first_of(sequence) <= i. Requires that it is so for the first and that first_of does not
+// fall.
+template <typename F>
+__device__ int find_sequence(int num_seqs, int64_t i, const F& first_of) {
+  int begin = 0;
+  int end = num_seqs;
+  while (end - begin > 1) {
+    const int middle = (begin + end) / 2;
+    if (first_of(middle) <= i) {
+      begin = middle;
+    } else {
+      end = middle;
+    }
+  }
+  return begin;
+}
+
+// Each queues its kernel; the caller checks the launch. The first two require what can_tile() of attention_cuda.cu
+// requires.
+void launch_decode(const AttentionArgs& args, const AttentionPlan& plan, DType dtype, cudaStream_t stream);
+void launch_prefill(const AttentionArgs& args, const AttentionPlan& plan, DType dtype, cudaStream_t stream);
+void launch_simple(const AttentionArgs& args, int64_t num_tokens, DType dtype, cudaStream_t stream);
+
+}  // namespace cohort::cuda

@@ -1,0 +1,123 @@
+#include "kernels/attention/attention_tile.cuh"
+
+namespace cohort::cuda {
+namespace {
+
+constexpr int kMergeRowsPerBlock = 4;  // one warp each
+constexpr int kMergeBatch = 8;         // states whose loads are on their way at once
+
+// One block for each split along a sequence's positions, tile of rows and KV head, and sequence.
+template <class C>
+__global__ void __launch_bounds__(kNumTileThreads, C::kDim > 128 || C::kRows > 16 ? 2 : 3)
+    attention_decode_kernel(const __grid_constant__ AttentionArgs args) {
+  extern __shared__ __align__(16) char shared[];
+  RowTile tile;
+  tile.seq = static_cast<int>(blockIdx.z);
+  tile.kv_head = static_cast<int>(blockIdx.y) % args.num_kv_heads;
+  tile.first_row = static_cast<int>(blockIdx.y) / args.num_kv_heads * C::kRows;
+  const SequenceView sequence(args, tile.seq);
+  if (sequence.num_queries > args.max_decode_queries) return;  // the prefill kernel's
+  tile.num_rows = min(C::kRows, sequence.num_queries * args.group_size - tile.first_row);
+  if (tile.num_rows <= 0) return;
+  const int split_length = args.run_length * args.runs_per_split;
+  tile.begin = static_cast<int>(blockIdx.x) * split_length;
+  tile.end =
+      min(tile.begin + split_length, sequence.num_visible((tile.first_row + tile.num_rows - 1) / args.group_size));
+  if (tile.begin >= tile.end) return;
+  TileKernel<C>(args, tile, shared).run();
+}
+
+// Merges the partial states of one query and head in the order of their positions; a warp each. Lane l has the
+// dimensions 4 l + 128 i.
+template <typename T>
+__global__ void __launch_bounds__(kMergeRowsPerBlock * 32)
+    merge_partials_kernel(const __grid_constant__ AttentionArgs args) {
+  constexpr int kPieces = kMaxTileDim / 128;
+  const PartialLayout& partials = args.partials;
+  const int64_t index = int64_t{blockIdx.x} * kMergeRowsPerBlock + threadIdx.x / 32;
+  const int head = static_cast<int>(index % partials.num_heads);
+  const int query = static_cast<int>(index / partials.num_heads % partials.max_queries);
+  const int64_t seq = index / partials.num_heads / partials.max_queries;
+  if (seq >= partials.num_seqs) return;
+  const SequenceView sequence(args, static_cast<int>(seq));
+  if (sequence.num_queries > args.max_decode_queries || query >= sequence.num_queries) return;
+  if (sequence.context_length <= args.run_length) return;  // there was one state, and it has gone out
+
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int count = (sequence.num_visible(query) + args.run_length - 1) / args.run_length;
+  const int64_t row = partials.row(seq, query, head);
+  const auto* const states = reinterpret_cast<const float2*>(args.workspace + partials.max_and_sum(row));
+  float max = -INFINITY;
+  float sum = 0.0f;
+  float4 total[kPieces] = {};
+  for (int begin = 0; begin < count; begin += kMergeBatch) {
+    float2 state[kMergeBatch];
+    float4 values[kMergeBatch][kPieces];
+#pragma unroll
+    for (int i = 0; i < kMergeBatch; ++i) {
+      const bool is_there = begin + i < count;
+      state[i] = is_there ? states[begin + i] : make_float2(-INFINITY, 0.0f);
+      const float* const from = args.workspace + partials.values(row + begin + i);
+#pragma unroll
+      for (int j = 0; j < kPieces; ++j) {
+        const int d = 4 * lane + 128 * j;
+        values[i][j] = is_there && d < args.head_dim ? *reinterpret_cast<const float4*>(from + d)
+                                                     : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kMergeBatch; ++i) {
+      const MergeWeights weights = merge_weights(max, state[i].x, args.scale_log2);
+      max = weights.max;
+      sum = merge(sum, state[i].y, weights);
+#pragma unroll
+      for (int j = 0; j < kPieces; ++j) {
+        total[j].x = merge(total[j].x, values[i][j].x, weights);
+        total[j].y = merge(total[j].y, values[i][j].y, weights);
+        total[j].z = merge(total[j].z, values[i][j].z, weights);
+        total[j].w = merge(total[j].w, values[i][j].w, weights);
+      }
+    }
+  }
+
+  const float inverse = inverse_of_sum(sum);
+  T* const out =
+      static_cast<T*>(args.out) + (sequence.first_query + query) * args.out_stride + head * args.out_head_stride;
+#pragma unroll
+  for (int j = 0; j < kPieces; ++j) {
+    const int d = 4 * lane + 128 * j;
+    if (d >= args.head_dim) break;
+    const uint2 packed = {pack_pair<T>(__fmul_rn(total[j].x, inverse), __fmul_rn(total[j].y, inverse)),
+                          pack_pair<T>(__fmul_rn(total[j].z, inverse), __fmul_rn(total[j].w, inverse))};
+    *reinterpret_cast<uint2*>(out + d) = packed;
+  }
+}
+
+template <class C>
+void launch_kernel(const AttentionArgs& args, const AttentionPlan& plan, cudaStream_t stream) {
+  const int num_bytes = TileLayout{C::kDim, C::kRows, args.folds}.num_bytes();
+  COHORT_CUDA_CHECK(
+      cudaFuncSetAttribute(attention_decode_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, num_bytes));
+  const dim3 grid(static_cast<unsigned>(plan.num_splits), static_cast<unsigned>(plan.num_row_tiles * args.num_kv_heads),
+                  static_cast<unsigned>(args.num_seqs));
+  attention_decode_kernel<C><<<grid, kNumTileThreads, static_cast<size_t>(num_bytes), stream>>>(args);
+  COHORT_CUDA_CHECK(cudaGetLastError());
+}
+
+}  // namespace
+
+void launch_decode(const AttentionArgs& args, const AttentionPlan& plan, DType dtype, cudaStream_t stream) {
+  dispatch_tile(dtype, args.head_dim, [&]<typename T, int kDim>() {
+    if (plan.decode_rows == 16) {
+      launch_kernel<TileConfig<T, kDim, 1, 1>>(args, plan, stream);
+    } else {
+      launch_kernel<TileConfig<T, kDim, 4, 1>>(args, plan, stream);
+    }
+    if (plan.num_partials == 0) return;
+    const int64_t num_rows = args.partials.num_seqs * args.partials.max_queries * args.partials.num_heads;
+    const auto num_blocks = static_cast<unsigned>((num_rows + kMergeRowsPerBlock - 1) / kMergeRowsPerBlock);
+    merge_partials_kernel<T><<<num_blocks, kMergeRowsPerBlock * 32, 0, stream>>>(args);
+  });
+}
+
+}  // namespace cohort::cuda

@@ -1,0 +1,233 @@
+// Times paged attention on CUDA: heads of 128, bfloat16, blocks of 16 that lie anywhere in the cache.
+//
+//   attention_cuda_bench [--json FILE]
+//
+// For decodes what counts is bytes of the cache read a second, against what copying memory reaches in the same run; for
+// prefills, operations a second, those above the diagonal not counted. Every call reads other blocks, so that the L2
+// cache has none of them; times are medians of CUDA graphs.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "kernels/attention/attention.h"
+#include "kernels/core/cuda_check.h"
+
+namespace cohort {
+namespace {
+
+constexpr Device kCuda{DeviceKind::kCuda, 0};
+constexpr int64_t kRotatedBytes = int64_t{512} << 20;  // ten times the L2 of an H200
+constexpr int64_t kBlockSize = 16;
+constexpr int64_t kHeadDim = 128;
+constexpr int64_t kNumHeads = 32;
+constexpr int64_t kPositionBytes = 2 * kHeadDim * 2;  // key and value of a KV head
+
+// Microseconds of one of `num_calls` calls of `submit`, which queues the call of a number.
+double time_us(Stream& stream, int num_calls, const std::function<void(int)>& submit) {
+  constexpr int kNumReplays = 9;
+  const auto handle = static_cast<cudaStream_t>(stream.handle());
+  submit(0);  // the first use loads kernels
+  stream.synchronize();
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+  COHORT_CUDA_CHECK(cudaStreamBeginCapture(handle, cudaStreamCaptureModeThreadLocal));
+  for (int i = 0; i < num_calls; ++i) submit(i);
+  COHORT_CUDA_CHECK(cudaStreamEndCapture(handle, &graph));
+  COHORT_CUDA_CHECK(cudaGraphInstantiate(&executable, graph, 0));
+  COHORT_CUDA_CHECK(cudaGraphLaunch(executable, handle));
+  Event start(kCuda);
+  Event stop(kCuda);
+  std::vector<double> times;
+  for (int i = 0; i < kNumReplays; ++i) {
+    start.record(stream);
+    COHORT_CUDA_CHECK(cudaGraphLaunch(executable, handle));
+    stop.record(stream);
+    stop.synchronize();
+    times.push_back(stop.milliseconds_since(start) * 1000 / num_calls);
+  }
+  COHORT_CUDA_CHECK(cudaGraphExecDestroy(executable));
+  COHORT_CUDA_CHECK(cudaGraphDestroy(graph));
+  std::nth_element(times.begin(), times.begin() + kNumReplays / 2, times.end());
+  return times[kNumReplays / 2];
+}
+
+// Bytes a second, read and written, of copying on the device.
+double copy_ceiling(Stream& stream) {
+  constexpr int64_t kNumBytes = int64_t{1} << 30;
+  const Tensor from(DType::kU8, Shape{kNumBytes}, kCuda);
+  const Tensor to(DType::kU8, Shape{kNumBytes}, kCuda);
+  const double us = time_us(stream, 4, [&](int) {
+    COHORT_CUDA_CHECK(cudaMemcpyAsync(to->data(), from->data(), kNumBytes, cudaMemcpyDeviceToDevice,
+                                      static_cast<cudaStream_t>(stream.handle())));
+  });
+  return 2 * static_cast<double>(kNumBytes) / us * 1e6;
+}
+
+// bfloat16 of magnitude 1 to 2 and either sign: zeros would cost less power, and be faster.
+Tensor random_tensor(const Shape& shape, uint32_t seed) {
+  constexpr int64_t kMaxDrawn = 1 << 24;  // of which a larger tensor has copies
+  Tensor out(DType::kBF16, shape, kCuda);
+  const int64_t n = out->num_elements();
+  std::vector<uint16_t> bits(static_cast<size_t>(std::min(n, kMaxDrawn)));
+  for (uint16_t& b : bits) {
+    seed = seed * 1664525u + 1013904223u;
+    b = static_cast<uint16_t>(((seed >> 16) & 0x807fu) | 0x3f80u);
+  }
+  const auto num_drawn = static_cast<int64_t>(bits.size());
+  copy_bytes(out->data(), kCuda, bits.data(), kCpuDevice, num_drawn * 2);
+  for (int64_t i = num_drawn; i < n; i += num_drawn) {
+    copy_bytes(static_cast<char*>(out->data()) + i * 2, kCuda, out->data(), kCuda, std::min(num_drawn, n - i) * 2);
+  }
+  return out;
+}
+
+Tensor int32s(const std::vector<int32_t>& values, const Shape& shape) {
+  Tensor out(DType::kI32, shape, kCuda);
+  copy_bytes(out->data(), kCuda, values.data(), kCpuDevice, out->num_bytes());
+  return out;
+}
+
+// `num_seqs` sequences of one length, of which the last `num_queries` positions are queries.
+struct Case {
+  int64_t num_seqs;
+  int64_t context;
+  int64_t num_queries;
+  int64_t num_kv_heads;
+
+  int64_t blocks_per_seq() const { return (context + kBlockSize - 1) / kBlockSize; }
+  int64_t num_blocks() const { return num_seqs * blocks_per_seq(); }
+  int64_t block_bytes() const { return num_kv_heads * kBlockSize * kPositionBytes; }
+  int64_t cache_bytes() const { return num_blocks() * block_bytes(); }
+  double num_flops() const {
+    const auto num_pairs = static_cast<double>(num_queries * (2 * context - num_queries + 1) / 2);
+    return 4.0 * static_cast<double>(num_seqs * kNumHeads * kHeadDim) * num_pairs;
+  }
+};
+
+// What a case reads and writes. Tables rotate through blocks of the whole cache.
+struct Operands {
+  explicit Operands(const Case& c) {
+    const int64_t num_tables = std::max<int64_t>(1, (kRotatedBytes + c.cache_bytes() - 1) / c.cache_bytes());
+    const int64_t num_blocks = num_tables * c.num_blocks();
+    const Shape cache_shape{num_blocks, c.num_kv_heads, kBlockSize, kHeadDim};
+    keys = random_tensor(cache_shape, 1);
+    values = random_tensor(cache_shape, 2);
+    std::vector<int32_t> order(static_cast<size_t>(num_blocks));
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), std::mt19937(3));
+    tables = int32s(order, Shape{num_tables, c.num_blocks()});
+    std::vector<int32_t> query_starts;
+    for (int64_t i = 0; i <= c.num_seqs; ++i) query_starts.push_back(static_cast<int32_t>(i * c.num_queries));
+    starts = int32s(query_starts, Shape{c.num_seqs + 1});
+    lengths = int32s(std::vector<int32_t>(static_cast<size_t>(c.num_seqs), static_cast<int32_t>(c.context)),
+                     Shape{c.num_seqs});
+    const Shape query_shape{c.num_seqs * c.num_queries, kNumHeads, kHeadDim};
+    q = random_tensor(query_shape, 4);
+    out = Tensor(DType::kBF16, query_shape, kCuda);
+    workspace = Tensor(DType::kU8, Shape{attention_workspace_bytes(c.num_seqs, c.context, kNumHeads, kHeadDim)}, kCuda);
+  }
+
+  Tensor keys, values, tables, starts, lengths, q, out, workspace;
+};
+
+class Bench {
+ public:
+  explicit Bench(Stream& stream) : stream_(stream), ceiling_(copy_ceiling(stream)) {
+    cudaDeviceProp properties;
+    COHORT_CUDA_CHECK(cudaGetDeviceProperties(&properties, kCuda.index));
+    json_ = {{"device", properties.name}, {"copy_gb_per_s", ceiling_ / 1e9}, {"results", nlohmann::json::array()}};
+    fmt::print("{}, copying at {:.0f} GB/s\n", properties.name, ceiling_ / 1e9);
+    fmt::print("{:>5} {:>8} {:>8} {:>6}  {:<13} {:>10} {:>7} {:>7} {:>8}\n", "seqs", "context", "queries", "heads",
+               "mode", "us", "GB/s", "of copy", "TFLOP/s");
+  }
+
+  void run(const Case& c) {
+    size_t num_free = 0;
+    size_t num_total = 0;
+    COHORT_CUDA_CHECK(cudaMemGetInfo(&num_free, &num_total));
+    if (static_cast<double>(c.cache_bytes() + kRotatedBytes) > 0.9 * static_cast<double>(num_free)) {
+      fmt::print("{:>5} {:>8} {:>8} {:>6}  does not fit the memory\n", c.num_seqs, c.context, c.num_queries,
+                 fmt::format("{}:{}", kNumHeads, c.num_kv_heads));
+      return;
+    }
+    const Operands operands(c);
+    const int64_t num_tables = operands.tables->dim(0);
+    const int num_calls = static_cast<int>(std::clamp<int64_t>(num_tables, 4, 64));
+    for (const bool deterministic : {false, true}) {
+      const AttentionParams params{1 / std::sqrt(static_cast<float>(kHeadDim)), deterministic};
+      const double us = time_us(stream_, num_calls, [&](int i) {
+        const ConstTensorView table =
+            operands.tables->slice(0, i % num_tables, i % num_tables + 1).reshape({c.num_seqs, c.blocks_per_seq()});
+        paged_attention(operands.out, operands.q, {operands.keys, operands.values},
+                        {operands.starts, operands.lengths, table, c.num_queries, c.context}, params,
+                        operands.workspace, stream_);
+      });
+      report(c, deterministic ? "deterministic" : "fast", us);
+    }
+  }
+
+  const nlohmann::json& json() const { return json_; }
+
+ private:
+  void report(const Case& c, const char* mode, double us) {
+    const double bytes_per_s = static_cast<double>(c.cache_bytes()) / us * 1e6;
+    const double tflops = c.num_flops() / us * 1e-6;
+    fmt::print("{:>5} {:>8} {:>8} {:>6}  {:<13} {:>10.2f} {:>7.0f} {:>6.1f}% {:>8.1f}\n", c.num_seqs, c.context,
+               c.num_queries, fmt::format("{}:{}", kNumHeads, c.num_kv_heads), mode, us, bytes_per_s / 1e9,
+               100 * bytes_per_s / ceiling_, tflops);
+    json_["results"].push_back({{"seqs", c.num_seqs},
+                                {"context", c.context},
+                                {"queries", c.num_queries},
+                                {"heads", kNumHeads},
+                                {"kv_heads", c.num_kv_heads},
+                                {"mode", mode},
+                                {"us", us},
+                                {"gb_per_s", bytes_per_s / 1e9},
+                                {"of_copy", bytes_per_s / ceiling_},
+                                {"tflops", tflops}});
+  }
+
+  Stream& stream_;
+  const double ceiling_;
+  nlohmann::json json_;
+};
+
+int run_bench(int argc, char** argv) {
+  CLI::App app("Times paged attention on CUDA.");
+  std::string json_path;
+  app.add_option("--json", json_path, "write the results to this file as well");
+  CLI11_PARSE(app, argc, argv);
+  if (num_cuda_devices() == 0) {
+    fmt::print(stderr, "no CUDA device\n");
+    return 1;
+  }
+  Stream stream(kCuda);
+  Bench bench(stream);
+  for (const int64_t num_kv_heads : {32, 4}) {
+    for (const int64_t num_seqs : {1, 8, 64}) {
+      for (const int64_t context : {1024, 8192, 32768}) bench.run({num_seqs, context, 1, num_kv_heads});
+    }
+    bench.run({1, 2048, 2048, num_kv_heads});
+    bench.run({1, 8192, 8192, num_kv_heads});
+    bench.run({4, 4096, 4096, num_kv_heads});
+  }
+  if (json_path.empty()) return 0;
+  std::ofstream file(json_path);
+  file << bench.json().dump(2) << "\n";
+  file.close();
+  if (!file) fmt::print(stderr, "{}: cannot be written\n", json_path);
+  return file ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace cohort
+
+int main(int argc, char** argv) { return cohort::run_bench(argc, argv); }
