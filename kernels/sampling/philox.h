@@ -19,4 +19,12 @@ inline std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> counter, st
   return counter;
 }
 
+// 64 random bits: those of draw `index` under `seed`.
+inline uint64_t random_bits(uint64_t seed, uint64_t index) {
+  const auto low = [](uint64_t x) { return static_cast<uint32_t>(x); };
+  const auto high = [](uint64_t x) { return static_cast<uint32_t>(x >> 32); };
+  const auto words = philox4x32_10({low(index), high(index), 0, 0}, {low(seed), high(seed)});
+  return (uint64_t{words[1]} << 32) | words[0];
+}
+
 }  // namespace cohort

@@ -39,7 +39,8 @@ struct SamplingRequest {
 // order: logit bias, penalties, temperature, top-k, top-p (of what top-k left), min-p, draw. The draw is Philox4x32-10
 // (Salmon et al. 2011) keyed by the seed and counted by output.size(): it depends on nothing else in the batch. A row
 // without a finite largest logit (or with a NaN) gives -1. Throws CheckError for a token outside the vocabulary. A
-// thread of the stream keeps a workspace that the first step sizes. vocab is below 2^23.
+// thread of the stream keeps a workspace that the first step sizes. vocab is below 2^23. On the CPU only: for CUDA see
+// sampling_plan.h.
 void sample(TensorView tokens, TensorView logits, std::span<const SamplingRequest> requests, Stream& stream);
 
 struct TokenLogprob {

@@ -185,13 +185,6 @@ size_t draw(std::span<const float> weights, uint64_t random) {
   return i;
 }
 
-uint64_t random_bits(uint64_t seed, uint64_t index) {
-  const auto low = [](uint64_t x) { return static_cast<uint32_t>(x); };
-  const auto high = [](uint64_t x) { return static_cast<uint32_t>(x >> 32); };
-  const auto words = philox4x32_10({low(index), high(index), 0, 0}, {low(seed), high(seed)});
-  return (uint64_t{words[1]} << 32) | words[0];
-}
-
 int32_t sample_row(std::span<float> logits, const SamplingRequest& request, Workspace& workspace) {
   const SamplingParams& params = *request.params;
   const auto vocab = static_cast<int64_t>(logits.size());

@@ -1,0 +1,316 @@
+// One block a row. Nothing is sorted: what top-k and top-p cut at is found digit by digit from the top, by a histogram
+// of the counts or weights of the values that agree with the digits found so far. All arithmetic is that of
+// sampling_cpu.cc and vector_math.h, operation by operation, without contraction.
+#include <cstdint>
+
+#include "kernels/core/cuda_check.h"
+#include "kernels/sampling/sampling_plan.h"
+
+namespace cohort::cuda {
+namespace {
+
+using Sum = unsigned long long;  // as atomicAdd and shuffles name 64 bits
+
+constexpr int kNumWarps = 32;
+constexpr int kNumThreads = 32 * kNumWarps;
+constexpr unsigned kAllLanes = ~0u;
+constexpr int kDigitBits = 8;
+constexpr int kNumBins = 1 << kDigitBits;
+
+struct Scratch {
+  Sum bins[kNumBins];
+  Sum warps[kNumWarps];
+  Sum needed;
+  int bin;
+  int index;
+};
+
+__device__ int thread() { return static_cast<int>(threadIdx.x); }
+__device__ int lane() { return thread() % 32; }
+__device__ int warp() { return thread() / 32; }
+
+// Of all threads, to all threads.
+template <typename Op>
+__device__ Sum reduce_block(Sum value, Scratch& scratch, const Op& op) {
+  for (int offset = 16; offset > 0; offset /= 2) value = op(value, __shfl_xor_sync(kAllLanes, value, offset));
+  __syncthreads();  // the warps' values of the last time are read
+  if (lane() == 0) scratch.warps[warp()] = value;
+  __syncthreads();
+  value = scratch.warps[lane()];
+  for (int offset = 16; offset > 0; offset /= 2) value = op(value, __shfl_xor_sync(kAllLanes, value, offset));
+  return value;
+}
+
+// exp8() of vector_math.h, for one lane.
+__device__ float exp_like_cpu(float x) {
+  constexpr float kRound = 0x1.8p23f;
+  const float clamped = fmaxf(-104.0f, fminf(89.0f, x));
+  const float shifted = __fmaf_rn(clamped, 0x1.715476p+0f, kRound);
+  const float n = __fsub_rn(shifted, kRound);
+  float r = __fmaf_rn(n, -0x1.62e4p-1f, clamped);
+  r = __fmaf_rn(n, -0x1.7f7d1cp-20f, r);
+  float e = 1.0f / 5040;
+  e = __fmaf_rn(e, r, 1.0f / 720);
+  e = __fmaf_rn(e, r, 1.0f / 120);
+  e = __fmaf_rn(e, r, 1.0f / 24);
+  e = __fmaf_rn(e, r, 1.0f / 6);
+  e = __fmaf_rn(e, r, 0.5f);
+  e = __fmaf_rn(e, r, 1.0f);
+  e = __fmaf_rn(e, r, 1.0f);
+  const int exponent = __float_as_int(shifted) - __float_as_int(kRound);
+  const int half = exponent >> 1;
+  const float scale0 = __int_as_float((half + 127) << 23);
+  const float scale1 = __int_as_float((exponent - half + 127) << 23);
+  return __fmul_rn(__fmul_rn(e, scale0), scale1);
+}
+
+// In units of 2^-40; see sampling_cpu.cc.
+__device__ Sum fixed(float weight) { return __double2ull_rn(static_cast<double>(weight) * 0x1p40); }
+
+// The order of the values as integers; see selection.cc.
+__device__ uint32_t ordered(float value) {
+  const uint32_t u = __float_as_uint(__fadd_rn(value, 0.0f));
+  return (u & 0x80000000u) != 0 ? ~u : u | 0x80000000u;
+}
+
+__device__ void apply_biases(float* logits, const SamplingRow& row, const SamplingEntry* entries) {
+  const SamplingEntry* const biases = entries + row.first_bias;
+  for (int i = thread(); i < row.num_biases; i += kNumThreads) {
+    const int token = biases[i].token;
+    if (i > 0 && biases[i - 1].token == token) continue;  // added by the thread of the first
+    float logit = logits[token];
+    for (int j = i; j < row.num_biases && biases[j].token == token; ++j) logit = __fadd_rn(logit, biases[j].bias);
+    logits[token] = logit;
+  }
+}
+
+__device__ void apply_penalties(float* logits, const SamplingRow& row, const SamplingEntry* entries) {
+  for (int i = thread(); i < row.num_penalties; i += kNumThreads) {
+    const SamplingEntry entry = entries[row.first_penalty + i];
+    float logit = logits[entry.token];
+    if (row.repetition_penalty != 1) {
+      logit = logit > 0 ? __fdiv_rn(logit, row.repetition_penalty) : __fmul_rn(logit, row.repetition_penalty);
+    }
+    if (entry.count > 0) {
+      logit = __fsub_rn(logit, __fmul_rn(row.frequency_penalty, static_cast<float>(entry.count)));
+      logit = __fsub_rn(logit, row.presence_penalty);
+    }
+    logits[entry.token] = logit;
+  }
+}
+
+struct Largest {
+  int index;  // -1 if there is a NaN or the largest is not finite
+  float value;
+};
+
+__device__ Largest find_largest(const float* values, int n, Scratch& scratch) {
+  Sum key = 0;  // below that of any value
+  bool has_nan = false;
+  for (int i = thread(); i < n; i += kNumThreads) {
+    const float value = values[i];
+    has_nan = has_nan || isnan(value);
+    const Sum candidate = (Sum{ordered(value)} << 32) | ~static_cast<uint32_t>(i);
+    key = max(key, candidate);
+  }
+  if (__syncthreads_or(has_nan)) return {-1, 0};
+  key = reduce_block(key, scratch, [](Sum a, Sum b) { return max(a, b); });
+  const auto index = static_cast<int>(~static_cast<uint32_t>(key));
+  const float value = values[index];
+  return {isinf(value) ? -1 : index, value};
+}
+
+// bins[bin] += weight for the lanes that have one. Called by whole warps. Lanes of one bin are summed first: most
+// values share their first digit.
+__device__ void add_to_bins(Sum* bins, int bin, Sum weight) {
+  constexpr int kLowBits = 20;  // 32 weights of up to 2^40 are summed in two halves of 32 bits
+  const bool is_counted = weight != 0;
+  if (__any_sync(kAllLanes, is_counted) == 0) return;
+  const unsigned group = __match_any_sync(kAllLanes, is_counted ? bin : -1);
+  const unsigned low = __reduce_add_sync(group, static_cast<unsigned>(weight & ((1u << kLowBits) - 1)));
+  const unsigned high = __reduce_add_sync(group, static_cast<unsigned>(weight >> kLowBits));
+  if (is_counted && lane() == __ffs(static_cast<int>(group)) - 1) atomicAdd(&bins[bin], (Sum{high} << kLowBits) + low);
+}
+
+// The bin where the sum from the top reaches `needed`, and what is needed of it. Called by the first warp. Requires
+// that the bins reach it together.
+__device__ void pick_bin(Scratch& scratch, Sum needed) {
+  constexpr int kBinsPerLane = kNumBins / 32;
+  Sum sum = 0;
+  for (int i = 0; i < kBinsPerLane; ++i) sum += scratch.bins[lane() * kBinsPerLane + i];
+  Sum above = sum;
+  for (int offset = 1; offset < 32; offset *= 2) {
+    const Sum other = __shfl_down_sync(kAllLanes, above, offset);
+    if (lane() + offset < 32) above += other;
+  }
+  above -= sum;
+  if (above >= needed || above + sum < needed) return;
+  needed -= above;
+  int bin = lane() * kBinsPerLane + kBinsPerLane - 1;
+  for (; scratch.bins[bin] < needed; --bin) needed -= scratch.bins[bin];
+  scratch.bin = bin;
+  scratch.needed = needed;
+}
+
+struct Cutoff {
+  uint32_t key;  // of the smallest value that is kept
+  Sum needed;    // of the values with this key, in the order of their indices
+  Sum equal;     // what they have together
+};
+
+// Where the largest keys' weights reach `needed`, which those of all do.
+template <typename KeyOf, typename WeightOf>
+__device__ Cutoff find_cutoff(int n, Sum needed, Scratch& scratch, const KeyOf& key_of, const WeightOf& weight_of) {
+  Cutoff cutoff{0, needed, 0};
+  for (int shift = 32 - kDigitBits; shift >= 0; shift -= kDigitBits) {
+    __syncthreads();  // the bins of the digit before are read
+    for (int i = thread(); i < kNumBins; i += kNumThreads) scratch.bins[i] = 0;
+    __syncthreads();
+    for (int first = 0; first < n; first += kNumThreads) {  // whole warps stay together
+      const int i = first + thread();
+      const uint32_t key = i < n ? key_of(i) : 0;
+      const bool agrees = i < n && (Sum{key} >> (shift + kDigitBits)) == (Sum{cutoff.key} >> (shift + kDigitBits));
+      add_to_bins(scratch.bins, static_cast<int>((key >> shift) % kNumBins), agrees ? weight_of(i) : 0);
+    }
+    __syncthreads();
+    if (warp() == 0) pick_bin(scratch, cutoff.needed);
+    __syncthreads();
+    cutoff.key |= static_cast<uint32_t>(scratch.bin) << shift;
+    cutoff.needed = scratch.needed;
+    cutoff.equal = scratch.bins[scratch.bin];
+  }
+  return cutoff;
+}
+
+// The index of the nth element, from 1, for which is_one() holds. Requires that there are so many.
+template <typename Pred>
+__device__ int find_nth(int n, Sum nth, Scratch& scratch, const Pred& is_one) {
+  Sum num_before = 0;
+  for (int first = 0; first < n; first += kNumThreads) {
+    const int i = first + thread();
+    const bool is_counted = i < n && is_one(i);
+    const int count = __syncthreads_count(is_counted);
+    if (num_before + static_cast<Sum>(count) < nth) {
+      num_before += static_cast<Sum>(count);
+      continue;
+    }
+    const unsigned ballot = __ballot_sync(kAllLanes, is_counted);
+    if (lane() == 0) scratch.warps[warp()] = static_cast<Sum>(__popc(ballot));
+    __syncthreads();
+    Sum rank = num_before + static_cast<Sum>(__popc(ballot & ((2u << lane()) - 1)));  // itself counted
+    for (int w = 0; w < warp(); ++w) rank += scratch.warps[w];
+    if (is_counted && rank == nth) scratch.index = i;
+    break;
+  }
+  __syncthreads();
+  return scratch.index;
+}
+
+// Logits to weights, 0 for those that top-k drops.
+__device__ void make_weights(float* values, int n, const SamplingRow& row, float largest, Scratch& scratch) {
+  const bool has_top_k = row.top_k > 0 && row.top_k < n;
+  Cutoff cutoff{0, 0, 0};
+  int last_equal = n;
+  if (has_top_k) {
+    const auto key_of = [=](int i) { return ordered(values[i]); };
+    cutoff = find_cutoff(n, static_cast<Sum>(row.top_k), scratch, key_of, [](int) { return Sum{1}; });
+    if (cutoff.needed < cutoff.equal) {
+      last_equal = find_nth(n, cutoff.needed, scratch, [=](int i) { return key_of(i) == cutoff.key; });
+    }
+  }
+  for (int i = thread(); i < n; i += kNumThreads) {
+    const uint32_t key = ordered(values[i]);
+    const bool is_kept = key > cutoff.key || (key == cutoff.key && i <= last_equal);
+    values[i] = is_kept ? exp_like_cpu(__fdiv_rn(__fsub_rn(values[i], largest), row.temperature)) : 0.0f;
+  }
+  __syncthreads();  // others' weights are read from here on
+}
+
+__device__ Sum sum_weights(const float* weights, int begin, int end, int step) {
+  Sum sum = 0;
+  for (int i = begin; i < end; i += step) sum += fixed(weights[i]);
+  return sum;
+}
+
+// Drops (zeroes) all but the fewest largest weights that reach top_p of their sum.
+__device__ void keep_top_p(float* weights, int n, float top_p, Scratch& scratch) {
+  const Sum total =
+      reduce_block(sum_weights(weights, thread(), n, kNumThreads), scratch, [](Sum a, Sum b) { return a + b; });
+  const auto share = static_cast<Sum>(ceil(static_cast<double>(top_p) * static_cast<double>(total)));
+  const auto key_of = [=](int i) { return __float_as_uint(weights[i]); };
+  const Cutoff cutoff =
+      find_cutoff(n, min(max(share, Sum{1}), total), scratch, key_of, [=](int i) { return fixed(weights[i]); });
+  const Sum weight = fixed(__uint_as_float(cutoff.key));
+  int last_equal = n;
+  if (cutoff.needed + weight <= cutoff.equal) {  // not all of the equals
+    last_equal =
+        find_nth(n, (cutoff.needed + weight - 1) / weight, scratch, [=](int i) { return key_of(i) == cutoff.key; });
+  }
+  for (int i = thread(); i < n; i += kNumThreads) {
+    const uint32_t key = key_of(i);
+    if (key < cutoff.key || (key == cutoff.key && i > last_equal)) weights[i] = 0;
+  }
+  __syncthreads();
+}
+
+// The first index whose running sum exceeds a uniform draw below the total: the warps sum a thirty-second of the range
+// each, and go on with the one that it is in.
+__device__ int draw(const float* weights, int n, Sum random, Scratch& scratch) {
+  int begin = 0;
+  int end = n;
+  Sum target = 0;
+  for (bool is_first = true; is_first || end - begin > 1; is_first = false) {
+    const int part = (end - begin + kNumWarps - 1) / kNumWarps;
+    const int part_begin = begin + warp() * part;
+    Sum sum = sum_weights(weights, part_begin + lane(), min(part_begin + part, end), 32);
+    for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(kAllLanes, sum, offset);
+    __syncthreads();  // the sums before are read
+    if (lane() == 0) scratch.warps[warp()] = sum;
+    __syncthreads();
+    if (is_first) {
+      Sum total = 0;
+      for (int w = 0; w < kNumWarps; ++w) total += scratch.warps[w];
+      target = __umul64hi(random, total);
+    }
+    int chosen = 0;
+    for (; chosen < kNumWarps - 1 && scratch.warps[chosen] <= target; ++chosen) target -= scratch.warps[chosen];
+    begin += chosen * part;
+    end = min(begin + part, end);
+  }
+  return begin;
+}
+
+__global__ void __launch_bounds__(kNumThreads, 1) sample_kernel(int32_t* tokens, float* logits, int n, int64_t stride,
+                                                                const SamplingRow* rows, const SamplingEntry* entries) {
+  __shared__ Scratch scratch;
+  const SamplingRow row = rows[blockIdx.x];
+  float* const values = logits + blockIdx.x * stride;
+  apply_biases(values, row, entries);
+  __syncthreads();
+  apply_penalties(values, row, entries);
+  __syncthreads();
+  const Largest largest = find_largest(values, n, scratch);
+  int token = largest.index;
+  if (token >= 0 && row.temperature != 0 && row.top_k != 1) {
+    make_weights(values, n, row, largest.value, scratch);
+    if (row.top_p < 1) keep_top_p(values, n, row.top_p, scratch);
+    if (row.min_p > 0) {
+      for (int i = thread(); i < n; i += kNumThreads) values[i] = values[i] >= row.min_p ? values[i] : 0.0f;
+      __syncthreads();
+    }
+    token = draw(values, n, row.random, scratch);
+  }
+  if (thread() == 0) tokens[blockIdx.x] = token;
+}
+
+}  // namespace
+
+void sample(TensorView tokens, TensorView logits, const SamplingPlan& plan, Stream& stream) {
+  COHORT_CUDA_CHECK(cudaSetDevice(stream.device().index));
+  sample_kernel<<<static_cast<unsigned>(tokens.dim(0)), kNumThreads, 0, static_cast<cudaStream_t>(stream.handle())>>>(
+      tokens.data<int32_t>(), logits.data<float>(), static_cast<int>(logits.dim(1)), logits.stride(0), plan.rows(),
+      plan.entries());
+  COHORT_CUDA_CHECK(cudaGetLastError());
+}
+
+}  // namespace cohort::cuda
