@@ -8,10 +8,14 @@
 namespace cohort::cuda {
 
 int num_devices();  // 0 where there is no driver or no GPU
+int64_t num_free_bytes(int device);
 
 void* allocate(int64_t num_bytes, int device);
 void free(void* data, int device) noexcept;
-void copy(void* destination, const void* source, int64_t num_bytes);  // any two places, synchronous
+void* allocate_pinned(int64_t num_bytes);  // host memory that the device copies by itself
+void free_pinned(void* data) noexcept;
+void copy_async(void* destination, const void* source, int64_t num_bytes, void* stream);  // queued
+void copy(void* destination, const void* source, int64_t num_bytes);                      // any two places, synchronous
 
 void* create_stream(int device);
 void synchronize_stream(void* stream);

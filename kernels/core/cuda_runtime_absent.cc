@@ -9,8 +9,12 @@ namespace {
 }  // namespace
 
 int num_devices() { return 0; }
+int64_t num_free_bytes(int) { absent(); }
 void* allocate(int64_t, int) { absent(); }
 void free(void*, int) noexcept {}
+void* allocate_pinned(int64_t) { absent(); }
+void free_pinned(void*) noexcept {}
+void copy_async(void*, const void*, int64_t, void*) { absent(); }
 void copy(void*, const void*, int64_t) { absent(); }
 void* create_stream(int) { absent(); }
 void synchronize_stream(void*) { absent(); }

@@ -24,6 +24,14 @@ int num_devices() {
   return count;
 }
 
+int64_t num_free_bytes(int device) {
+  COHORT_CUDA_CHECK(cudaSetDevice(device));
+  size_t num_free = 0;
+  size_t num_total = 0;
+  COHORT_CUDA_CHECK(cudaMemGetInfo(&num_free, &num_total));
+  return static_cast<int64_t>(num_free);
+}
+
 void* allocate(int64_t num_bytes, int device) {
   COHORT_CUDA_CHECK(cudaSetDevice(device));
   void* data = nullptr;
@@ -41,6 +49,19 @@ void* allocate(int64_t num_bytes, int device) {
 }
 
 void free(void* data, int) noexcept { log_error("cudaFree", cudaFree(data)); }
+
+void* allocate_pinned(int64_t num_bytes) {
+  void* data = nullptr;
+  COHORT_CUDA_CHECK(cudaMallocHost(&data, static_cast<size_t>(num_bytes)));
+  return data;
+}
+
+void free_pinned(void* data) noexcept { log_error("cudaFreeHost", cudaFreeHost(data)); }
+
+void copy_async(void* destination, const void* source, int64_t num_bytes, void* stream) {
+  COHORT_CUDA_CHECK(cudaMemcpyAsync(destination, source, static_cast<size_t>(num_bytes), cudaMemcpyDefault,
+                                    static_cast<cudaStream_t>(stream)));
+}
 
 void copy(void* destination, const void* source, int64_t num_bytes) {
   COHORT_CUDA_CHECK(cudaMemcpy(destination, source, static_cast<size_t>(num_bytes), cudaMemcpyDefault));

@@ -142,8 +142,8 @@ void Job::fail(const std::string& reason) {
 }
 
 Device Job::choose_device(const std::string& kind) const {
-  if (kind != "cuda") return kCpuDevice;
-  const int num_devices = num_cuda_devices();
+  const int num_devices = kind == "cpu" ? 0 : num_cuda_devices();
+  if (kind == "cpu" || (kind == "auto" && num_devices == 0)) return kCpuDevice;
   if (num_devices == 0) throw UsageError("--device: cuda, but this process can use no CUDA device");
   // A launcher may show each rank its own device only; then that is number 0 for all.
   if (num_devices == 1) return {DeviceKind::kCuda, 0};

@@ -61,7 +61,8 @@ class Job {
     return [this](const std::string& reason) { fail(reason); };
   }
 
-  // "cpu", "cuda" or "auto". A CUDA device is chosen by local rank. Throws UsageError.
+  // "cpu", "cuda", or "auto" for CUDA where the process can use a device. Which one the local rank says. Throws
+  // UsageError.
   Device choose_device(const std::string& kind) const;
   // `configured`, or if that is 0 as many as the process may run on, shared with the host's ranks that may run there
   // too.

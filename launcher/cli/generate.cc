@@ -96,11 +96,13 @@ Status run_engine(Engine& engine, std::vector<GenerationRequest> requests, Gener
 Status generate(Job& job, const Config& config, const GenerateOptions& options, bool dry_run) {
   const Clock::time_point start = Clock::now();
   job.check_same(canonical_config(config) + build_facts());
+  Device device;
   ParallelLayout layout;
   OpenModel model;
   PromptRequests prompts;
   job.agree([&] {
     layout = make_layout(job, config);
+    device = job.choose_device(config.device.kind);
     return ok_status();
   });
   job.agree([&]() -> Status {
@@ -110,15 +112,15 @@ Status generate(Job& job, const Config& config, const GenerateOptions& options, 
     COHORT_ASSIGN_OR_RETURN(prompts, make_requests(options.requests, config.model.path, model.config));
     return ok_status();
   });
-  job.check_same(model.fingerprint());
-  const RankPlan plan = make_rank_plan(job, config, model, layout, prompts.requests);
+  job.check_same(model.fingerprint() + "device=" + (device == kCpuDevice ? "cpu" : "cuda") + "\n");
+  const RankPlan plan = make_rank_plan(job, config, model, layout, device, prompts.requests);
   if (dry_run) {
     const std::string table = rank_table(job, plan);
     if (job.rank() == 0) fmt::print("{}", table);
     return flush_output();
   }
 
-  Stream stream(job.choose_device(config.device.kind), job.num_threads(static_cast<int>(config.device.threads)));
+  Stream stream(device, job.num_threads(static_cast<int>(config.device.threads)));
   spdlog::debug("{} with {} threads, rank {} of {} on its host", to_string(stream.device()), stream.num_threads(),
                 job.local_rank(), job.local_size());
   const LoadedModel loaded = load(job, std::move(model), plan, options.quiet, stream);
@@ -146,7 +148,6 @@ JobOptions job_options(const Config& config) {
 
 Status check_config(const Config& config) {
   if (config.model.path.empty()) throw UsageError("--model: expected a Hugging Face model directory");
-  if (config.device.kind == "cuda") throw UsageError("--device: cuda cannot run models yet; expected cpu or auto");
   if (config.parallel.replicas > 1) throw UsageError("--replicas: generate runs one replica; expected 1");
   return ok_status();
 }

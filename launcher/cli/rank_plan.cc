@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "kernels/core/device_memory.h"
 #include "launcher/cli/command.h"
 #include "launcher/cli/host_memory.h"
 #include "runtime/models/shard_size.h"
@@ -14,13 +15,20 @@ namespace {
 
 double gigabytes(int64_t num_bytes) { return static_cast<double>(num_bytes) / 1e9; }
 
+// Bytes that a rank may take of the device's memory: a GPU is its own, a host is shared with the host's other ranks.
+int64_t available_bytes(const Job& job, Device device) {
+  return device == kCpuDevice ? available_host_bytes() / job.local_size() : num_free_cuda_bytes(device);
+}
+
 // Weights that do not fit would end in swapping or in the kernel's killer, long after the command was given.
-Status check_memory(const Job& job, int64_t num_weight_bytes, DType dtype) {
-  const int64_t available = available_host_bytes() / job.local_size();
+Status check_memory(const Job& job, Device device, int64_t num_weight_bytes, DType dtype) {
+  const int64_t available = available_bytes(job, device);
   if (num_weight_bytes <= available) return ok_status();
-  return resource_exhausted(fmt::format(
-      "weights of {:.1f} GB in {} do not fit the {:.1f} GB of memory that this host has left for each of its {} ranks",
-      gigabytes(num_weight_bytes), dtype_name(dtype), gigabytes(available), job.local_size()));
+  const std::string place = device == kCpuDevice
+                                ? fmt::format("this host has left for each of its {} ranks", job.local_size())
+                                : to_string(device) + " has left";
+  return resource_exhausted(fmt::format("weights of {:.1f} GB in {} do not fit the {:.1f} GB of memory that {}",
+                                        gigabytes(num_weight_bytes), dtype_name(dtype), gigabytes(available), place));
 }
 
 // Blocks of the cache that the requests fill when all run at once, and that the largest of them fills.
@@ -73,7 +81,7 @@ ParallelLayout make_layout(const Job& job, const Config& config) {
 }
 
 RankPlan make_rank_plan(Job& job, const Config& config, const OpenModel& model, const ParallelLayout& layout,
-                        const std::vector<GenerationRequest>& requests) {
+                        Device device, const std::vector<GenerationRequest>& requests) {
   const ModelSpec& spec = model.config.spec;
   RankPlan plan;
   plan.layout = layout;
@@ -82,11 +90,11 @@ RankPlan make_rank_plan(Job& job, const Config& config, const OpenModel& model, 
     if (!shard.ok()) throw UsageError(shard.status().message());
     plan.shard = *shard;
     plan.num_weight_bytes = shard_weight_bytes(spec, model.map, plan.shard, model.dtype);
-    return check_memory(job, plan.num_weight_bytes, model.dtype);
+    return check_memory(job, device, plan.num_weight_bytes, model.dtype);
   });
   const int64_t block_size = config.cache.block_size;
   const int64_t bytes_per_block = shard_kv_bytes_per_token(spec, plan.shard, model.dtype) * block_size;
-  const auto left = static_cast<double>(available_host_bytes() / job.local_size() - plan.num_weight_bytes);
+  const auto left = static_cast<double>(available_bytes(job, device) - plan.num_weight_bytes);
   const auto affordable = static_cast<int64_t>(left * config.cache.memory_fraction) / bytes_per_block;
   const CacheFacts facts = gather_facts(job, cache_need(requests, spec, block_size), affordable);
 

@@ -25,9 +25,10 @@ struct RankPlan {
 ParallelLayout make_layout(const Job& job, const Config& config);
 
 // What `requests` (of a leader; none on other ranks) need of the cache and how much of it fits every rank decide its
-// size; without any requests it is what fits. Every rank takes part. JobFailure when weights do not fit, on any rank.
+// size, in the memory of `device`; without any requests it is what fits. Every rank takes part. JobFailure when weights
+// do not fit, on any rank.
 RankPlan make_rank_plan(Job& job, const Config& config, const OpenModel& model, const ParallelLayout& layout,
-                        const std::vector<GenerationRequest>& requests);
+                        Device device, const std::vector<GenerationRequest>& requests);
 
 // A table of every rank's part, for people. Every rank takes part; rank 0 gets the text.
 std::string rank_table(Job& job, const RankPlan& plan);

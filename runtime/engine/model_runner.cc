@@ -18,6 +18,12 @@ KvCacheShape cache_shape(const Decoder& decoder, const EngineOptions& options) {
           .dtype = decoder.dtype()};
 }
 
+Shape host_logits_shape(const Decoder& decoder, const RankComms& comms, const EngineOptions& options,
+                        const Stream& stream) {
+  const bool is_needed = stream.device() != kCpuDevice && comms.layout.is_sampler();
+  return Shape{is_needed ? options.max_seqs : 0, decoder.spec().vocab};
+}
+
 }  // namespace
 
 ModelRunner::ModelRunner(const Decoder& decoder, const RankComms& comms, const EngineOptions& options, Stream& stream,
@@ -31,8 +37,18 @@ ModelRunner::ModelRunner(const Decoder& decoder, const RankComms& comms, const E
       workspace_(decoder.spec(), decoder.shard(), decoder.dtype(), options.max_tokens_per_step, options.max_seqs,
                  stream.device()),
       batch_(options.max_tokens_per_step, options.max_seqs, max_blocks_per_seq(decoder.spec(), options),
-             options.block_size),
-      sampled_(DType::kI32, Shape{options.max_seqs}, stream.device()) {}
+             options.block_size, stream.device()),
+      host_stream_(kCpuDevice, stream.device() == kCpuDevice ? 1 : 0),
+      host_logits_(DType::kF32, host_logits_shape(decoder, comms, options, stream)),
+      sampled_(DType::kI32, Shape{options.max_seqs}) {}
+
+TensorView ModelRunner::on_host(TensorView logits) {
+  if (stream_.device() == kCpuDevice) return logits;
+  stream_.synchronize();
+  const TensorView copy = host_logits_->slice(0, 0, logits.dim(0));
+  copy_bytes(copy.data(), kCpuDevice, logits.data(), logits.device(), logits.num_bytes());
+  return copy;
+}
 
 std::optional<wire::StepResult> ModelRunner::execute(const wire::StepPlan& plan) {
   const Deadline deadline(monitor_, "a step", options_.step_timeout);
@@ -40,9 +56,9 @@ std::optional<wire::StepResult> ModelRunner::execute(const wire::StepPlan& plan)
   const FlightRecord record(comms_.recorder.get(), "step", "engine", 0, -1);
   fill_batch(plan);
   const TensorView logits =
-      decoder_.forward(batch_.view(), cache_.layers(), workspace_, comms_, probe_ ? &probe_ : nullptr, stream_);
+      decoder_.forward(batch_.view(stream_), cache_.layers(), workspace_, comms_, probe_ ? &probe_ : nullptr, stream_);
   if (!comms_.layout.is_sampler()) return std::nullopt;
-  return sample_rows(plan.step(), logits);
+  return sample_rows(plan.step(), on_host(logits));
 }
 
 void ModelRunner::fill_batch(const wire::StepPlan& plan) {
@@ -75,7 +91,7 @@ wire::StepResult ModelRunner::sample_rows(int64_t step, TensorView logits) {
     }
   }
   const TensorView tokens = sampled_->slice(0, 0, static_cast<int64_t>(requests.size()));
-  sample(tokens, logits, requests, stream_);
+  sample(tokens, logits, requests, stream_.device() == kCpuDevice ? stream_ : host_stream_);
   for (int i = 0; i < result.tokens_size(); ++i) result.mutable_tokens(i)->set_token(tokens.data<int32_t>()[i]);
   return result;
 }

@@ -40,6 +40,8 @@ class ModelRunner {
   // Fills batch_, and sampled_sequences_ with those whose last token is in it.
   void fill_batch(const wire::StepPlan& plan);
   wire::StepResult sample_rows(int64_t step, TensorView logits);
+  // The same in host memory, where sampling runs: a copy that waits for the step, or on the CPU the logits themselves.
+  TensorView on_host(TensorView logits);
 
   const Decoder& decoder_;
   const RankComms& comms_;
@@ -50,7 +52,9 @@ class ModelRunner {
   KvCache cache_;
   Workspace workspace_;
   StepBatch batch_;
-  Tensor sampled_;                                              // [max_seqs] int32
+  Stream host_stream_;  // of sampling
+  Tensor host_logits_;  // [max_seqs, vocab] float32; empty on the CPU and where nothing is sampled
+  Tensor sampled_;      // [max_seqs] int32
   std::vector<const SequenceTable::Entry*> sampled_sequences_;  // of each logit row
   ProbeFunction probe_;
 };

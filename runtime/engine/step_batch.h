@@ -1,9 +1,10 @@
-// StepBatch: the host arrays behind a BatchView, made once for the largest step and filled anew for each.
+// StepBatch: the arrays behind a BatchView, made once for the largest step and filled anew for each: on the host, in
+// one run of memory that one copy brings to the device.
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
+#include "kernels/core/mirrored_buffer.h"
 #include "runtime/layers/batch.h"
 #include "runtime/scheduler/sequence.h"
 
@@ -11,8 +12,9 @@ namespace cohort {
 
 class StepBatch {
  public:
-  StepBatch(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq, int64_t block_size);
+  StepBatch(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq, int64_t block_size, Device device);
 
+  // Requires that the device has done with what view() gave it.
   void clear();
   // Adds the next `num_tokens` tokens of `sequence` that are not computed. The last one gets a logit row if it is the
   // last of the sequence. Requires room, and blocks for the tokens.
@@ -20,25 +22,42 @@ class StepBatch {
 
   int64_t num_tokens() const { return num_tokens_; }
   int64_t num_seqs() const { return num_seqs_; }
-  // Valid until the next clear() or add().
-  BatchView view() const;
+  // Queues the copy to the stream's device. The view is valid until the next clear() or add().
+  BatchView view(Stream& stream) const;
 
  private:
+  // Where an array lies in the memory; `T` is its element.
+  template <typename T>
+  struct Array {
+    int64_t offset;  // in bytes
+    T* of(char* memory) const { return reinterpret_cast<T*>(memory + offset); }
+    int64_t end(int64_t count) const { return offset + count * static_cast<int64_t>(sizeof(T)); }
+  };
+  struct Arrays {
+    Arrays(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq);
+
+    Array<int64_t> slots;            // [max_tokens]
+    Array<int32_t> token_ids;        // [max_tokens]
+    Array<int32_t> positions;        // [max_tokens]
+    Array<int32_t> rope_lengths;     // [max_tokens]
+    Array<int32_t> query_starts;     // [max_seqs + 1]
+    Array<int32_t> context_lengths;  // [max_seqs]
+    Array<int32_t> logit_rows;       // [max_seqs]
+    Array<int32_t> block_tables;     // [max_seqs, max_blocks_per_seq]; last, since most of it is seldom used
+    int64_t num_bytes;
+  };
+
+  int64_t max_tokens_;
+  int64_t max_seqs_;
   int64_t max_blocks_per_seq_;
   int64_t block_size_;
+  Arrays arrays_;
+  MirroredBuffer memory_;
   int64_t num_tokens_ = 0;
   int64_t num_seqs_ = 0;
   int64_t num_logit_rows_ = 0;
   int64_t max_query_length_ = 0;
   int64_t max_context_length_ = 0;
-  std::vector<int32_t> token_ids_;
-  std::vector<int32_t> positions_;
-  std::vector<int32_t> rope_lengths_;
-  std::vector<int64_t> slots_;
-  std::vector<int32_t> query_starts_;
-  std::vector<int32_t> context_lengths_;
-  std::vector<int32_t> block_tables_;
-  std::vector<int32_t> logit_rows_;
 };
 
 }  // namespace cohort

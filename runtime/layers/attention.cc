@@ -13,6 +13,7 @@ Result<Attention> Attention::load(const ModelSpec& spec, const ModelShard& shard
   attention.scale_ = spec.attention_scale;
   if (spec.position == PositionKind::kRotary) {
     COHORT_ASSIGN_OR_RETURN(attention.rotary_, RotaryEmbedding::create(spec.rotary));
+    attention.rotary_->prepare(stream);
   }
   COHORT_ASSIGN_OR_RETURN(attention.qkv_,
                           Linear::load(map.qkv, qkv_slices(spec, map, shard), dtype, 1, source, stream));

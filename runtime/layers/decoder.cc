@@ -25,9 +25,10 @@ Result<Decoder> Decoder::load(const ModelSpec& spec, const ModelShard& shard, co
   decoder.dtype_ = dtype;
   skip_other_stages(map, shard, source);
   if (shard.is_first_stage) {
-    COHORT_ASSIGN_OR_RETURN(decoder.embedding_, load_rows(map.embedding, shard.vocab, dtype, source));
+    COHORT_ASSIGN_OR_RETURN(decoder.embedding_, load_rows(map.embedding, shard.vocab, dtype, source, stream.device()));
     if (map.position_embedding) {
-      COHORT_ASSIGN_OR_RETURN(decoder.position_embedding_, load_tensor(*map.position_embedding, dtype, source));
+      COHORT_ASSIGN_OR_RETURN(decoder.position_embedding_,
+                              load_tensor(*map.position_embedding, dtype, source, stream.device()));
     }
   }
   for (int64_t i = shard.layers.begin; i < shard.layers.end; ++i) {
@@ -36,7 +37,8 @@ Result<Decoder> Decoder::load(const ModelSpec& spec, const ModelShard& shard, co
     decoder.blocks_.push_back(std::move(block));
   }
   if (!shard.is_last_stage) return decoder;
-  COHORT_ASSIGN_OR_RETURN(decoder.final_norm_, Norm::load(map.final_norm, spec.norm, spec.norm_eps, source));
+  COHORT_ASSIGN_OR_RETURN(decoder.final_norm_,
+                          Norm::load(map.final_norm, spec.norm, spec.norm_eps, source, stream.device()));
   if (!map.head && shard.is_first_stage) {  // tied, and here already
     decoder.head_ = Linear::pack(decoder.embedding_, dtype, stream);
     return decoder;

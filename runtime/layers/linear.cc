@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/layers/load_tensor.h"
+
 namespace cohort {
 namespace {
 
@@ -80,14 +82,15 @@ Result<Linear> Linear::load(const LinearMap& map, const LinearSlices& slices, DT
     COHORT_ASSIGN_OR_RETURN(const Tensor stacked, stack_weights(map, slices, dtype, source));
     linear.weight_ = PackedWeight::pack(stacked, map.layout, dtype, num_chunks, stream);
   }
-  COHORT_ASSIGN_OR_RETURN(linear.bias_, stack_biases(map, slices.outputs, source));
+  COHORT_ASSIGN_OR_RETURN(Tensor bias, stack_biases(map, slices.outputs, source));
+  linear.bias_ = move_to(std::move(bias), stream.device());
   return linear;
 }
 
 Linear Linear::pack(ConstTensorView weight, DType dtype, Stream& stream) {
   Linear linear;
   linear.weight_ = PackedWeight::pack(weight, WeightLayout::kOutIn, dtype, 1, stream);
-  linear.bias_ = Tensor(DType::kF32, Shape{0});
+  linear.bias_ = Tensor(DType::kF32, Shape{0}, stream.device());
   return linear;
 }
 

@@ -4,13 +4,13 @@
 #include "runtime/layers/load_tensor.h"
 
 namespace cohort {
-Result<Norm> Norm::load(const NormMap& map, NormKind kind, float eps, WeightSource& source) {
+Result<Norm> Norm::load(const NormMap& map, NormKind kind, float eps, WeightSource& source, Device device) {
   Norm norm;
   norm.kind_ = kind;
   norm.eps_ = eps;
-  COHORT_ASSIGN_OR_RETURN(norm.weight_, load_tensor(map.weight, DType::kF32, source));
+  COHORT_ASSIGN_OR_RETURN(norm.weight_, load_tensor(map.weight, DType::kF32, source, device));
   if (map.bias) {
-    COHORT_ASSIGN_OR_RETURN(norm.bias_, load_tensor(*map.bias, DType::kF32, source));
+    COHORT_ASSIGN_OR_RETURN(norm.bias_, load_tensor(*map.bias, DType::kF32, source, device));
   }
   return norm;
 }

@@ -11,7 +11,7 @@ namespace cohort {
 
 class Norm {
  public:
-  static Result<Norm> load(const NormMap& map, NormKind kind, float eps, WeightSource& source);
+  static Result<Norm> load(const NormMap& map, NormKind kind, float eps, WeightSource& source, Device device);
 
   // out = norm(x); all [num_tokens, hidden]
   void forward(TensorView out, ConstTensorView x, Stream& stream) const;

@@ -12,6 +12,7 @@ skip() {
   exit 77
 }
 [ "$(id -u)" -eq 0 ] || skip "a private Slurm needs root"
+grep -q ' /sys/fs/cgroup' /proc/mounts || skip "no control groups are mounted, and slurmd does not start without"
 for tool in munged mungekey slurmctld slurmd srun sbatch; do
   command -v "$tool" >/dev/null || skip "$tool is not installed (packages munge and slurm-wlm)"
 done

@@ -67,6 +67,14 @@ class Expected {
 
 std::vector<float> to_floats(ConstTensorView x) {
   std::vector<float> values;
+  if (x.device() != kCpuDevice) {  // the rows one after the other, as far as a strided tensor reaches
+    std::vector<float> row(static_cast<size_t>(x.num_elements() / std::max<int64_t>(x.dim(0), 1)));
+    for (int64_t i = 0; i < x.dim(0); ++i) {
+      copy_bytes(row.data(), kCpuDevice, x.row<float>(i), x.device(), static_cast<int64_t>(row.size() * sizeof(float)));
+      values.insert(values.end(), row.begin(), row.end());
+    }
+    return values;
+  }
   const int64_t row_size = x.num_elements() / std::max<int64_t>(x.dim(0), 1);
   for (int64_t i = 0; i < x.dim(0); ++i) {
     values.insert(values.end(), x.row<float>(i), x.row<float>(i) + row_size);
@@ -85,18 +93,35 @@ double relative_error(const std::vector<float>& actual, const std::vector<float>
   return std::sqrt(difference / norm);
 }
 
-class GoldenTest : public testing::TestWithParam<std::string> {
+struct GoldenCase {
+  std::string name;
+  Device device;
+};
+
+// Every checkpoint on the CPU, and on the first GPU.
+std::vector<GoldenCase> golden_cases() {
+  std::vector<GoldenCase> cases;
+  for (const Device device : {kCpuDevice, Device{DeviceKind::kCuda, 0}}) {
+    for (const std::string& name : golden_names()) cases.push_back({name, device});
+  }
+  return cases;
+}
+
+class GoldenTest : public testing::TestWithParam<GoldenCase> {
  protected:
-  GoldenTest() : stream_(kCpuDevice, 2), expected_(golden_dir() / GetParam()) {
-    auto open = open_model(golden_dir() / GetParam(), {.dtype = DType::kF32});
+  GoldenTest() : expected_(golden_dir() / GetParam().name) {}
+  void SetUp() override {
+    if (GetParam().device != kCpuDevice && num_cuda_devices() == 0) GTEST_SKIP() << "no CUDA device";
+    stream_ = std::make_unique<Stream>(GetParam().device, 2);
+    auto open = open_model(golden_dir() / GetParam().name, {.dtype = DType::kF32});
     EXPECT_TRUE(open.ok()) << open.status().message();
     if (!open.ok()) return;
     const ModelShard whole = whole_model(open->config.spec);
-    auto model = load_model(*std::move(open), whole, nullptr, stream_);
+    auto model = load_model(*std::move(open), whole, nullptr, *stream_);
     EXPECT_TRUE(model.ok()) << model.status().message();
     if (model.ok()) model_ = *std::move(model);
+    ASSERT_NE(model_.decoder, nullptr);
   }
-  void SetUp() override { ASSERT_NE(model_.decoder, nullptr); }
 
   GenerationRequest greedy_request(int prompt) const {
     GenerationRequest request;
@@ -121,25 +146,28 @@ class GoldenTest : public testing::TestWithParam<std::string> {
                    .block_size = kBlockSize,
                    .num_blocks = num_blocks,
                    .dtype = DType::kF32},
-                  kCpuDevice);
-    Workspace workspace(spec, whole_model(spec), DType::kF32, n, n, kCpuDevice);
-    StepBatch batch(n, 1, num_blocks, kBlockSize);
+                  GetParam().device);
+    Workspace workspace(spec, whole_model(spec), DType::kF32, n, n, GetParam().device);
+    StepBatch batch(n, 1, num_blocks, kBlockSize, GetParam().device);
     batch.add(sequence, n);
-    BatchView view = batch.view();
+    BatchView view = batch.view(*stream_);
     std::vector<int32_t> all_rows;
     for (int32_t i = 0; i < n; ++i) all_rows.push_back(i);
-    view.logit_rows = ConstTensorView(all_rows.data(), DType::kI32, Shape{n});
+    const Tensor rows(DType::kI32, Shape{n}, GetParam().device);
+    copy_bytes(rows->data(), GetParam().device, all_rows.data(), kCpuDevice, rows->num_bytes());
+    view.logit_rows = rows;
 
     std::map<std::string, std::vector<float>> probes;
     const ProbeFunction probe = [&](std::string_view name, ConstTensorView x) {
+      stream_->synchronize();
       EXPECT_TRUE(probes.emplace(name, to_floats(x)).second) << name << " probed twice";
     };
-    model_.decoder->forward(view, cache.layers(), workspace, comms_, &probe, stream_);
+    model_.decoder->forward(view, cache.layers(), workspace, comms_, &probe, *stream_);
     return probes;
   }
 
   std::vector<std::vector<int32_t>> generate(const EngineOptions& options, std::vector<int> prompts) {
-    ModelRunner runner(*model_.decoder, comms_, options, stream_);
+    ModelRunner runner(*model_.decoder, comms_, options, *stream_);
     Engine engine(runner, comms_);
     for (const int prompt : prompts) {
       const auto id = engine.submit(greedy_request(prompt));
@@ -163,7 +191,7 @@ class GoldenTest : public testing::TestWithParam<std::string> {
     }
   }
 
-  Stream stream_;
+  std::unique_ptr<Stream> stream_;
   const RankComms comms_ = RankComms::solo();
   Expected expected_;
   LoadedModel model_;
@@ -206,8 +234,8 @@ TEST_P(GoldenTest, GreedyContinuationsInChunksWithFewBlocks) {
   expect_greedy({.block_size = 5, .num_blocks = 30, .max_tokens_per_step = 9, .max_seqs = 3}, {5, 0, 4, 1, 3, 2, 5});
 }
 
-INSTANTIATE_TEST_SUITE_P(, GoldenTest, testing::ValuesIn(golden_names()), [](const auto& param) {
-  std::string name = param.param;
+INSTANTIATE_TEST_SUITE_P(, GoldenTest, testing::ValuesIn(golden_cases()), [](const auto& param) {
+  std::string name = param.param.name + (param.param.device == kCpuDevice ? "" : "_cuda");
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 });

@@ -72,7 +72,7 @@ class PromptRun {
                   kCpuDevice);
     const int64_t max_tokens = chunk * num_seqs;
     Workspace workspace(spec, decoder_.shard(), decoder_.dtype(), max_tokens, max_tokens, kCpuDevice);
-    StepBatch batch(max_tokens, num_seqs, kBlocksPerSeq, kBlockSize);
+    StepBatch batch(max_tokens, num_seqs, kBlocksPerSeq, kBlockSize, kCpuDevice);
     std::vector<Sequence> sequences(prompts.size());
     for (size_t i = 0; i < prompts.size(); ++i) {
       sequences[i].prompt = prompts[i];
@@ -92,7 +92,7 @@ class PromptRun {
         sequences[i].num_computed += count;
         first_count = count;
       }
-      BatchView view = batch.view();
+      BatchView view = batch.view(stream_);
       std::vector<int32_t> rows;
       for (int64_t i = 0; i < first_count; ++i)
         rows.push_back(static_cast<int32_t>(view.num_tokens() - first_count + i));
