@@ -11,7 +11,8 @@ namespace cohort::gemm_internal {
 
 enum class CudaKernel {
   kCublasLt,
-  kSkinny,  // up to kMaxSkinnyRows rows of 16-bit elements: reads the weights once, as fast as memory gives them
+  kSkinny,  // up to kMaxSkinnyRows rows of 16-bit elements, aligned: reads the weights once; for the bench, until it
+            // wins
   kTiled,   // any shape, dtype and alignment; sums in the canonical order
 };
 
@@ -47,7 +48,8 @@ void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTe
 void prepare_gemm(Stream& stream);
 void autotune_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias, Stream& stream);
 
-// gemm() by one kernel, so that a test can force it. kSkinny requires what choose_gemm_kernel() does of it.
+// gemm() by one kernel, so that a test can force it. kSkinny requires 16-bit elements, rows of x and weight at
+// multiples of 16 bytes, and at most kMaxSkinnyRows of them.
 void run_gemm(gemm_internal::CudaKernel kernel, TensorView out, ConstTensorView x, const PackedWeight& weight,
               ConstTensorView bias, Stream& stream);
 

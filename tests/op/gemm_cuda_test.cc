@@ -293,14 +293,13 @@ TEST_F(GemmCuda, TunedProductsAreRight) {
 
 TEST(GemmCudaPolicy, ChoosesTheKernel) {
   const CudaProblem decode{.num_rows = 1, .n = 5120, .k = 5120, .dtype = DType::kBF16, .is_aligned = true};
-  EXPECT_EQ(choose_gemm_kernel(decode), CudaKernel::kSkinny);
+  EXPECT_EQ(choose_gemm_kernel(decode), CudaKernel::kCublasLt);
   const auto with = [&](auto&& change) {
     CudaProblem problem = decode;
     change(problem);
     return choose_gemm_kernel(problem);
   };
-  EXPECT_EQ(with([](CudaProblem& p) { p.num_rows = 8; }), CudaKernel::kSkinny);
-  EXPECT_EQ(with([](CudaProblem& p) { p.num_rows = 9; }), CudaKernel::kCublasLt);
+  EXPECT_EQ(with([](CudaProblem& p) { p.num_rows = 2048; }), CudaKernel::kCublasLt);
   EXPECT_EQ(with([](CudaProblem& p) { p.dtype = DType::kF32; }), CudaKernel::kCublasLt);
   EXPECT_EQ(with([](CudaProblem& p) { p.is_aligned = false; }), CudaKernel::kCublasLt);
   EXPECT_EQ(with([](CudaProblem& p) { p.k = 0; }), CudaKernel::kTiled);
