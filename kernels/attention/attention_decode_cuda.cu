@@ -27,42 +27,28 @@ __global__ void __launch_bounds__(kNumTileThreads, C::kDim > 128 || C::kRows > 1
   TileKernel<C>(args, tile, shared).run();
 }
 
-// Merges the partial states of one query and head in the order of their positions; a warp each. Lane l has the
-// dimensions 4 l + 128 i.
-template <typename T>
-__global__ void __launch_bounds__(kMergeRowsPerBlock * 32)
-    merge_partials_kernel(const __grid_constant__ AttentionArgs args) {
-  constexpr int kPieces = kMaxTileDim / 128;
-  const PartialLayout& partials = args.partials;
-  const int64_t index = int64_t{blockIdx.x} * kMergeRowsPerBlock + threadIdx.x / 32;
-  const int head = static_cast<int>(index % partials.num_heads);
-  const int query = static_cast<int>(index / partials.num_heads % partials.max_queries);
-  const int64_t seq = index / partials.num_heads / partials.max_queries;
-  if (seq >= partials.num_seqs) return;
-  const SequenceView sequence(args, static_cast<int>(seq));
-  if (sequence.num_queries > args.max_decode_queries || query >= sequence.num_queries) return;
-  if (sequence.context_length <= args.run_length) return;  // there was one state, and it has gone out
-
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int count = (sequence.num_visible(query) + args.run_length - 1) / args.run_length;
-  const int64_t row = partials.row(seq, query, head);
-  const auto* const states = reinterpret_cast<const float2*>(args.workspace + partials.max_and_sum(row));
+// The merged states of one query and head in the registers of a warp. Lane l has the dimensions 4 l + 128 i.
+struct MergedState {
+  static constexpr int kPieces = kMaxTileDim / 128;
   float max = -INFINITY;
   float sum = 0.0f;
-  float4 total[kPieces] = {};
-  for (int begin = 0; begin < count; begin += kMergeBatch) {
+  float4 values[kPieces] = {};
+
+  __device__ static int dim(int piece) { return 4 * (static_cast<int>(threadIdx.x) % 32) + 128 * piece; }
+
+  // Merges states [0, count) behind `row`, at most kMergeBatch, in order.
+  __device__ void add(const AttentionArgs& args, int64_t row, int count) {
+    const auto* const states = reinterpret_cast<const float2*>(args.workspace + args.partials.max_and_sum(row));
     float2 state[kMergeBatch];
-    float4 values[kMergeBatch][kPieces];
+    float4 added[kMergeBatch][kPieces];
 #pragma unroll
     for (int i = 0; i < kMergeBatch; ++i) {
-      const bool is_there = begin + i < count;
-      state[i] = is_there ? states[begin + i] : make_float2(-INFINITY, 0.0f);
-      const float* const from = args.workspace + partials.values(row + begin + i);
+      state[i] = i < count ? states[i] : make_float2(-INFINITY, 0.0f);
+      const float* const from = args.workspace + args.partials.values(row + i);
 #pragma unroll
       for (int j = 0; j < kPieces; ++j) {
-        const int d = 4 * lane + 128 * j;
-        values[i][j] = is_there && d < args.head_dim ? *reinterpret_cast<const float4*>(from + d)
-                                                     : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        const bool is_there = i < count && dim(j) < args.head_dim;
+        added[i][j] = is_there ? *reinterpret_cast<const float4*>(from + dim(j)) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
       }
     }
 #pragma unroll
@@ -72,32 +58,54 @@ __global__ void __launch_bounds__(kMergeRowsPerBlock * 32)
       sum = merge(sum, state[i].y, weights);
 #pragma unroll
       for (int j = 0; j < kPieces; ++j) {
-        total[j].x = merge(total[j].x, values[i][j].x, weights);
-        total[j].y = merge(total[j].y, values[i][j].y, weights);
-        total[j].z = merge(total[j].z, values[i][j].z, weights);
-        total[j].w = merge(total[j].w, values[i][j].w, weights);
+        values[j].x = merge(values[j].x, added[i][j].x, weights);
+        values[j].y = merge(values[j].y, added[i][j].y, weights);
+        values[j].z = merge(values[j].z, added[i][j].z, weights);
+        values[j].w = merge(values[j].w, added[i][j].w, weights);
       }
     }
   }
 
-  const float inverse = inverse_of_sum(sum);
-  T* const out =
-      static_cast<T*>(args.out) + (sequence.first_query + query) * args.out_stride + head * args.out_head_stride;
+  template <typename T>
+  __device__ void store(T* out, int head_dim) const {
+    const float inverse = inverse_of_sum(sum);
 #pragma unroll
-  for (int j = 0; j < kPieces; ++j) {
-    const int d = 4 * lane + 128 * j;
-    if (d >= args.head_dim) break;
-    const uint2 packed = {pack_pair<T>(__fmul_rn(total[j].x, inverse), __fmul_rn(total[j].y, inverse)),
-                          pack_pair<T>(__fmul_rn(total[j].z, inverse), __fmul_rn(total[j].w, inverse))};
-    *reinterpret_cast<uint2*>(out + d) = packed;
+    for (int j = 0; j < kPieces; ++j) {
+      if (dim(j) >= head_dim) break;
+      const uint2 packed = {pack_pair<T>(__fmul_rn(values[j].x, inverse), __fmul_rn(values[j].y, inverse)),
+                            pack_pair<T>(__fmul_rn(values[j].z, inverse), __fmul_rn(values[j].w, inverse))};
+      *reinterpret_cast<uint2*>(out + dim(j)) = packed;
+    }
   }
+};
+
+// Merges the partial states of one query and head in the order of their positions; a warp each.
+template <typename T>
+__global__ void __launch_bounds__(kMergeRowsPerBlock * 32)
+    merge_partials_kernel(const __grid_constant__ AttentionArgs args) {
+  const PartialLayout& partials = args.partials;
+  const int64_t index = int64_t{blockIdx.x} * kMergeRowsPerBlock + threadIdx.x / 32;
+  const int64_t head = index % partials.num_heads;
+  const auto query = static_cast<int>(index / partials.num_heads % partials.max_queries);
+  const int64_t seq = index / partials.num_heads / partials.max_queries;
+  if (seq >= partials.num_seqs) return;
+  const SequenceView sequence(args, static_cast<int>(seq));
+  if (sequence.num_queries > args.max_decode_queries || query >= sequence.num_queries) return;
+  if (sequence.context_length <= args.run_length) return;  // there was one state, and it has gone out
+
+  const int count = (sequence.num_visible(query) + args.run_length - 1) / args.run_length;
+  const int64_t row = partials.row(seq, query, head);
+  MergedState merged;
+  for (int i = 0; i < count; i += kMergeBatch) merged.add(args, row + i, min(kMergeBatch, count - i));
+  merged.store(
+      static_cast<T*>(args.out) + (sequence.first_query + query) * args.out_stride + head * args.out_head_stride,
+      args.head_dim);
 }
 
 template <class C>
 void launch_kernel(const AttentionArgs& args, const AttentionPlan& plan, cudaStream_t stream) {
   const int num_bytes = TileLayout{C::kDim, C::kRows, args.folds}.num_bytes();
-  COHORT_CUDA_CHECK(
-      cudaFuncSetAttribute(attention_decode_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, num_bytes));
+  set_shared_memory(attention_decode_kernel<C>, num_bytes);
   const dim3 grid(static_cast<unsigned>(plan.num_splits), static_cast<unsigned>(plan.num_row_tiles * args.num_kv_heads),
                   static_cast<unsigned>(args.num_seqs));
   attention_decode_kernel<C><<<grid, kNumTileThreads, static_cast<size_t>(num_bytes), stream>>>(args);

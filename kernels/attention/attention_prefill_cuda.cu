@@ -36,8 +36,7 @@ void launch_prefill(const AttentionArgs& args, const AttentionPlan& plan, DType 
   dispatch_tile(dtype, args.head_dim, [&]<typename T, int kDim>() {
     using C = TileConfig<T, kDim, 4, prefill_rows(kDim) / 64>;
     const int num_bytes = TileLayout{C::kDim, C::kRows, args.folds}.num_bytes();
-    COHORT_CUDA_CHECK(
-        cudaFuncSetAttribute(attention_prefill_kernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, num_bytes));
+    set_shared_memory(attention_prefill_kernel<C>, num_bytes);
     const dim3 grid(static_cast<unsigned>(plan.num_prefill_tiles), static_cast<unsigned>(args.num_kv_heads));
     attention_prefill_kernel<C><<<grid, kNumTileThreads, static_cast<size_t>(num_bytes), stream>>>(args);
   });

@@ -11,6 +11,7 @@
 
 #include "kernels/attention/attention_args.cuh"
 #include "kernels/attention/attention_softmax.cuh"
+#include "kernels/core/cuda_check.h"
 #include "kernels/core/cuda_vector.cuh"
 
 namespace cohort::cuda {
@@ -291,6 +292,14 @@ class TileKernel {
   bool has_rows_, stores_partials_ = false;
   typename C::States states_;
 };
+
+// Lets `kernel` have `num_bytes` of shared memory a block, and a multiprocessor give to it all that it can.
+template <typename Kernel>
+void set_shared_memory(Kernel* kernel, int num_bytes) {
+  COHORT_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, num_bytes));
+  COHORT_CUDA_CHECK(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared));
+}
 
 // Calls f.operator()<T, kDim>() for the dtype and padded dimension.
 template <typename F>
