@@ -1,12 +1,10 @@
 #include <algorithm>
-#include <cmath>
 #include <functional>
-#include <string>
 
-#include "kernels/activation/activation.h"
+#include "kernels/activation/activation_backends.h"
 #include "kernels/core/vector_math.h"
 
-namespace cohort {
+namespace cohort::cpu {
 namespace {
 
 constexpr int64_t kMinElementsPerPiece = 4096;  // below this, waking a thread costs more than it saves
@@ -57,22 +55,6 @@ struct Silu {
   static Float8 apply(Float8 x) { return x * sigmoid8(x); }
 };
 
-// Calls f.template operator()<Op>() with the struct above for `activation`.
-template <typename F>
-void dispatch_activation(Activation activation, F&& f) {
-  switch (activation) {
-    case Activation::kRelu:
-      return f.template operator()<Relu>();
-    case Activation::kGelu:
-      return f.template operator()<Gelu>();
-    case Activation::kGeluTanh:
-      return f.template operator()<GeluTanh>();
-    case Activation::kSilu:
-      return f.template operator()<Silu>();
-  }
-  COHORT_CHECK(false, "activation " + std::to_string(static_cast<int>(activation)));
-}
-
 template <typename Op, typename T>
 void activate_row(T* out, const T* x, int64_t n) {
   for_each_vector(n, [&](int64_t i, auto extent) { store8(out + i, Op::apply(load8(x + i, extent)), extent); });
@@ -89,24 +71,9 @@ int64_t grain_of(const TensorView& out) { return std::max<int64_t>(1, kMinElemen
 
 }  // namespace
 
-std::optional<Activation> activation_from_name(std::string_view name) {
-  if (name == "relu") return Activation::kRelu;
-  if (name == "gelu") return Activation::kGelu;
-  if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast") {
-    return Activation::kGeluTanh;
-  }
-  if (name == "silu" || name == "swish") return Activation::kSilu;
-  return std::nullopt;
-}
-
 void activate(TensorView out, ConstTensorView x, Activation activation, Stream& stream) {
-  COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
-  COHORT_CHECK(out.rank() == 2 && out.shape() == x.shape(),
-               "out " + out.shape().to_string() + ", x " + x.shape().to_string());
-  COHORT_CHECK(out.dtype() == x.dtype(), dtype_name(x.dtype()));
-  if (out.empty()) return;
   dispatch_float(out.dtype(), [&]<typename T>() {
-    dispatch_activation(activation, [&]<typename Op>() {
+    dispatch_activation<Relu, Gelu, GeluTanh, Silu>(activation, [&]<typename Op>() {
       const auto body = [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
           activate_row<Op>(out.row<T>(i), x.row<T>(i), out.dim(1));
@@ -118,14 +85,8 @@ void activate(TensorView out, ConstTensorView x, Activation activation, Stream& 
 }
 
 void activate_gated(TensorView out, ConstTensorView gate_up, Activation activation, Stream& stream) {
-  COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
-  COHORT_CHECK(
-      out.rank() == 2 && gate_up.rank() == 2 && out.dim(0) == gate_up.dim(0) && 2 * out.dim(1) == gate_up.dim(1),
-      "out " + out.shape().to_string() + ", gate_up " + gate_up.shape().to_string());
-  COHORT_CHECK(out.dtype() == gate_up.dtype(), dtype_name(out.dtype()));
-  if (out.empty()) return;
   dispatch_float(out.dtype(), [&]<typename T>() {
-    dispatch_activation(activation, [&]<typename Op>() {
+    dispatch_activation<Relu, Gelu, GeluTanh, Silu>(activation, [&]<typename Op>() {
       const auto body = [&](int64_t begin, int64_t end) {
         const int64_t n = out.dim(1);
         for (int64_t i = begin; i < end; ++i) {
@@ -138,4 +99,4 @@ void activate_gated(TensorView out, ConstTensorView gate_up, Activation activati
   });
 }
 
-}  // namespace cohort
+}  // namespace cohort::cpu

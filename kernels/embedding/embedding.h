@@ -7,7 +7,8 @@
 namespace cohort {
 
 // out [num_tokens, hidden] = table [vocab, hidden] at rows ids [num_tokens] (int32). dtypes of out and table are equal.
-// Throws CheckError for an id outside the table: ids are validated when a request is admitted.
+// Ids are validated when a request is admitted; one outside the table throws CheckError on the CPU and fails the stream
+// on CUDA.
 void embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream);
 
 // out [num_tokens, hidden] (float32) = rows of a table of which `part` [n, hidden] is rows [first_row, first_row + n);

@@ -20,8 +20,9 @@ struct KvCacheView {
   int64_t head_dim() const { return keys.dim(3); }
 };
 
-// Stores k and v [num_tokens, num_kv_heads, head_dim] (rows may be strided) at slots [num_tokens] (int64); a slot is
-// block * block_size + offset.
+// Stores k and v [num_tokens, num_kv_heads, head_dim] (rows may be strided) at slots [num_tokens] (int64), no two of
+// which are equal; a slot is block * block_size + offset. One outside the cache throws CheckError on the CPU and fails
+// the stream on CUDA.
 void write_kv(KvCacheView cache, ConstTensorView k, ConstTensorView v, ConstTensorView slots, Stream& stream);
 
 }  // namespace cohort

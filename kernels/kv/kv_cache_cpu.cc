@@ -3,26 +3,12 @@
 #include <functional>
 #include <string>
 
-#include "kernels/kv/kv_cache.h"
+#include "kernels/kv/kv_cache_backends.h"
 
-namespace cohort {
+namespace cohort::cpu {
 namespace {
 
 constexpr int64_t kMinBytesPerPiece = 16384;  // below this, waking a thread costs more than it saves
-
-void check_shapes(const KvCacheView& cache, const ConstTensorView& k, const ConstTensorView& v,
-                  const ConstTensorView& slots, const Stream& stream) {
-  COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
-  COHORT_CHECK(cache.keys.rank() == 4 && cache.keys.shape() == cache.values.shape() && cache.keys.is_dense() &&
-                   cache.values.is_dense(),
-               "keys " + cache.keys.shape().to_string() + ", values " + cache.values.shape().to_string());
-  COHORT_CHECK(
-      k.rank() == 3 && k.shape() == v.shape() && k.dim(1) == cache.num_kv_heads() && k.dim(2) == cache.head_dim(),
-      "k " + k.shape().to_string() + ", v " + v.shape().to_string() + ", cache " + cache.keys.shape().to_string());
-  COHORT_CHECK(slots.rank() == 1 && slots.dim(0) == k.dim(0), "slots " + slots.shape().to_string());
-  COHORT_CHECK(k.dtype() == cache.keys.dtype() && v.dtype() == k.dtype() && cache.values.dtype() == k.dtype(),
-               dtype_name(k.dtype()));
-}
 
 // The heads of one token, from rows of k or v to the same place of every head of its block.
 template <typename T>
@@ -41,8 +27,6 @@ void write_token(T* cache, const T* token, int64_t slot, const KvCacheView& view
 }  // namespace
 
 void write_kv(KvCacheView cache, ConstTensorView k, ConstTensorView v, ConstTensorView slots, Stream& stream) {
-  check_shapes(cache, k, v, slots, stream);
-  if (k.empty()) return;
   const int64_t* const slot = slots.data<int64_t>();
   const int64_t num_slots = cache.num_blocks() * cache.block_size();
   for (int64_t i = 0; i < k.dim(0); ++i) {
@@ -62,4 +46,4 @@ void write_kv(KvCacheView cache, ConstTensorView k, ConstTensorView v, ConstTens
   });
 }
 
-}  // namespace cohort
+}  // namespace cohort::cpu

@@ -1,12 +1,11 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <string>
 
 #include "kernels/core/vector_math.h"
-#include "kernels/norm/norm.h"
+#include "kernels/norm/norm_backends.h"
 
-namespace cohort {
+namespace cohort::cpu {
 namespace {
 
 constexpr int64_t kMinElementsPerPiece = 8192;  // below this, waking a thread costs more than it saves
@@ -79,26 +78,7 @@ void layer_norm_row(T* out, const T* x, const float* weight, const float* bias, 
   });
 }
 
-void check_rows(const TensorView& out, const ConstTensorView& x, const ConstTensorView& weight, const Stream& stream) {
-  COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
-  COHORT_CHECK(out.rank() == 2 && out.shape() == x.shape(),
-               "out " + out.shape().to_string() + ", x " + x.shape().to_string());
-  COHORT_CHECK(out.dtype() == x.dtype(), dtype_name(x.dtype()));
-  COHORT_CHECK(weight.rank() == 1 && weight.dim(0) == out.dim(1),
-               "weight " + weight.shape().to_string() + ", out " + out.shape().to_string());
-}
-
-void check_residual(const TensorView& out, const TensorView& residual) {
-  COHORT_CHECK(residual.shape() == out.shape() && residual.dtype() == out.dtype(),
-               "residual " + residual.shape().to_string() + ", out " + out.shape().to_string());
-}
-
-// Null for an empty bias.
-const float* bias_or_null(const ConstTensorView& bias, int64_t hidden) {
-  if (bias.empty()) return nullptr;
-  COHORT_CHECK(bias.rank() == 1 && bias.dim(0) == hidden, "bias " + bias.shape().to_string());
-  return bias.data<float>();
-}
+const float* data_or_null(const ConstTensorView& bias) { return bias.empty() ? nullptr : bias.data<float>(); }
 
 // Calls row(i) for every row, in parallel.
 template <typename F>
@@ -113,8 +93,6 @@ void for_each_row(const TensorView& out, Stream& stream, const F& row) {
 }  // namespace
 
 void rms_norm(TensorView out, ConstTensorView x, ConstTensorView weight, float eps, Stream& stream) {
-  check_rows(out, x, weight, stream);
-  if (out.empty()) return;
   const float* const w = weight.data<float>();
   dispatch_float(out.dtype(), [&]<typename T>() {
     for_each_row(out, stream, [&](int64_t i) { rms_norm_row(out.row<T>(i), x.row<T>(i), w, out.dim(1), eps); });
@@ -123,9 +101,6 @@ void rms_norm(TensorView out, ConstTensorView x, ConstTensorView weight, float e
 
 void add_rms_norm(TensorView out, TensorView residual, ConstTensorView x, ConstTensorView weight, float eps,
                   Stream& stream) {
-  check_rows(out, x, weight, stream);
-  check_residual(out, residual);
-  if (out.empty()) return;
   const float* const w = weight.data<float>();
   dispatch_float(out.dtype(), [&]<typename T>() {
     for_each_row(out, stream, [&](int64_t i) {
@@ -137,10 +112,8 @@ void add_rms_norm(TensorView out, TensorView residual, ConstTensorView x, ConstT
 
 void layer_norm(TensorView out, ConstTensorView x, ConstTensorView weight, ConstTensorView bias, float eps,
                 Stream& stream) {
-  check_rows(out, x, weight, stream);
-  if (out.empty()) return;
   const float* const w = weight.data<float>();
-  const float* const b = bias_or_null(bias, out.dim(1));
+  const float* const b = data_or_null(bias);
   dispatch_float(out.dtype(), [&]<typename T>() {
     for_each_row(out, stream, [&](int64_t i) { layer_norm_row(out.row<T>(i), x.row<T>(i), w, b, out.dim(1), eps); });
   });
@@ -148,11 +121,8 @@ void layer_norm(TensorView out, ConstTensorView x, ConstTensorView weight, Const
 
 void add_layer_norm(TensorView out, TensorView residual, ConstTensorView x, ConstTensorView weight,
                     ConstTensorView bias, float eps, Stream& stream) {
-  check_rows(out, x, weight, stream);
-  check_residual(out, residual);
-  if (out.empty()) return;
   const float* const w = weight.data<float>();
-  const float* const b = bias_or_null(bias, out.dim(1));
+  const float* const b = data_or_null(bias);
   dispatch_float(out.dtype(), [&]<typename T>() {
     for_each_row(out, stream, [&](int64_t i) {
       add_row(residual.row<T>(i), x.row<T>(i), out.dim(1));
@@ -161,4 +131,4 @@ void add_layer_norm(TensorView out, TensorView residual, ConstTensorView x, Cons
   });
 }
 
-}  // namespace cohort
+}  // namespace cohort::cpu

@@ -8,6 +8,8 @@
 #include <numbers>
 #include <string>
 
+#include "kernels/position/rotary_backends.h"
+
 namespace cohort {
 namespace {
 
@@ -152,6 +154,19 @@ Status check_config(const RotaryConfig& config) {
   return check_scaling(config);
 }
 
+void check(const TensorView& q, const TensorView& k, const ConstTensorView& positions, const ConstTensorView& lengths,
+           int64_t head_dim, const Stream& stream) {
+  COHORT_CHECK(q.rank() == 3 && k.rank() == 3 && q.dim(0) == k.dim(0) && q.dim(2) == head_dim && k.dim(2) == head_dim,
+               "q " + q.shape().to_string() + ", k " + k.shape().to_string());
+  COHORT_CHECK(q.dtype() == k.dtype(), dtype_name(k.dtype()));
+  COHORT_CHECK(
+      positions.rank() == 1 && positions.dim(0) == q.dim(0) && lengths.rank() == 1 && lengths.dim(0) == q.dim(0),
+      "positions " + positions.shape().to_string() + ", lengths " + lengths.shape().to_string());
+  for (const ConstTensorView& x : {ConstTensorView(q), ConstTensorView(k), positions, lengths}) {
+    COHORT_CHECK(x.device() == stream.device(), to_string(x.device()));
+  }
+}
+
 }  // namespace
 
 Result<RotaryEmbedding> RotaryEmbedding::create(const RotaryConfig& config) {
@@ -165,31 +180,49 @@ Result<RotaryEmbedding> RotaryEmbedding::create(const RotaryConfig& config) {
   return rotary;
 }
 
+void RotaryEmbedding::prepare(Stream& stream) {
+  if (stream.device().kind != DeviceKind::kCuda) return;
+  device_inv_freq_ = Tensor(DType::kF32, {config_.rotary_dim / 2}, stream.device());
+  copy_bytes(device_inv_freq_->data(), stream.device(), inv_freq_.data(), kCpuDevice, device_inv_freq_->num_bytes());
+}
+
 std::vector<float> RotaryEmbedding::inv_freq(int64_t length) const {
   std::vector<float> inv_freq(static_cast<size_t>(config_.rotary_dim / 2));
-  compute_inv_freq(length, 0, inv_freq);
+  compute_inv_freq(config_, length, 0, inv_freq);
   return inv_freq;
 }
 
-bool RotaryEmbedding::depends_on_length(int64_t length) const {
-  return config_.scaling.kind == RopeScalingKind::kDynamic && length > config_.max_position;
+void RotaryEmbedding::apply(TensorView q, TensorView k, ConstTensorView positions, ConstTensorView lengths,
+                            Stream& stream) const {
+  check(q, k, positions, lengths, config_.head_dim, stream);
+  if (q.empty() && k.empty()) return;
+  if (stream.device().kind != DeviceKind::kCuda) {
+    return cpu::apply_rotary(q, k, positions, lengths, {config_, inv_freq_.data(), attention_factor_}, stream);
+  }
+  COHORT_CHECK(!device_inv_freq_->empty() && device_inv_freq_->device() == stream.device(),
+               "not prepared for " + to_string(stream.device()));
+  cuda::apply_rotary(q, k, positions, lengths, {config_, device_inv_freq_->data<float>(), attention_factor_}, stream);
 }
 
-void RotaryEmbedding::compute_inv_freq(int64_t length, int64_t first_pair, std::span<float> out) const {
-  const double theta = depends_on_length(length) ? dynamic_theta(config_, length) : config_.theta;
+bool depends_on_length(const RotaryConfig& config, int64_t length) {
+  return config.scaling.kind == RopeScalingKind::kDynamic && length > config.max_position;
+}
+
+void compute_inv_freq(const RotaryConfig& config, int64_t length, int64_t first_pair, std::span<float> out) {
+  const double theta = depends_on_length(config, length) ? dynamic_theta(config, length) : config.theta;
   for (size_t i = 0; i < out.size(); ++i) {
     const int64_t pair = first_pair + static_cast<int64_t>(i);
-    double inv_freq = plain_inv_freq(theta, pair, config_.rotary_dim);
-    switch (config_.scaling.kind) {
+    double inv_freq = plain_inv_freq(theta, pair, config.rotary_dim);
+    switch (config.scaling.kind) {
       case RopeScalingKind::kLinear:
-        inv_freq /= config_.scaling.factor;
+        inv_freq /= config.scaling.factor;
         break;
       case RopeScalingKind::kLlama3:
-        inv_freq = llama3_inv_freq(inv_freq, config_.scaling);
+        inv_freq = llama3_inv_freq(inv_freq, config.scaling);
         break;
       case RopeScalingKind::kYarn: {
-        const double ramp = YarnRamp(config_).at(pair);
-        inv_freq = inv_freq / config_.scaling.factor * ramp + inv_freq * (1 - ramp);
+        const double ramp = YarnRamp(config).at(pair);
+        inv_freq = inv_freq / config.scaling.factor * ramp + inv_freq * (1 - ramp);
         break;
       }
       case RopeScalingKind::kNone:

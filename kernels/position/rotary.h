@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -46,7 +45,7 @@ struct RotaryConfig {
   RopeScaling scaling;
 };
 
-// The angles of a model. Immutable.
+// The angles of a model. Immutable once prepared.
 class RotaryEmbedding {
  public:
   // INVALID_ARGUMENT names the field that cannot be.
@@ -58,19 +57,19 @@ class RotaryEmbedding {
   std::vector<float> inv_freq(int64_t length) const;
   float attention_factor() const { return attention_factor_; }
 
+  // Puts the angles onto the stream's device. Called once, at load: apply on a CUDA stream throws CheckError unless it
+  // was prepared for its device. Nothing to do on the CPU.
+  void prepare(Stream& stream);
+
   // Turns q [num_tokens, num_heads, head_dim] and k [num_tokens, num_kv_heads, head_dim] in place (rows may be strided)
   // by positions [num_tokens] (int32). lengths [num_tokens] (int32): the length of the token's sequence as `dynamic`
   // counts it, max(prompt length, position + 1), which is what makes a chunked prefill equal to a whole one.
   void apply(TensorView q, TensorView k, ConstTensorView positions, ConstTensorView lengths, Stream& stream) const;
 
  private:
-  // Whether a sequence of `length` positions has frequencies of its own.
-  bool depends_on_length(int64_t length) const;
-  // inv_freq(length) of pairs [first_pair, first_pair + out.size()).
-  void compute_inv_freq(int64_t length, int64_t first_pair, std::span<float> out) const;
-
   RotaryConfig config_;
   std::vector<float> inv_freq_;  // of pairs [rotary_dim / 2], for lengths that have none of their own
+  Tensor device_inv_freq_;       // the same on a CUDA device; empty until prepared
   float attention_factor_ = 1;
 };
 

@@ -1,12 +1,11 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <string>
 
 #include "kernels/core/vector_math.h"
-#include "kernels/position/rotary.h"
+#include "kernels/position/rotary_backends.h"
 
-namespace cohort {
+namespace cohort::cpu {
 namespace {
 
 constexpr int64_t kMinElementsPerPiece = 4096;  // below this, waking a thread costs more than it saves
@@ -78,28 +77,15 @@ void turn_heads(T* token, int64_t num_heads, int64_t head_stride, const RotaryCo
   }
 }
 
-void check_shapes(const TensorView& q, const TensorView& k, const ConstTensorView& positions,
-                  const ConstTensorView& lengths, int64_t head_dim, const Stream& stream) {
-  COHORT_CHECK(stream.device() == kCpuDevice, to_string(stream.device()));
-  COHORT_CHECK(q.rank() == 3 && k.rank() == 3 && q.dim(0) == k.dim(0) && q.dim(2) == head_dim && k.dim(2) == head_dim,
-               "q " + q.shape().to_string() + ", k " + k.shape().to_string());
-  COHORT_CHECK(q.dtype() == k.dtype(), dtype_name(k.dtype()));
-  COHORT_CHECK(
-      positions.rank() == 1 && positions.dim(0) == q.dim(0) && lengths.rank() == 1 && lengths.dim(0) == q.dim(0),
-      "positions " + positions.shape().to_string() + ", lengths " + lengths.shape().to_string());
-}
-
 }  // namespace
 
-void RotaryEmbedding::apply(TensorView q, TensorView k, ConstTensorView positions, ConstTensorView lengths,
-                            Stream& stream) const {
-  check_shapes(q, k, positions, lengths, config_.head_dim, stream);
-  const int64_t num_tokens = q.dim(0);
-  const int64_t num_token_elements = (q.dim(1) + k.dim(1)) * config_.head_dim;
-  if (num_tokens == 0 || num_token_elements == 0) return;
+void apply_rotary(TensorView q, TensorView k, ConstTensorView positions, ConstTensorView lengths,
+                  const RotaryAngles& rotary, Stream& stream) {
+  const RotaryConfig& config = rotary.config;
+  const int64_t num_token_elements = (q.dim(1) + k.dim(1)) * config.head_dim;
   const int32_t* const position = positions.data<int32_t>();
   const int32_t* const length = lengths.data<int32_t>();
-  const int64_t num_pairs = config_.rotary_dim / 2;
+  const int64_t num_pairs = config.rotary_dim / 2;
   dispatch_float(q.dtype(), [&]<typename T>() {
     const auto body = [&](int64_t begin, int64_t end) {
       float own_inv_freq[kTilePairs];
@@ -107,20 +93,20 @@ void RotaryEmbedding::apply(TensorView q, TensorView k, ConstTensorView position
       for (int64_t i = begin; i < end; ++i) {
         for (int64_t pair = 0; pair < num_pairs; pair += kTilePairs) {
           const int64_t count = std::min(kTilePairs, num_pairs - pair);
-          const float* inv_freq = inv_freq_.data() + pair;
-          if (depends_on_length(length[i])) {
-            compute_inv_freq(length[i], pair, {own_inv_freq, static_cast<size_t>(count)});
+          const float* inv_freq = rotary.inv_freq + pair;
+          if (depends_on_length(config, length[i])) {
+            compute_inv_freq(config, length[i], pair, {own_inv_freq, static_cast<size_t>(count)});
             inv_freq = own_inv_freq;
           }
-          angles.set(position[i], inv_freq, count, attention_factor_);
-          turn_heads(q.row<T>(i), q.dim(1), q.stride(1), config_, angles, pair, count);
-          turn_heads(k.row<T>(i), k.dim(1), k.stride(1), config_, angles, pair, count);
+          angles.set(position[i], inv_freq, count, rotary.attention_factor);
+          turn_heads(q.row<T>(i), q.dim(1), q.stride(1), config, angles, pair, count);
+          turn_heads(k.row<T>(i), k.dim(1), k.stride(1), config, angles, pair, count);
         }
       }
     };
     const int64_t grain = std::max<int64_t>(1, kMinElementsPerPiece / num_token_elements);
-    stream.parallel_for(num_tokens, grain, std::ref(body));
+    stream.parallel_for(q.dim(0), grain, std::ref(body));
   });
 }
 
-}  // namespace cohort
+}  // namespace cohort::cpu

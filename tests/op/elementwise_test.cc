@@ -3,25 +3,12 @@
 #include <bit>
 #include <functional>
 
-#include "tests/op/op_test.h"
+#include "tests/op/cuda_op_test.h"
 
 namespace cohort {
 namespace {
 
 using namespace test;
-
-constexpr Device kCuda{DeviceKind::kCuda, 0};
-
-// Rows of n elements within a larger allocation: `offset` elements before the first, `gap` behind each.
-struct Layout {
-  int64_t num_rows;
-  int64_t n;
-  int64_t offset = 0;
-  int64_t gap = 0;
-
-  int64_t stride() const { return n + gap; }
-  int64_t num_elements() const { return offset + num_rows * stride() + 7; }
-};
 
 // Dense and strided, aligned for vectors and not, whole vectors and parts; many rows; rows longer than a CPU thread
 // takes.
@@ -43,11 +30,6 @@ const std::vector<Layout> kLayouts = {
 };
 // More than a grid has threads for, in either direction.
 const std::vector<Layout> kLargeLayouts = {{1, (1 << 22) + 5}, {2, (1 << 20) + 5, 1, 3}, {600000, 3, 0, 1}};
-
-std::string name_of(const Layout& l, DType dtype) {
-  return std::string(dtype_name(dtype)) + " " + std::to_string(l.num_rows) + " x " + std::to_string(l.n) + " at " +
-         std::to_string(l.offset) + " + " + std::to_string(l.stride());
-}
 
 // Of every magnitude that float16 has, with ties of the rounding to float16 and bfloat16, sums that overflow float16,
 // and zeros of both signs. No NaN: which one an addition gives is up to the hardware.
@@ -79,39 +61,6 @@ std::vector<char> any_bytes(DType dtype, int64_t num_elements, uint32_t seed) {
   std::mt19937 rng(seed);
   for (char& byte : bytes) byte = static_cast<char>(rng());
   return bytes;
-}
-
-// An allocation on a device and the rows in it.
-class Operand {
- public:
-  Operand(const std::vector<char>& bytes, DType dtype, const Layout& layout, Device device)
-      : num_bytes_(bytes.size()), storage_(DType::kU8, {static_cast<int64_t>(bytes.size())}, device) {
-    copy_bytes(storage_->data(), device, bytes.data(), kCpuDevice, static_cast<int64_t>(bytes.size()));
-    const TensorView all(storage_->data(), dtype, {layout.num_elements()}, device);
-    view_ = all.slice(0, layout.offset, layout.offset + layout.num_rows * layout.stride())
-                .reshape({layout.num_rows, layout.stride()})
-                .slice(1, 0, layout.n);
-  }
-
-  TensorView view() const { return view_; }
-  // The whole allocation, what is around the rows as well.
-  std::vector<char> bytes() const {
-    std::vector<char> all(num_bytes_);
-    copy_bytes(all.data(), kCpuDevice, storage_->data(), storage_->device(), static_cast<int64_t>(num_bytes_));
-    return all;
-  }
-
- private:
-  size_t num_bytes_;
-  Tensor storage_;
-  TensorView view_;
-};
-
-template <typename T>
-T element_of(const std::vector<char>& bytes, int64_t i) {
-  T value;
-  std::memcpy(&value, bytes.data() + i * static_cast<int64_t>(sizeof(T)), sizeof(T));
-  return value;
 }
 
 // What is there before, with expected(index of an element of the allocation, column) in place of the rows' elements.
@@ -257,52 +206,41 @@ TEST(Elementwise, RefusesWhatDoesNotFit) {
 }
 
 // The GPU's bits are the CPU's, around the rows as well.
-class ElementwiseCuda : public testing::Test {
+class ElementwiseCuda : public CudaTest {
  protected:
-  void SetUp() override {
-    if (num_cuda_devices() == 0) GTEST_SKIP() << "no CUDA device";
-  }
   std::vector<Layout> layouts() const {
     std::vector<Layout> all = kLayouts;
     all.insert(all.end(), kLargeLayouts.begin(), kLargeLayouts.end());
     return all;
   }
-
-  Stream cpu_{kCpuDevice, 2};
 };
 
 TEST_F(ElementwiseCuda, AddsLikeTheCpu) {
-  Stream stream(kCuda);
   for_each_case(layouts(), [&](DType dtype, const Layout& layout) {
-    EXPECT_TRUE(run_add(dtype, layout, stream) == run_add(dtype, layout, cpu_));
+    EXPECT_TRUE(run_add(dtype, layout, cuda()) == run_add(dtype, layout, cpu()));
   });
 }
 
 TEST_F(ElementwiseCuda, AddsABiasLikeTheCpu) {
-  Stream stream(kCuda);
   for_each_case(layouts(), [&](DType dtype, const Layout& layout) {
     for (const bool has_bias : {false, true}) {
-      EXPECT_TRUE(run_add_bias(dtype, layout, has_bias, stream) == run_add_bias(dtype, layout, has_bias, cpu_));
+      EXPECT_TRUE(run_add_bias(dtype, layout, has_bias, cuda()) == run_add_bias(dtype, layout, has_bias, cpu()));
     }
   });
 }
 
 TEST_F(ElementwiseCuda, CopiesRowsLikeTheCpu) {
-  Stream stream(kCuda);
   for (const DType dtype : kCopiedDTypes) {
     for (const Layout& layout : layouts()) {
       SCOPED_TRACE(name_of(layout, dtype));
       const Layout spread{layout.num_rows, layout.n, 1, layout.gap + 2};
-      EXPECT_TRUE(run_copy_rows(dtype, spread, layout, stream) == run_copy_rows(dtype, spread, layout, cpu_));
-      EXPECT_TRUE(run_copy_rows(dtype, layout, layout, stream) == run_copy_rows(dtype, layout, layout, cpu_));
+      EXPECT_TRUE(run_copy_rows(dtype, spread, layout, cuda()) == run_copy_rows(dtype, spread, layout, cpu()));
+      EXPECT_TRUE(run_copy_rows(dtype, layout, layout, cuda()) == run_copy_rows(dtype, layout, layout, cpu()));
     }
   }
 }
 
-TEST_F(ElementwiseCuda, EmptyIsNothing) {
-  Stream stream(kCuda);
-  expect_empty_is_nothing(stream);
-}
+TEST_F(ElementwiseCuda, EmptyIsNothing) { expect_empty_is_nothing(cuda()); }
 
 }  // namespace
 }  // namespace cohort

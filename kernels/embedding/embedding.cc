@@ -1,0 +1,45 @@
+#include "kernels/embedding/embedding.h"
+
+#include <string>
+
+#include "kernels/core/check.h"
+#include "kernels/embedding/embedding_backends.h"
+
+namespace cohort {
+namespace {
+
+void check(const TensorView& out, const ConstTensorView& ids, const ConstTensorView& table, const Stream& stream) {
+  COHORT_CHECK(
+      out.rank() == 2 && ids.rank() == 1 && table.rank() == 2 && out.dim(0) == ids.dim(0) && out.dim(1) == table.dim(1),
+      "out " + out.shape().to_string() + ", ids " + ids.shape().to_string() + ", table " + table.shape().to_string());
+  COHORT_CHECK(
+      out.device() == stream.device() && ids.device() == stream.device() && table.device() == stream.device(),
+      "out " + to_string(out.device()) + ", ids " + to_string(ids.device()) + ", table " + to_string(table.device()));
+}
+
+bool is_cuda(const Stream& stream) { return stream.device().kind == DeviceKind::kCuda; }
+
+}  // namespace
+
+void embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream) {
+  check(out, ids, table, stream);
+  COHORT_CHECK(out.dtype() == table.dtype(), dtype_name(out.dtype()));
+  if (out.empty()) return;
+  (is_cuda(stream) ? cuda::embedding : cpu::embedding)(out, ids, table, stream);
+}
+
+void embedding_part(TensorView out, ConstTensorView ids, ConstTensorView part, int64_t first_row, Stream& stream) {
+  check(out, ids, part, stream);
+  COHORT_CHECK(out.dtype() == DType::kF32, dtype_name(out.dtype()));
+  if (out.empty()) return;
+  (is_cuda(stream) ? cuda::embedding_part : cpu::embedding_part)(out, ids, part, first_row, stream);
+}
+
+void add_embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream) {
+  check(out, ids, table, stream);
+  COHORT_CHECK(out.dtype() == table.dtype(), dtype_name(out.dtype()));
+  if (out.empty()) return;
+  (is_cuda(stream) ? cuda::add_embedding : cpu::add_embedding)(out, ids, table, stream);
+}
+
+}  // namespace cohort

@@ -1,0 +1,110 @@
+#include "kernels/core/cuda_check.h"
+#include "kernels/core/cuda_rows.cuh"
+#include "kernels/embedding/embedding_backends.h"
+
+namespace cohort::cuda {
+namespace {
+
+// out [layout.num_rows, layout.n] = table [vocab, layout.n] at rows ids.
+template <typename T, int kVecSize>
+__global__ void __launch_bounds__(kNumRowThreads)
+    embedding_kernel(T* out, const int32_t* ids, const T* table, int64_t vocab, RowLayout layout) {
+  for_each_piece<kVecSize>(layout, [&](int64_t token, int64_t begin) {
+    const int64_t id = ids[token];
+    check_on_device(id >= 0 && id < vocab);
+    copy_vec<T, kVecSize>(out + token * layout.out_stride + begin, table + id * layout.x_stride + begin,
+                          layout.n - begin);
+  });
+}
+
+template <typename T, int kVecSize>
+__global__ void __launch_bounds__(kNumRowThreads)
+    embedding_part_kernel(float* out, const int32_t* ids, const T* part, int64_t first_row, int64_t num_part_rows,
+                          RowLayout layout) {
+  for_each_piece<kVecSize>(layout, [&](int64_t token, int64_t begin) {
+    const int64_t row = ids[token] - first_row;
+    const int64_t count = layout.n - begin;
+    Vec<float, kVecSize> value;
+    if (row >= 0 && row < num_part_rows) {
+      value = load<T, kVecSize>(part + row * layout.x_stride + begin, count);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kVecSize; ++i) value.values[i] = -0.0f;
+    }
+    store<float, kVecSize>(out + token * layout.out_stride + begin, value, count);
+  });
+}
+
+template <typename T, int kVecSize>
+__global__ void __launch_bounds__(kNumRowThreads)
+    add_embedding_kernel(T* out, const int32_t* ids, const T* table, int64_t vocab, RowLayout layout) {
+  for_each_piece<kVecSize>(layout, [&](int64_t token, int64_t begin) {
+    const int64_t id = ids[token];
+    check_on_device(id >= 0 && id < vocab);
+    T* const into = out + token * layout.out_stride + begin;
+    const int64_t count = layout.n - begin;
+    auto value = load<T, kVecSize>(into, count);
+    const auto added = load<T, kVecSize>(table + id * layout.x_stride + begin, count);
+#pragma unroll
+    for (int i = 0; i < kVecSize; ++i) value.values[i] += added.values[i];
+    store<T, kVecSize>(into, value, count);
+  });
+}
+
+// x_stride is the table's. Neither stride is left out for one row: which row of the table it is, the ids say.
+RowLayout layout_of(const TensorView& out, const ConstTensorView& table) {
+  return {out.dim(0), out.dim(1), out.stride(0), table.stride(0)};
+}
+
+bool is_vectorized(const TensorView& out, const ConstTensorView& table) {
+  return is_aligned(out, out.stride(0)) && is_aligned(table, table.stride(0));
+}
+
+}  // namespace
+
+void embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream) {
+  const cudaStream_t handle = enter(stream);
+  const RowLayout layout = layout_of(out, table);
+  const int32_t* const id = ids.data<int32_t>();
+  dispatch_float(out.dtype(), [&]<typename T>() {
+    using D = DeviceType<T>;
+    dispatch_vec_size<T>(is_vectorized(out, table), [&]<int kVecSize>() {
+      const LaunchConfig config = choose_config(layout, kVecSize, stream);
+      embedding_kernel<D, kVecSize><<<config.grid, config.block, 0, handle>>>(
+          static_cast<D*>(out.data()), id, static_cast<const D*>(table.data()), table.dim(0), layout);
+    });
+  });
+  COHORT_CUDA_CHECK(cudaGetLastError());
+}
+
+void embedding_part(TensorView out, ConstTensorView ids, ConstTensorView part, int64_t first_row, Stream& stream) {
+  const cudaStream_t handle = enter(stream);
+  const RowLayout layout = layout_of(out, part);
+  const int32_t* const id = ids.data<int32_t>();
+  dispatch_float(part.dtype(), [&]<typename T>() {
+    using D = DeviceType<T>;
+    dispatch_vec_size<T>(is_vectorized(out, part), [&]<int kVecSize>() {
+      const LaunchConfig config = choose_config(layout, kVecSize, stream);
+      embedding_part_kernel<D, kVecSize><<<config.grid, config.block, 0, handle>>>(
+          out.data<float>(), id, static_cast<const D*>(part.data()), first_row, part.dim(0), layout);
+    });
+  });
+  COHORT_CUDA_CHECK(cudaGetLastError());
+}
+
+void add_embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream) {
+  const cudaStream_t handle = enter(stream);
+  const RowLayout layout = layout_of(out, table);
+  const int32_t* const id = ids.data<int32_t>();
+  dispatch_float(out.dtype(), [&]<typename T>() {
+    using D = DeviceType<T>;
+    dispatch_vec_size<T>(is_vectorized(out, table), [&]<int kVecSize>() {
+      const LaunchConfig config = choose_config(layout, kVecSize, stream);
+      add_embedding_kernel<D, kVecSize><<<config.grid, config.block, 0, handle>>>(
+          static_cast<D*>(out.data()), id, static_cast<const D*>(table.data()), table.dim(0), layout);
+    });
+  });
+  COHORT_CUDA_CHECK(cudaGetLastError());
+}
+
+}  // namespace cohort::cuda
