@@ -82,8 +82,8 @@ bool is_done_soon(MPI_Request& request) {
   return false;
 }
 
-// A communicator, left to MPI_Finalize: were it freed while a message is on its way to it, as a last heartbeat may be, the
-// next communicator would get its number and the message, and Open MPI 4.1 crash. Errors are returned, not fatal.
+// A communicator, left to MPI_Finalize: were it freed while a message is on its way to it, as a last heartbeat may be,
+// the next communicator would get its number and the message, and Open MPI 4.1 crash. Errors are returned, not fatal.
 class MpiHandle {
  public:
   explicit MpiHandle(MPI_Comm comm) : comm_(comm) {

@@ -60,9 +60,10 @@ Written run(const Problem& p, const Layout& layout, Stream& stream) {
              random_bytes(p.dtype, layout.num_elements(), 4, 2), stream);
 }
 
-void expect_like_cpu(const Written& cuda, const Written& cpu, const Problem& p, const Layout& layout) {
+void expect_like_cpu(const Written& cuda, const Written& cpu, const Problem& p, const Layout& layout,
+                     double absolute = 4e-6) {
   EXPECT_TRUE(cuda.residual == cpu.residual);  // one sum, rounded: equal bits
-  expect_near_bytes(cuda.out, cpu.out, p.dtype, layout, 2e-6, 4e-6);
+  expect_near_bytes(cuda.out, cpu.out, p.dtype, layout, 2e-6, absolute);
 }
 
 template <typename F>
@@ -94,7 +95,9 @@ TEST_F(NormCuda, AgreesWithTheCpuOnManyRows) {
   for_each_problem([&](const Problem& p) {
     for (const Layout& layout : {Layout{5003, 64}, Layout{100003, 5, 0, 3}, Layout{2001, 1024}, Layout{0, 64}}) {
       SCOPED_TRACE(name_of(layout, p.dtype));
-      expect_like_cpu(run(p, layout, cuda()), run(p, layout, cpu()), p, layout);
+      // Of so many rows of five some are nearly constant, and what is left of them without their mean has few digits.
+      const double absolute = layout.n == 5 ? 1e-4 : 4e-6;
+      expect_like_cpu(run(p, layout, cuda()), run(p, layout, cpu()), p, layout, absolute);
     }
   });
 }
