@@ -1,12 +1,16 @@
 #include "launcher/bootstrap/mpi_session.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <mpi.h>
+#include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <stdexcept>
 #include <thread>
 
@@ -18,6 +22,39 @@ constexpr std::chrono::seconds kAbortPatience{2};
 int integer_variable(const char* name) {
   const char* text = std::getenv(name);
   return text == nullptr ? 0 : std::atoi(text);
+}
+
+// Whether process `id` is mpirun's daemon on a host. Only what a child of a process with threads may call.
+bool is_daemon(pid_t id) {
+  char path[32] = "/proc/";
+  char digits[16];
+  char* digit = digits + sizeof(digits);
+  for (pid_t rest = id; rest > 0; rest /= 10) *--digit = static_cast<char>('0' + rest % 10);
+  const auto num_digits = static_cast<size_t>(digits + sizeof(digits) - digit);
+  std::memcpy(path + 6, digit, num_digits);
+  std::memcpy(path + 6 + num_digits, "/comm", 6);
+  char name[8] = "";
+  const int file = open(path, O_RDONLY);
+  const bool is_read = file >= 0 && read(file, name, sizeof(name) - 1) > 0;
+  if (file >= 0) close(file);
+  return is_read && std::strncmp(name, "orted\n", 6) == 0;
+}
+
+// A daemon that is cut off from mpirun ends its ranks when one asks for it, and then waits for as long as TCP does. It
+// serves this job alone: a process of its own, which the daemon does not end with the ranks, gives it a while.
+void end_daemon_in_time() {
+  constexpr int kChecks = 80;
+  const pid_t daemon = getppid();
+  if (!is_daemon(daemon) || fork() != 0) return;
+  setsid();
+  close_range(0, ~0u, 0);  // mpirun waits for the ends of what ranks write
+  const timespec pause{0, 100'000'000};
+  for (int i = 0; i < kChecks; ++i) {
+    nanosleep(&pause, nullptr);
+    if (!is_daemon(daemon)) _exit(0);
+  }
+  kill(daemon, SIGKILL);
+  _exit(0);
 }
 
 }  // namespace
@@ -72,6 +109,7 @@ void start_mpi() {
 void finalize_mpi() { MPI_Finalize(); }
 
 void abort_mpi() {
+  end_daemon_in_time();
   // MPI_Abort asks the launcher to end the others, and would wait for one that cannot be reached.
   std::thread([] {
     std::this_thread::sleep_for(kAbortPatience);
