@@ -66,10 +66,9 @@ class Faults(unittest.TestCase):
         self.addCleanup(running.__exit__)
         return running
 
-    def expect_end(self, running, since, what, message, notice_limit_s=NOTICED_S, spared=()):
-        """`message` is what somebody says in time, None if there is nobody left to say it. Programs of the names in
-        `spared` may be left."""
-        noticed, ended, left = running.await_end(since, GONE_S, message, spared)
+    def expect_end(self, running, since, what, message, notice_limit_s=NOTICED_S):
+        """`message` is what somebody says in time, None if there is nobody left to say it."""
+        noticed, ended, left = running.await_end(since, GONE_S, message)
         self.assertEqual(left, [], f"{what}: left after {ended:.1f} s: {running.err}")
         code = running.wait(5)
         if message is not None and noticed is None:
@@ -82,7 +81,7 @@ class Faults(unittest.TestCase):
             self.assertLessEqual(noticed, notice_limit_s, f"{what}: {running.err}")
         return running
 
-    def strike(self, what, fault, message, layout=(2, 1), command=None, spared=()):
+    def strike(self, what, fault, message, layout=(2, 1), command=None):
         """Starts a long job, calls fault(job) in the middle of it, and expects its end."""
         tensor, pipeline = layout
         program = generate("--tp", tensor, "--pp", pipeline, *LONG)
@@ -92,7 +91,7 @@ class Faults(unittest.TestCase):
             running.rank_pid(rank)  # or there is no such rank to fail
         since = time.monotonic()
         fault(running)
-        return self.expect_end(running, since, what, message, spared=spared)
+        return self.expect_end(running, since, what, message)
 
     def strike_rank(self, what, signal_number, rank, say, layout=(2, 1), command=None):
         num_ranks = layout[0] * layout[1]

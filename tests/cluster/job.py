@@ -130,9 +130,9 @@ class Job:
             reader.join(1)
         return code
 
-    def await_end(self, since, limit_s, message=None, spared=()):
+    def await_end(self, since, limit_s, message=None):
         """Seconds from `since` until `message`, a pattern, was on standard error (None: never), and until the launcher
-        and every process but programs of the names in `spared` were gone; and what was left at the limit."""
+        and every process of the job were gone; and what was left at the limit."""
         noticed = None
         while True:
             if noticed is None and message is not None and re.search(message, self.words()):
@@ -140,7 +140,7 @@ class Job:
             # The launcher is this process's child: it has to be waited for.
             left = [self.launcher]
             if self.launcher.poll() is not None:
-                left = [p for p in processes(self.mark) if os.path.basename(p.program) not in spared]
+                left = processes(self.mark)
             elapsed = time.monotonic() - since
             if not left or elapsed > limit_s:
                 return noticed, elapsed, left
