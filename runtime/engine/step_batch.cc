@@ -30,11 +30,13 @@ StepBatch::StepBatch(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_pe
       max_blocks_per_seq_(max_blocks_per_seq),
       block_size_(block_size),
       arrays_(max_tokens, max_seqs, max_blocks_per_seq),
-      memory_(arrays_.num_bytes, device) {
+      memory_(arrays_.num_bytes, device),
+      copied_(device) {
   clear();
 }
 
 void StepBatch::clear() {
+  copied_.synchronize();
   num_tokens_ = num_seqs_ = num_logit_rows_ = max_query_length_ = max_context_length_ = 0;
   arrays_.query_starts.of(memory_.host())[0] = 0;
 }
@@ -68,6 +70,7 @@ void StepBatch::add(const Sequence& sequence, int64_t num_tokens) {
 
 BatchView StepBatch::view(Stream& stream) const {
   memory_.upload(0, arrays_.block_tables.end(num_seqs_ * max_blocks_per_seq_), stream);
+  copied_.record(stream);
   const auto tensor = [&](const auto& array, DType dtype, const Shape& shape) {
     return ConstTensorView(array.of(memory_.device_data()), dtype, shape, memory_.device());
   };

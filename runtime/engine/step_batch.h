@@ -14,7 +14,7 @@ class StepBatch {
  public:
   StepBatch(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq, int64_t block_size, Device device);
 
-  // Requires that the device has done with what view() gave it.
+  // Waits until what the last view() copies has been read; the device may still compute with it.
   void clear();
   // Adds the next `num_tokens` tokens of `sequence` that are not computed. The last one gets a logit row if it is the
   // last of the sequence. Requires room, and blocks for the tokens.
@@ -53,6 +53,7 @@ class StepBatch {
   int64_t block_size_;
   Arrays arrays_;
   MirroredBuffer memory_;
+  mutable Event copied_;  // after the last copy: a stage fills the next batch while its device is steps behind
   int64_t num_tokens_ = 0;
   int64_t num_seqs_ = 0;
   int64_t num_logit_rows_ = 0;
