@@ -9,67 +9,23 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fstream>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "kernels/core/cuda_check.h"
 #include "kernels/gemm/kernels_cuda.h"
+#include "tests/bench/cuda_bench.h"
 
 namespace cohort {
 namespace {
 
 using gemm_internal::CudaKernel;
 
-constexpr Device kCuda{DeviceKind::kCuda, 0};
-constexpr int64_t kRotatedBytes = int64_t{512} << 20;  // ten times the L2 of an H200
 constexpr int64_t kMaxRows = 2048;
 
 struct WeightShape {
   int64_t k, n;
 };
 constexpr WeightShape kShapes[] = {{5120, 15360}, {5120, 5120}, {5120, 27648}, {13824, 5120}};
-
-// Microseconds of one of `num_calls` calls of `submit`, which queues the call of a number.
-double time_us(Stream& stream, int num_calls, const std::function<void(int)>& submit) {
-  constexpr int kNumReplays = 9;
-  const auto handle = static_cast<cudaStream_t>(stream.handle());
-  submit(0);  // the first use chooses algorithms and loads kernels
-  stream.synchronize();
-  cudaGraph_t graph = nullptr;
-  cudaGraphExec_t executable = nullptr;
-  COHORT_CUDA_CHECK(cudaStreamBeginCapture(handle, cudaStreamCaptureModeGlobal));
-  for (int i = 0; i < num_calls; ++i) submit(i);
-  COHORT_CUDA_CHECK(cudaStreamEndCapture(handle, &graph));
-  COHORT_CUDA_CHECK(cudaGraphInstantiate(&executable, graph, 0));
-  COHORT_CUDA_CHECK(cudaGraphLaunch(executable, handle));
-  Event start(kCuda);
-  Event stop(kCuda);
-  std::vector<double> times;
-  for (int i = 0; i < kNumReplays; ++i) {
-    start.record(stream);
-    COHORT_CUDA_CHECK(cudaGraphLaunch(executable, handle));
-    stop.record(stream);
-    stop.synchronize();
-    times.push_back(stop.milliseconds_since(start) * 1000 / num_calls);
-  }
-  COHORT_CUDA_CHECK(cudaGraphExecDestroy(executable));
-  COHORT_CUDA_CHECK(cudaGraphDestroy(graph));
-  std::nth_element(times.begin(), times.begin() + kNumReplays / 2, times.end());
-  return times[kNumReplays / 2];
-}
-
-// Bytes a second, read and written, of copying on the device.
-double copy_ceiling(Stream& stream) {
-  constexpr int64_t kNumBytes = int64_t{1} << 30;
-  const Tensor from(DType::kU8, Shape{kNumBytes}, kCuda);
-  const Tensor to(DType::kU8, Shape{kNumBytes}, kCuda);
-  const double us = time_us(stream, 4, [&](int) {
-    COHORT_CUDA_CHECK(cudaMemcpyAsync(to->data(), from->data(), kNumBytes, cudaMemcpyDeviceToDevice,
-                                      static_cast<cudaStream_t>(stream.handle())));
-  });
-  return 2 * static_cast<double>(kNumBytes) / us * 1e6;
-}
 
 // bfloat16 of magnitude 1 to 2 and either sign: zeros would cost less power, and be faster.
 Tensor random_matrix(int64_t rows, int64_t columns, uint32_t seed) {
