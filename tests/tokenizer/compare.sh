@@ -5,16 +5,7 @@
 set -euo pipefail
 driver=$1
 venv=$2
-packages=(tokenizers==0.23.3 sentencepiece==0.2.3)
 
-if ! [ -f "$venv/complete" ]; then
-  rm -rf "$venv"
-  mkdir -p "$(dirname "$venv")"
-  if ! { python3 -m venv "$venv" && "$venv/bin/pip" install -q "${packages[@]}"; } >"$venv.log" 2>&1; then
-    tail -5 "$venv.log"
-    echo "skipped: no virtual environment with ${packages[*]} (is PyPI reached?)"
-    exit 77
-  fi
-  touch "$venv/complete"
-fi
+. "$(dirname "$0")/../make_venv.sh"
+make_venv "$venv" tokenizers==0.23.3 sentencepiece==0.2.3
 exec "$venv/bin/python" "$(dirname "$0")/compare_hf.py" "$driver"
