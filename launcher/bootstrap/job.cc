@@ -178,11 +178,12 @@ void Job::compare(const std::string& mine) {
   std::string text;
   for (const auto& [message, ranks] : ranks_of) {
     if (!text.empty()) text += "\ncohort: ";
-    // What all ranks find is said once, without a name.
-    if (static_cast<int>(ranks.size()) < size()) text += rank_name(ranks[0]);
-    if (static_cast<int>(ranks.size()) < size() && ranks.size() > 1)
-      text += fmt::format(" and {} more", ranks.size() - 1);
-    text += (static_cast<int>(ranks.size()) < size() ? ": " : "") + message;
+    if (static_cast<int>(ranks.size()) < size()) {  // what all ranks find is said once, without a name
+      text += rank_name(ranks[0]);
+      if (ranks.size() > 1) text += fmt::format(" and {} more", ranks.size() - 1);
+      text += ": ";
+    }
+    text += message;
   }
   throw JobFailure(exit_code, text);
 }

@@ -18,10 +18,9 @@ KvCacheShape cache_shape(const Decoder& decoder, const EngineOptions& options) {
           .dtype = decoder.dtype()};
 }
 
-Shape host_logits_shape(const Decoder& decoder, const RankComms& comms, const EngineOptions& options,
-                        const Stream& stream) {
-  const bool is_needed = stream.device() != kCpuDevice && comms.layout.is_sampler();
-  return Shape{is_needed ? options.max_seqs : 0, decoder.spec().vocab};
+// Whether logits come from a device to be sampled.
+bool samples_on_host(const RankComms& comms, const Stream& stream) {
+  return stream.device() != kCpuDevice && comms.layout.is_sampler();
 }
 
 }  // namespace
@@ -38,8 +37,8 @@ ModelRunner::ModelRunner(const Decoder& decoder, const RankComms& comms, const E
                  stream.device()),
       batch_(options.max_tokens_per_step, options.max_seqs, max_blocks_per_seq(decoder.spec(), options),
              options.block_size, stream.device()),
-      host_stream_(kCpuDevice, stream.device() == kCpuDevice ? 1 : 0),
-      host_logits_(DType::kF32, host_logits_shape(decoder, comms, options, stream)),
+      host_stream_(kCpuDevice, samples_on_host(comms, stream) ? 0 : 1),
+      host_logits_(DType::kF32, Shape{samples_on_host(comms, stream) ? options.max_seqs : 0, decoder.spec().vocab}),
       sampled_(DType::kI32, Shape{options.max_seqs}) {}
 
 TensorView ModelRunner::on_host(TensorView logits) {
