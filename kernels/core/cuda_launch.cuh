@@ -1,0 +1,56 @@
+// Chained kernels: the next kernel of a stream begins while the last blocks of the one before still run (programmatic
+// dependent launch), so that its weights are on their way when its input is ready. Only for files that are compiled
+// with CUDA.
+//
+// The rule of a kernel that is launched by launch_chained(): every thread calls wait_for_previous() once, before it
+// first touches memory that other work of a step writes or reads. Before that it may read what no step writes (weights,
+// tables made at load) and set up shared memory. Since every kernel waits, what ran two kernels before is done as well.
+// A kernel that others may be chained to calls let_next_begin() as early as its blocks can share a multiprocessor with
+// the next kernel's; without a call the next one begins when it ends. On devices before sm_90 all of this does nothing.
+#pragma once
+
+#include <utility>
+
+#include "kernels/core/cuda_check.h"
+
+namespace cohort::cuda {
+
+__device__ inline void wait_for_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+__device__ inline void let_next_begin() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// Whether the current device chains kernels.
+inline bool can_chain() {
+  int device = 0;
+  int major = 0;
+  COHORT_CUDA_CHECK(cudaGetDevice(&device));
+  COHORT_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  return major >= 9;
+}
+
+// kernel<<<grid, block, num_smem_bytes, stream>>>(args...), chained. Checks the launch.
+template <typename... Params, typename... Args>
+void launch_chained(void (*kernel)(Params...), dim3 grid, dim3 block, size_t num_smem_bytes, cudaStream_t stream,
+                    Args&&... args) {
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = num_smem_bytes;
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = can_chain() ? 1 : 0;
+  COHORT_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, static_cast<Params>(std::forward<Args>(args))...));
+}
+
+}  // namespace cohort::cuda
