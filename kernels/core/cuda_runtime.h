@@ -27,4 +27,10 @@ void synchronize_event(void* event);
 double elapsed_ms(void* start, void* stop);
 void destroy_event(void* event) noexcept;
 
+void begin_capture(void* stream);
+void* end_capture(void* stream);             // what was captured, ready to launch
+void cancel_capture(void* stream) noexcept;  // after a failure between the two
+void launch_graph(void* graph, void* stream);
+void destroy_graph(void* graph) noexcept;
+
 }  // namespace cohort::cuda

@@ -24,5 +24,10 @@ void record_event(void*, void*) { absent(); }
 void synchronize_event(void*) { absent(); }
 double elapsed_ms(void*, void*) { absent(); }
 void destroy_event(void*) noexcept {}
+void begin_capture(void*) { absent(); }
+void* end_capture(void*) { absent(); }
+void cancel_capture(void*) noexcept {}
+void launch_graph(void*, void*) { absent(); }
+void destroy_graph(void*) noexcept {}
 
 }  // namespace cohort::cuda

@@ -106,4 +106,35 @@ void destroy_event(void* event) noexcept {
   log_error("cudaEventDestroy", cudaEventDestroy(static_cast<cudaEvent_t>(event)));
 }
 
+// Thread-local: calls of this thread that a replay could not repeat, such as taking memory, fail; those of other
+// threads (NCCL's, a monitor's) are their own business.
+void begin_capture(void* stream) {
+  COHORT_CUDA_CHECK(cudaStreamBeginCapture(static_cast<cudaStream_t>(stream), cudaStreamCaptureModeThreadLocal));
+}
+
+void* end_capture(void* stream) {
+  cudaGraph_t graph = nullptr;
+  COHORT_CUDA_CHECK(cudaStreamEndCapture(static_cast<cudaStream_t>(stream), &graph));
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
+  log_error("cudaGraphDestroy", cudaGraphDestroy(graph));
+  COHORT_CUDA_CHECK(error);
+  return executable;
+}
+
+void cancel_capture(void* stream) noexcept {
+  cudaGraph_t graph = nullptr;
+  cudaStreamEndCapture(static_cast<cudaStream_t>(stream), &graph);  // says again what broke the capture
+  if (graph != nullptr) log_error("cudaGraphDestroy", cudaGraphDestroy(graph));
+  cudaGetLastError();
+}
+
+void launch_graph(void* graph, void* stream) {
+  COHORT_CUDA_CHECK(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), static_cast<cudaStream_t>(stream)));
+}
+
+void destroy_graph(void* graph) noexcept {
+  log_error("cudaGraphExecDestroy", cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)));
+}
+
 }  // namespace cohort::cuda

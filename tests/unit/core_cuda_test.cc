@@ -7,6 +7,8 @@
 
 #include "kernels/core/buffer.h"
 #include "kernels/core/check.h"
+#include "kernels/core/device_graph.h"
+#include "kernels/core/mirrored_buffer.h"
 #include "kernels/core/stream.h"
 #include "kernels/core/tensor.h"
 
@@ -95,6 +97,30 @@ TEST(CoreWithoutCuda, AsksForADeviceInVain) {
   EXPECT_THROW(Buffer(100, kCuda), CheckError);
   EXPECT_THROW(Stream{kCuda}, CheckError);
   EXPECT_EQ(Buffer(0, kCuda).data(), nullptr);
+}
+
+TEST_F(CoreCuda, AGraphRepeatsWhatWasCaptured) {
+  Stream stream(kCuda);
+  MirroredBuffer buffer(16, kCuda);
+  const DeviceGraph graph = DeviceGraph::capture(stream, [&] { buffer.upload(0, 16, stream); });
+  EXPECT_FALSE(graph.empty());
+  for (const char value : {'a', 'b'}) {
+    std::memset(buffer.host(), value, 16);
+    graph.launch(stream);
+    stream.synchronize();
+    std::vector<char> bytes(16);
+    copy_bytes(bytes.data(), kCpuDevice, buffer.device_data(), kCuda, 16);
+    EXPECT_EQ(bytes, std::vector<char>(16, value));
+  }
+}
+
+TEST_F(CoreCuda, WhatCannotBeCapturedThrowsAndLeavesTheStreamUsable) {
+  Stream stream(kCuda);
+  EXPECT_THROW(DeviceGraph::capture(stream, [] { const Buffer buffer(1 << 20, kCuda); }), CheckError);
+  EXPECT_THROW(DeviceGraph::capture(stream, [&] { stream.synchronize(); }), CheckError);
+  MirroredBuffer buffer(16, kCuda);
+  buffer.upload(0, 16, stream);
+  stream.synchronize();
 }
 
 }  // namespace
