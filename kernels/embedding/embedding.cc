@@ -42,4 +42,16 @@ void add_embedding(TensorView out, ConstTensorView ids, ConstTensorView table, S
   (is_cuda(stream) ? cuda::add_embedding : cpu::add_embedding)(out, ids, table, stream);
 }
 
+void feed_tokens(TensorView token_ids, ConstTensorView sources, ConstTensorView sampled, Stream& stream) {
+  COHORT_CHECK(token_ids.rank() == 1 && sources.shape() == token_ids.shape() && sampled.rank() == 1,
+               "token_ids " + token_ids.shape().to_string() + ", sources " + sources.shape().to_string() +
+                   ", sampled " + sampled.shape().to_string());
+  for (const ConstTensorView& x : {ConstTensorView(token_ids), sources, sampled}) {
+    COHORT_CHECK(x.dtype() == DType::kI32 && x.is_dense(), dtype_name(x.dtype()));
+    COHORT_CHECK(x.device() == stream.device(), to_string(x.device()));
+  }
+  if (token_ids.empty()) return;
+  (is_cuda(stream) ? cuda::feed_tokens : cpu::feed_tokens)(token_ids, sources, sampled, stream);
+}
+
 }  // namespace cohort

@@ -18,4 +18,10 @@ void embedding_part(TensorView out, ConstTensorView ids, ConstTensorView part, i
 // out += table at rows ids: learned positions. Sums in float32.
 void add_embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream);
 
+// token_ids[i] = sampled[sources[i]] where sources[i] >= 0, the others stay: what one step sampled becomes the next
+// one's input without a way over the host. token_ids and sources are [num_tokens], sampled [n]; all int32 and dense. A
+// sampled token below 0, which marks a row that could not be sampled, becomes 0, so that the step which then is in vain
+// can run. A source that is not below n throws CheckError on the CPU and fails the stream on CUDA.
+void feed_tokens(TensorView token_ids, ConstTensorView sources, ConstTensorView sampled, Stream& stream);
+
 }  // namespace cohort

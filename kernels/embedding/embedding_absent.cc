@@ -11,5 +11,6 @@ namespace {
 void embedding(TensorView, ConstTensorView, ConstTensorView, Stream&) { absent(); }
 void embedding_part(TensorView, ConstTensorView, ConstTensorView, int64_t, Stream&) { absent(); }
 void add_embedding(TensorView, ConstTensorView, ConstTensorView, Stream&) { absent(); }
+void feed_tokens(TensorView, ConstTensorView, ConstTensorView, Stream&) { absent(); }
 
 }  // namespace cohort::cuda

@@ -1,6 +1,7 @@
 // The backends behind embedding.h. Internal to this folder.
 //
-// Shapes, dtypes and devices are checked, out is not empty. Ids are checked by the backend, which can read them.
+// Shapes, dtypes and devices are checked, what is written is not empty. Ids and sources are checked by the backend,
+// which can read them.
 #pragma once
 
 #include "kernels/core/stream.h"
@@ -11,6 +12,7 @@ namespace cohort::cpu {
 void embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream);
 void embedding_part(TensorView out, ConstTensorView ids, ConstTensorView part, int64_t first_row, Stream& stream);
 void add_embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream);
+void feed_tokens(TensorView token_ids, ConstTensorView sources, ConstTensorView sampled, Stream& stream);
 
 }  // namespace cohort::cpu
 
@@ -20,5 +22,6 @@ namespace cohort::cuda {
 void embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream);
 void embedding_part(TensorView out, ConstTensorView ids, ConstTensorView part, int64_t first_row, Stream& stream);
 void add_embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream);
+void feed_tokens(TensorView token_ids, ConstTensorView sources, ConstTensorView sampled, Stream& stream);
 
 }  // namespace cohort::cuda

@@ -76,4 +76,16 @@ void add_embedding(TensorView out, ConstTensorView ids, ConstTensorView table, S
   });
 }
 
+void feed_tokens(TensorView token_ids, ConstTensorView sources, ConstTensorView sampled, Stream&) {
+  int32_t* const id = token_ids.data<int32_t>();
+  const int32_t* const source = sources.data<int32_t>();
+  const int32_t* const token = sampled.data<int32_t>();
+  for (int64_t i = 0; i < token_ids.dim(0); ++i) {
+    if (source[i] < 0) continue;
+    COHORT_CHECK(source[i] < sampled.dim(0), "source " + std::to_string(source[i]) + " of token " + std::to_string(i) +
+                                                 " among " + std::to_string(sampled.dim(0)));
+    id[i] = std::max(token[source[i]], 0);
+  }
+}
+
 }  // namespace cohort::cpu

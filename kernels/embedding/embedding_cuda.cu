@@ -1,4 +1,4 @@
-#include "kernels/core/cuda_check.h"
+#include "kernels/core/cuda_launch.cuh"
 #include "kernels/core/cuda_rows.cuh"
 #include "kernels/embedding/embedding_backends.h"
 
@@ -49,6 +49,19 @@ __global__ void __launch_bounds__(kNumRowThreads)
     for (int i = 0; i < kVecSize; ++i) value.values[i] += added.values[i];
     store<T, kVecSize>(into, value, count);
   });
+}
+
+__global__ void __launch_bounds__(kNumRowThreads)
+    feed_tokens_kernel(int32_t* token_ids, const int32_t* sources, const int32_t* sampled, int64_t num_tokens,
+                       int64_t num_sampled) {
+  let_next_begin();
+  wait_for_previous();
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i >= num_tokens) return;
+  const int32_t source = sources[i];
+  if (source < 0) return;
+  check_on_device(source < num_sampled);
+  token_ids[i] = max(sampled[source], 0);
 }
 
 // x_stride is the table's. Neither stride is left out for one row: which row of the table it is, the ids say.
@@ -105,6 +118,14 @@ void add_embedding(TensorView out, ConstTensorView ids, ConstTensorView table, S
     });
   });
   COHORT_CUDA_CHECK(cudaGetLastError());
+}
+
+void feed_tokens(TensorView token_ids, ConstTensorView sources, ConstTensorView sampled, Stream& stream) {
+  const cudaStream_t handle = enter(stream);
+  const int64_t num_tokens = token_ids.dim(0);
+  launch_chained(feed_tokens_kernel, dim3(static_cast<unsigned>(ceil_div(num_tokens, kNumRowThreads))),
+                 dim3(kNumRowThreads), 0, handle, token_ids.data<int32_t>(), sources.data<int32_t>(),
+                 sampled.data<int32_t>(), num_tokens, sampled.dim(0));
 }
 
 }  // namespace cohort::cuda

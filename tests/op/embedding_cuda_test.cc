@@ -93,5 +93,23 @@ TEST_F(EmbeddingCuda, RefusesTensorsOfAnotherDevice) {
   EXPECT_THROW(embedding(on_gpu, ids, on_gpu, cuda()), CheckError);
 }
 
+TEST_F(EmbeddingCuda, FeedsTokensLikeTheCpu) {
+  for (const int64_t num_tokens : {0, 1, 3, 64, 257, 5000}) {
+    for (const int64_t num_sampled : {1, 5, 300}) {
+      std::mt19937 rng(static_cast<uint32_t>(num_tokens + num_sampled));
+      std::vector<int32_t> sampled(static_cast<size_t>(num_sampled));
+      for (int32_t& token : sampled) token = static_cast<int32_t>(rng() % 1000) - 200;
+      std::vector<int32_t> sources = some_ids(num_tokens, 2 * num_sampled);
+      for (int32_t& source : sources) source -= static_cast<int32_t>(num_sampled);
+      const Tensor expected = int32_tensor(some_ids(num_tokens, 9999));
+      const Tensor ids = on_device(expected, kCuda);
+      feed_tokens(expected, int32_tensor(sources), int32_tensor(sampled), cpu());
+      feed_tokens(ids, on_device(int32_tensor(sources), kCuda), on_device(int32_tensor(sampled), kCuda), cuda());
+      cuda().synchronize();
+      EXPECT_EQ(int32_values_of(ids), int32_values_of(expected));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace cohort

@@ -60,5 +60,23 @@ TEST(Embedding, RefusesShapesAndDtypesThatDiffer) {
   EXPECT_THROW(embedding(half, int32_tensor({0, 1}), table, stream), CheckError);
 }
 
+TEST(FeedTokens, TakesWhatWasSampled) {
+  Stream stream(kCpuDevice, 1);
+  const Tensor ids = int32_tensor({7, 8, 9, 10, 11});
+  feed_tokens(ids, int32_tensor({-1, 2, 0, 2, 1}), int32_tensor({100, -1, 102}), stream);
+  EXPECT_EQ(int32_values_of(ids), (std::vector<int32_t>{7, 102, 100, 102, 0}));
+  feed_tokens(int32_tensor({}), int32_tensor({}), int32_tensor({}), stream);
+  feed_tokens(ids, int32_tensor({-1, -1, -1, -1, -5}), int32_tensor({}), stream);
+  EXPECT_EQ(int32_values_of(ids), (std::vector<int32_t>{7, 102, 100, 102, 0}));
+}
+
+TEST(FeedTokens, RefusesWhatDoesNotFit) {
+  Stream stream(kCpuDevice, 1);
+  const Tensor ids = int32_tensor({7, 8});
+  EXPECT_THROW(feed_tokens(ids, int32_tensor({0, 1}), int32_tensor({100}), stream), CheckError);
+  EXPECT_THROW(feed_tokens(ids, int32_tensor({0}), int32_tensor({100}), stream), CheckError);
+  EXPECT_THROW(feed_tokens(Tensor(DType::kF32, {2}), int32_tensor({0, 0}), int32_tensor({100}), stream), CheckError);
+}
+
 }  // namespace
 }  // namespace cohort

@@ -121,6 +121,13 @@ inline Tensor int32_tensor(const std::vector<int32_t>& values) {
   return x;
 }
 
+// Of a dense tensor, on any device.
+inline std::vector<int32_t> int32_values_of(const ConstTensorView& x) {
+  std::vector<int32_t> values(static_cast<size_t>(x.num_elements()));
+  copy_bytes(values.data(), kCpuDevice, x.data(), x.device(), x.num_bytes());
+  return values;
+}
+
 inline Tensor int64_tensor(const std::vector<int64_t>& values) {
   Tensor x(DType::kI64, {static_cast<int64_t>(values.size())});
   if (!values.empty()) std::memcpy(x->data(), values.data(), values.size() * sizeof(int64_t));
