@@ -3,7 +3,7 @@
 // sampling_cpu.cc and vector_math.h, operation by operation, without contraction.
 #include <cstdint>
 
-#include "kernels/core/cuda_check.h"
+#include "kernels/core/cuda_launch.cuh"
 #include "kernels/sampling/sampling_plan.h"
 
 namespace cohort::cuda {
@@ -120,16 +120,18 @@ __device__ Largest find_largest(const float* values, int n, Scratch& scratch) {
   return {isinf(value) ? -1 : index, value};
 }
 
-// bins[bin] += weight for the lanes that have one. Called by whole warps. Lanes of one bin are summed first: most
-// values share their first digit.
+// bins[bin] += weight for the lanes that have one. Called by whole warps. The lanes that share the bin of the first are
+// summed before they are added: most values share their first digit.
 __device__ void add_to_bins(Sum* bins, int bin, Sum weight) {
-  constexpr int kLowBits = 20;  // 32 weights of up to 2^40 are summed in two halves of 32 bits
   const bool is_counted = weight != 0;
-  if (__any_sync(kAllLanes, is_counted) == 0) return;
-  const unsigned group = __match_any_sync(kAllLanes, is_counted ? bin : -1);
-  const unsigned low = __reduce_add_sync(group, static_cast<unsigned>(weight & ((1u << kLowBits) - 1)));
-  const unsigned high = __reduce_add_sync(group, static_cast<unsigned>(weight >> kLowBits));
-  if (is_counted && lane() == __ffs(static_cast<int>(group)) - 1) atomicAdd(&bins[bin], (Sum{high} << kLowBits) + low);
+  const unsigned counted = __ballot_sync(kAllLanes, is_counted);
+  if (counted == 0) return;
+  const int leader = __ffs(static_cast<int>(counted)) - 1;
+  const bool is_shared = is_counted && bin == __shfl_sync(kAllLanes, bin, leader);
+  Sum shared = is_shared ? weight : 0;
+  for (int offset = 16; offset > 0; offset /= 2) shared += __shfl_xor_sync(kAllLanes, shared, offset);
+  if (lane() == leader) atomicAdd(&bins[bin], shared);
+  if (is_counted && !is_shared) atomicAdd(&bins[bin], weight);
 }
 
 // The bin where the sum from the top reaches `needed`, and what is needed of it. Called by the first warp. Requires
@@ -283,6 +285,7 @@ __device__ int draw(const float* weights, int n, Sum random, Scratch& scratch) {
 __global__ void __launch_bounds__(kNumThreads, 1) sample_kernel(int32_t* tokens, float* logits, int n, int64_t stride,
                                                                 const SamplingRow* rows, const SamplingEntry* entries) {
   __shared__ Scratch scratch;
+  wait_for_previous();  // for the logits
   const SamplingRow row = rows[blockIdx.x];
   float* const values = logits + blockIdx.x * stride;
   apply_biases(values, row, entries);
@@ -307,10 +310,9 @@ __global__ void __launch_bounds__(kNumThreads, 1) sample_kernel(int32_t* tokens,
 
 void sample(TensorView tokens, TensorView logits, const SamplingPlan& plan, Stream& stream) {
   COHORT_CUDA_CHECK(cudaSetDevice(stream.device().index));
-  sample_kernel<<<static_cast<unsigned>(tokens.dim(0)), kNumThreads, 0, static_cast<cudaStream_t>(stream.handle())>>>(
-      tokens.data<int32_t>(), logits.data<float>(), static_cast<int>(logits.dim(1)), logits.stride(0), plan.rows(),
-      plan.entries());
-  COHORT_CUDA_CHECK(cudaGetLastError());
+  launch_chained(sample_kernel, dim3(static_cast<unsigned>(tokens.dim(0))), dim3(kNumThreads), 0,
+                 static_cast<cudaStream_t>(stream.handle()), tokens.data<int32_t>(), logits.data<float>(),
+                 static_cast<int>(logits.dim(1)), logits.stride(0), plan.rows(), plan.entries());
 }
 
 }  // namespace cohort::cuda

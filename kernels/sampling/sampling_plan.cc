@@ -24,8 +24,8 @@ void check_token(int32_t token, int64_t vocab) {
 SamplingPlan::SamplingPlan(int64_t max_seqs, int64_t max_entries, Device device)
     : max_seqs_(max_seqs),
       max_entries_(max_entries),
-      first_(num_plan_bytes(max_seqs, max_entries), device),
-      second_(num_plan_bytes(max_seqs, max_entries), device) {}
+      memory_(num_plan_bytes(max_seqs, max_entries), device),
+      copied_(device) {}
 
 void SamplingPlan::append(std::span<SamplingEntry> entries, SamplingEntry entry) {
   if (num_entries_ < max_entries_) entries[static_cast<size_t>(num_entries_)] = entry;
@@ -85,14 +85,12 @@ void SamplingPlan::add_penalties(const SamplingRequest& request, SamplingRow& ro
 
 void SamplingPlan::prepare(std::span<const SamplingRequest> requests, int64_t vocab, Stream& stream) {
   COHORT_CHECK(static_cast<int64_t>(requests.size()) <= max_seqs_, std::to_string(requests.size()) + " requests");
-  is_second_ = !is_second_;
-  Slot& slot = is_second_ ? second_ : first_;
-  slot.copied.synchronize();
+  copied_.synchronize();
   num_seqs_ = static_cast<int64_t>(requests.size());
   num_entries_ = 0;
   vocab_ = vocab;
-  const std::span rows(reinterpret_cast<SamplingRow*>(slot.buffer.host()), requests.size());
-  const std::span entries(reinterpret_cast<SamplingEntry*>(slot.buffer.host() + rows_bytes()),
+  const std::span rows(reinterpret_cast<SamplingRow*>(memory_.host()), requests.size());
+  const std::span entries(reinterpret_cast<SamplingEntry*>(memory_.host() + rows_bytes()),
                           static_cast<size_t>(max_entries_));
   for (size_t i = 0; i < requests.size(); ++i) {
     const SamplingParams& params = *requests[i].params;
@@ -109,8 +107,8 @@ void SamplingPlan::prepare(std::span<const SamplingRequest> requests, int64_t vo
     add_biases(requests[i], row, entries);
     add_penalties(requests[i], row, entries);
   }
-  slot.buffer.upload(0, rows_bytes() + num_entries_ * static_cast<int64_t>(sizeof(SamplingEntry)), stream);
-  slot.copied.record(stream);
+  memory_.upload(0, rows_bytes() + num_entries_ * static_cast<int64_t>(sizeof(SamplingEntry)), stream);
+  copied_.record(stream);
 }
 
 void sample(TensorView tokens, TensorView logits, const SamplingPlan& plan, Stream& stream) {

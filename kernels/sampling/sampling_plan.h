@@ -49,30 +49,22 @@ class SamplingPlan {
   // penalty).
   SamplingPlan(int64_t max_seqs, int64_t max_entries, Device device);
 
-  // Takes what it needs of the requests and queues its copy. Waits for the copy of the step before last, which is
-  // long done when the device is at most one step behind. Throws CheckError for a token outside of the vocabulary and
-  // for more sequences or entries than there is room for. Takes time in proportion to the lengths of the sequences that
-  // have penalties; allocates in the first step with penalties only.
+  // Takes what it needs of the requests and queues its copy. Waits until the copy before has been made, which is at the
+  // beginning of its step. Throws CheckError for a token outside of the vocabulary and for more sequences or entries
+  // than there is room for. Takes time in proportion to the lengths of the sequences that have penalties; allocates in
+  // the first step with penalties only.
   void prepare(std::span<const SamplingRequest> requests, int64_t vocab, Stream& stream);
 
   int64_t num_seqs() const { return num_seqs_; }
   int64_t vocab() const { return vocab_; }
-  // Of the step last prepared, on the device.
-  const SamplingRow* rows() const { return reinterpret_cast<const SamplingRow*>(slot().buffer.device_data()); }
+  // Of the step last prepared, on the device; always in the same place.
+  const SamplingRow* rows() const { return reinterpret_cast<const SamplingRow*>(memory_.device_data()); }
   const SamplingEntry* entries() const {
-    return reinterpret_cast<const SamplingEntry*>(slot().buffer.device_data() + rows_bytes());
+    return reinterpret_cast<const SamplingEntry*>(memory_.device_data() + rows_bytes());
   }
 
  private:
-  // One is written while the other is copied.
-  struct Slot {
-    Slot(int64_t num_bytes, Device device) : buffer(num_bytes, device), copied(device) {}
-    MirroredBuffer buffer;  // SamplingRow [max_seqs], SamplingEntry [max_entries]
-    Event copied;
-  };
-
   int64_t rows_bytes() const { return max_seqs_ * static_cast<int64_t>(sizeof(SamplingRow)); }
-  const Slot& slot() const { return is_second_ ? second_ : first_; }
   void add_biases(const SamplingRequest& request, SamplingRow& row, std::span<SamplingEntry> entries);
   void add_penalties(const SamplingRequest& request, SamplingRow& row, std::span<SamplingEntry> entries);
   // Counts on when there is no room, which check_room() tells once the counts of tokens are zero again.
@@ -81,9 +73,8 @@ class SamplingPlan {
 
   const int64_t max_seqs_;
   const int64_t max_entries_;
-  Slot first_;
-  Slot second_;
-  bool is_second_ = false;
+  MirroredBuffer memory_;  // SamplingRow [max_seqs], SamplingEntry [max_entries]
+  Event copied_;           // after the last copy
   int64_t num_seqs_ = 0;
   int64_t num_entries_ = 0;
   int64_t vocab_ = 0;
