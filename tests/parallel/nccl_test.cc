@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/core/device_graph.h"
 #include "kernels/elementwise/elementwise.h"
 #include "parallel/comm/mpi_comm.h"
 
@@ -319,6 +320,60 @@ TEST(Nccl, RepeatsWithoutRacesDeterministic) {
 TEST(Nccl, RepeatsWithoutRacesOtherwise) {
   reduce_many_times(false, 1000);
   reduce_many_times(false, 200003);
+}
+
+// Every kind of call, in two graphs that are replayed in an order of no pattern, with calls outside of graphs between.
+TEST(Nccl, CallsAreReplayedByGraphs) {
+  constexpr int64_t kCount = 5000;
+  const auto comm = make_comm(*world, false);
+  Stream stream(device);
+  const int peer = partner();
+  const Message x(DType::kF32, kCount);
+  const Message sums(DType::kF32, kCount);
+  const Message scratch(DType::kF32, kCount);
+  const Message gathered(DType::kF32, kCount * comm->size());
+  const Message sent(DType::kF32, kCount);
+  const Message exchanged(DType::kF32, kCount);
+  const auto submit = [&](int root) {
+    copy_rows(sums, x, stream);
+    comm->all_reduce(sums, scratch, stream);
+    comm->all_gather(gathered, sums, stream);
+    if (peer >= 0) {
+      comm->exchange(exchanged, x, peer, stream);
+      if (comm->rank() < peer) comm->send(x, peer, stream);
+      if (comm->rank() > peer) comm->receive(sent, peer, stream);
+    }
+    comm->broadcast(x, root, stream);
+  };
+  submit(0);  // connects the ranks, which a graph could not
+  stream.synchronize();
+  const int last = comm->size() - 1;
+  const DeviceGraph graphs[] = {DeviceGraph::capture(stream, [&] { submit(0); }),
+                                DeviceGraph::capture(stream, [&] { submit(last); })};
+  const auto value_of = [](int rank, int round) { return static_cast<float>(100 * round + rank + 1); };
+  const auto filled = [&](float value) { return std::vector<float>(kCount, value); };
+  for (int round = 0; round < 60; ++round) {
+    SCOPED_TRACE(round);
+    const int choice = round * 7 % 5 % 3;  // 2: outside of graphs
+    const std::vector<float> mine = filled(value_of(comm->rank(), round));
+    copy_bytes(x.view().data(), device, mine.data(), kCpuDevice, x.view().num_bytes());
+    if (choice == 2) {
+      submit(0);
+    } else {
+      graphs[choice].launch(stream);
+    }
+    stream.synchronize();
+    float total = 0;
+    for (int rank = 0; rank < comm->size(); ++rank) total += value_of(rank, round);
+    EXPECT_EQ(sums.floats(), filled(total));
+    EXPECT_EQ(gathered.floats(), std::vector<float>(static_cast<size_t>(kCount * comm->size()), total));
+    EXPECT_EQ(x.floats(), filled(value_of(choice == 1 ? last : 0, round)));
+    if (peer < 0) continue;
+    EXPECT_EQ(exchanged.floats(), filled(value_of(peer, round)));
+    if (comm->rank() > peer) {
+      EXPECT_EQ(sent.floats(), filled(value_of(peer, round)));
+    }
+  }
 }
 
 // A tensor group of all and a pipeline edge of two, used in turn on one stream.
