@@ -49,6 +49,10 @@ class PackedWeight {
     return pack(weight, layout, dtype, num_chunks, GemmMode::kFast, stream);
   }
 
+  // On CUDA, where a packed weight is the matrix [n, k] itself: one that is packed by writing rows().
+  static PackedWeight reserve(int64_t n, int64_t k, DType dtype, int num_chunks, GemmMode mode, Device device);
+  TensorView rows();
+
   int64_t n() const { return n_; }
   int64_t k() const { return k_; }
   int num_chunks() const { return num_chunks_; }
@@ -60,6 +64,8 @@ class PackedWeight {
   const void* data() const { return buffer_.data(); }
 
  private:
+  PackedWeight(int64_t n, int64_t k, DType dtype, int num_chunks, GemmMode mode, Device device);
+
   int64_t n_ = 0;
   int64_t k_ = 0;
   int num_chunks_ = 1;

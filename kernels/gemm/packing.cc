@@ -56,30 +56,42 @@ void pack_panels(void* packed, const PanelLayout& panels, DType dtype, ConstTens
 
 }  // namespace
 
+PackedWeight::PackedWeight(int64_t n, int64_t k, DType dtype, int num_chunks, GemmMode mode, Device device)
+    : n_(n), k_(k), num_chunks_(num_chunks), dtype_(dtype), mode_(mode) {
+  const bool is_cuda = device.kind == DeviceKind::kCuda;
+  if (!is_cuda) mode_ = GemmMode::kDeterministic;
+  COHORT_CHECK(num_chunks >= 1 && (num_chunks & (num_chunks - 1)) == 0 && k % num_chunks == 0,
+               std::to_string(num_chunks) + " chunks of " + std::to_string(k));
+  COHORT_CHECK(!is_cuda || mode == GemmMode::kFast || num_chunks <= kMaxCudaChunks, std::to_string(num_chunks));
+  const int64_t num_elements = is_cuda ? n * k : PanelLayout(n, k, num_chunks, dtype).num_elements();
+  buffer_ = Buffer(dtype_bytes(dtype, num_elements), device);
+}
+
 PackedWeight PackedWeight::pack(ConstTensorView weight, WeightLayout layout, DType dtype, int num_chunks, GemmMode mode,
                                 Stream& stream) {
   COHORT_CHECK(weight.rank() == 2, weight.shape().to_string());
-  const bool is_cuda = stream.device().kind == DeviceKind::kCuda;
-  PackedWeight result;
-  result.n_ = weight.dim(layout == WeightLayout::kOutIn ? 0 : 1);
-  result.k_ = weight.dim(layout == WeightLayout::kOutIn ? 1 : 0);
-  result.num_chunks_ = num_chunks;
-  result.dtype_ = dtype;
-  result.mode_ = is_cuda ? mode : GemmMode::kDeterministic;
-  COHORT_CHECK(num_chunks >= 1 && (num_chunks & (num_chunks - 1)) == 0 && result.k_ % num_chunks == 0,
-               std::to_string(num_chunks) + " chunks of " + std::to_string(result.k_));
-  COHORT_CHECK(!is_cuda || mode == GemmMode::kFast || num_chunks <= kMaxCudaChunks, std::to_string(num_chunks));
   COHORT_CHECK(weight.device() == kCpuDevice || weight.device() == stream.device(), to_string(weight.device()));
-  const PanelLayout panels(result.n_, result.k_, num_chunks, dtype);
-  const int64_t num_elements = is_cuda ? result.n_ * result.k_ : panels.num_elements();
-  result.buffer_ = Buffer(dtype_bytes(dtype, num_elements), stream.device());
-  if (num_elements == 0) return result;
-  if (is_cuda) {
+  const bool is_out_in = layout == WeightLayout::kOutIn;
+  PackedWeight result(weight.dim(is_out_in ? 0 : 1), weight.dim(is_out_in ? 1 : 0), dtype, num_chunks, mode,
+                      stream.device());
+  if (result.num_bytes() == 0) return result;
+  if (stream.device().kind == DeviceKind::kCuda) {
     cuda::pack_weight(result.buffer_.data(), dtype, weight, layout, stream);
   } else {
-    pack_panels(result.buffer_.data(), panels, dtype, weight, layout, stream);
+    pack_panels(result.buffer_.data(), PanelLayout(result.n_, result.k_, num_chunks, dtype), dtype, weight, layout,
+                stream);
   }
   return result;
+}
+
+PackedWeight PackedWeight::reserve(int64_t n, int64_t k, DType dtype, int num_chunks, GemmMode mode, Device device) {
+  COHORT_CHECK(device.kind == DeviceKind::kCuda, to_string(device));
+  return {n, k, dtype, num_chunks, mode, device};
+}
+
+TensorView PackedWeight::rows() {
+  COHORT_CHECK(device().kind == DeviceKind::kCuda, to_string(device()));
+  return {buffer_.data(), dtype_, {n_, k_}, device()};
 }
 
 }  // namespace cohort

@@ -72,11 +72,12 @@ std::string OpenModel::fingerprint() const {
 Result<LoadedModel> load_model(OpenModel model, const ModelShard& shard, Progress* progress, Stream& stream) {
   const bool is_random = !model.checkpoint;
   const std::unique_ptr<WeightSource> source = is_random
-                                                   ? random_source(model.random_seed, model.dtype, progress, &stream)
+                                                   ? random_source(model.random_seed, model.dtype, progress, stream)
                                                    : checkpoint_source(*std::move(model.checkpoint), progress);
   COHORT_ASSIGN_OR_RETURN(Decoder decoder,
                           Decoder::load(model.config.spec, shard, model.map, model.dtype, *source, stream));
   COHORT_RETURN_IF_ERROR(source->finish(model.map.ignorable));
+  stream.synchronize();
   LoadedModel loaded;
   loaded.decoder = std::make_unique<Decoder>(std::move(decoder));
   loaded.num_bytes_read = is_random ? 0 : source->bytes_read();

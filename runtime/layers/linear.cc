@@ -34,24 +34,24 @@ Status for_each_part(const std::vector<TensorRef>& tensors, int out_dim, const s
   return ok_status();
 }
 
-// What `slices` takes of the weights, side by side in one tensor.
-Result<Tensor> stack_weights(const LinearMap& map, const LinearSlices& slices, DType dtype, WeightSource& source) {
-  const bool is_out_in = map.layout == WeightLayout::kOutIn;
-  const int out_dim = is_out_in ? 0 : 1;
-  const int64_t num_outputs = total_size(slices.outputs);
-  const int64_t num_inputs = slices.inputs.size();
-  COHORT_CHECK(num_inputs == map.num_inputs(), "outputs of whole inputs only are stacked");
-  Tensor stacked(dtype, is_out_in ? Shape{num_outputs, num_inputs} : Shape{num_inputs, num_outputs});
-  COHORT_RETURN_IF_ERROR(
-      for_each_part(map.weights, out_dim, slices.outputs, [&](const TensorRef& weight, Slice part, Slice place) {
-        return source.load_into(stacked->slice(out_dim, place.begin, place.end), weight.name, weight.shape, out_dim,
-                                part.begin, part.end);
-      }));
-  return stacked;
+// Writes what `slices` takes of the weights to `stacked`, [num_outputs, num_inputs] or, as `map` has them, the other
+// way around.
+Status stack_weights(TensorView stacked, const LinearMap& map, const LinearSlices& slices, WeightSource& source) {
+  const int out_dim = map.layout == WeightLayout::kOutIn ? 0 : 1;
+  if (slices.inputs.size() < map.num_inputs()) {
+    COHORT_CHECK(map.weights.size() == 1 && total_size(slices.outputs) == map.num_outputs(),
+                 "a shard splits outputs or inputs, not both");
+    const TensorRef& weight = map.weights[0];
+    return source.load_into(stacked, weight.name, weight.shape, 1 - out_dim, slices.inputs.begin, slices.inputs.end);
+  }
+  return for_each_part(map.weights, out_dim, slices.outputs, [&](const TensorRef& weight, Slice part, Slice place) {
+    return source.load_into(stacked.slice(out_dim, place.begin, place.end), weight.name, weight.shape, out_dim,
+                            part.begin, part.end);
+  });
 }
 
 Result<Tensor> stack_biases(const LinearMap& map, const std::vector<Slice>& outputs, WeightSource& source) {
-  Tensor stacked(DType::kF32, Shape{map.biases.empty() ? 0 : total_size(outputs)});
+  Tensor stacked(DType::kF32, Shape{map.biases.empty() ? 0 : total_size(outputs)}, source.device());
   COHORT_RETURN_IF_ERROR(for_each_part(map.biases, 0, outputs, [&](const TensorRef& bias, Slice part, Slice place) {
     return source.load_into(stacked->slice(0, place.begin, place.end), bias.name, bias.shape, 0, part.begin, part.end);
   }));
@@ -70,18 +70,33 @@ Result<WeightSlice> load_run(const LinearMap& map, const LinearSlices& slices, W
   return source.load(weight.name, weight.shape, 1 - out_dim, slices.inputs.begin, slices.inputs.end);
 }
 
+Result<PackedWeight> load_packed(const LinearMap& map, const LinearSlices& slices, DType dtype, int num_chunks,
+                                 WeightSource& source, Stream& stream) {
+  const bool is_out_in = map.layout == WeightLayout::kOutIn;
+  const int64_t num_outputs = total_size(slices.outputs);
+  const int64_t num_inputs = slices.inputs.size();
+  if (source.device().kind == DeviceKind::kCuda && is_out_in) {
+    PackedWeight packed =
+        PackedWeight::reserve(num_outputs, num_inputs, dtype, num_chunks, GemmMode::kFast, stream.device());
+    COHORT_RETURN_IF_ERROR(stack_weights(packed.rows(), map, slices, source));
+    return packed;
+  }
+  if (source.device() == kCpuDevice && map.weights.size() == 1 && slices.outputs.size() == 1) {
+    COHORT_ASSIGN_OR_RETURN(const WeightSlice run, load_run(map, slices, source));
+    return PackedWeight::pack(run.view, map.layout, dtype, num_chunks, stream);
+  }
+  const Shape shape = is_out_in ? Shape{num_outputs, num_inputs} : Shape{num_inputs, num_outputs};
+  const Tensor stacked(dtype, shape, source.device());
+  COHORT_RETURN_IF_ERROR(stack_weights(stacked, map, slices, source));
+  return PackedWeight::pack(stacked, map.layout, dtype, num_chunks, stream);
+}
+
 }  // namespace
 
 Result<Linear> Linear::load(const LinearMap& map, const LinearSlices& slices, DType dtype, int num_chunks,
                             WeightSource& source, Stream& stream) {
   Linear linear;
-  if (map.weights.size() == 1 && slices.outputs.size() == 1) {
-    COHORT_ASSIGN_OR_RETURN(const WeightSlice run, load_run(map, slices, source));
-    linear.weight_ = PackedWeight::pack(run.view, map.layout, dtype, num_chunks, stream);
-  } else {
-    COHORT_ASSIGN_OR_RETURN(const Tensor stacked, stack_weights(map, slices, dtype, source));
-    linear.weight_ = PackedWeight::pack(stacked, map.layout, dtype, num_chunks, stream);
-  }
+  COHORT_ASSIGN_OR_RETURN(linear.weight_, load_packed(map, slices, dtype, num_chunks, source, stream));
   COHORT_ASSIGN_OR_RETURN(Tensor bias, stack_biases(map, slices.outputs, source));
   linear.bias_ = move_to(std::move(bias), stream.device());
   return linear;

@@ -8,17 +8,18 @@
 
 namespace cohort {
 
-// `host` itself, or a copy of it in the memory of `device`.
-inline Tensor move_to(Tensor host, Device device) {
-  if (device == kCpuDevice) return host;
-  Tensor copy(host->dtype(), host->shape(), device);
-  copy_bytes(copy->data(), device, host->data(), kCpuDevice, host->num_bytes());
+// `tensor` itself, or a copy of it in the memory of `device`.
+inline Tensor move_to(Tensor tensor, Device device) {
+  if (tensor->device() == device) return tensor;
+  Tensor copy(tensor->dtype(), tensor->shape(), device);
+  copy_bytes(copy->data(), device, tensor->data(), tensor->device(), tensor->num_bytes());
   return copy;
 }
 
 // The rows `rows` of the tensor `ref`, converted to `dtype`. Errors name the file and the tensor.
 inline Result<Tensor> load_rows(const TensorRef& ref, Slice rows, DType dtype, WeightSource& source, Device device) {
-  Tensor tensor(dtype, ref.shape.rank() == 1 ? Shape{rows.size()} : Shape{rows.size(), ref.shape[1]});
+  const Shape shape = ref.shape.rank() == 1 ? Shape{rows.size()} : Shape{rows.size(), ref.shape[1]};
+  Tensor tensor(dtype, shape, source.device());
   COHORT_RETURN_IF_ERROR(source.load_into(tensor, ref.name, ref.shape, 0, rows.begin, rows.end));
   return move_to(std::move(tensor), device);
 }

@@ -51,11 +51,11 @@ Shape slice_shape(const Shape& shape, int dim, int64_t begin, int64_t end) {
   return Shape(std::span(dims.data(), static_cast<size_t>(shape.rank())));
 }
 
-Status check_out(const TensorView& out, std::string_view name, const Shape& shape, int dim, int64_t begin,
-                 int64_t end) {
+Status check_out(const TensorView& out, Device device, std::string_view name, const Shape& shape, int dim,
+                 int64_t begin, int64_t end) {
   COHORT_RETURN_IF_ERROR(check_slice(name, shape, dim, begin, end));
   const Shape expected = slice_shape(shape, dim, begin, end);
-  COHORT_CHECK(out.shape() == expected && out.device() == kCpuDevice,
+  COHORT_CHECK(out.shape() == expected && out.device() == device,
                std::string(name) + ": into " + out.shape().to_string() + ", not " + expected.to_string());
   return ok_status();
 }
@@ -117,12 +117,13 @@ class CheckpointSource : public WeightSource {
 
   Status load_into(const TensorView& out, std::string_view name, const Shape& shape, int dim, int64_t begin,
                    int64_t end) override {
-    COHORT_RETURN_IF_ERROR(check_out(out, name, shape, dim, begin, end));
+    COHORT_RETURN_IF_ERROR(check_out(out, device(), name, shape, dim, begin, end));
     COHORT_ASSIGN_OR_RETURN(const ConstTensorView view, mapped(name, shape, dim, begin, end));
     copy_tensor(out, view);
     return ok_status();
   }
 
+  Device device() const override { return kCpuDevice; }
   bool contains(std::string_view name) const override { return checkpoint_.contains(name); }
   int64_t bytes_read() const override { return bytes_read_.load(std::memory_order_relaxed); }
   void skip(std::string_view name) override { note(name); }
@@ -170,7 +171,7 @@ class CheckpointSource : public WeightSource {
 
 class RandomSource : public WeightSource {
  public:
-  RandomSource(uint64_t seed, DType dtype, Progress* progress, Stream* stream)
+  RandomSource(uint64_t seed, DType dtype, Progress* progress, Stream& stream)
       : seed_(seed), dtype_(dtype), progress_(progress), stream_(stream) {
     dispatch_float(dtype, []<typename T>() {});  // throws for other types
   }
@@ -185,35 +186,25 @@ class RandomSource : public WeightSource {
 
   Status load_into(const TensorView& out, std::string_view name, const Shape& shape, int dim, int64_t begin,
                    int64_t end) override {
-    COHORT_RETURN_IF_ERROR(check_out(out, name, shape, dim, begin, end));
-    const int64_t num_rows = shape.rank() == 0 ? 1 : out.dim(0);
-    const auto fill = [&](int64_t row_begin, int64_t row_end) {
-      fill_random(out, seed_, name, shape, dim, begin, row_begin, row_end);
-    };
-    if (stream_ == nullptr) {
-      fill(0, num_rows);
-    } else {
-      const int64_t row_elements = std::max<int64_t>(1, out.num_elements() / std::max<int64_t>(1, num_rows));
-      stream_->parallel_for(num_rows, std::max<int64_t>(1, kGrainElements / row_elements), fill);
-    }
+    COHORT_RETURN_IF_ERROR(check_out(out, device(), name, shape, dim, begin, end));
+    fill_random(out, {random_key(seed_, name), random_distribution(name, shape)}, shape, dim, begin, stream_);
     const int64_t num_bytes = dtype_bytes(dtype_, out.num_elements());
     bytes_read_.fetch_add(num_bytes, std::memory_order_relaxed);
     if (progress_ != nullptr) progress_->add(num_bytes);
     return ok_status();
   }
 
+  Device device() const override { return stream_.device(); }
   bool contains(std::string_view) const override { return true; }
   int64_t bytes_read() const override { return bytes_read_.load(std::memory_order_relaxed); }
   void skip(std::string_view) override {}
   Status finish(std::span<const std::string>) override { return ok_status(); }
 
  private:
-  static constexpr int64_t kGrainElements = 1 << 16;
-
   const uint64_t seed_;
   const DType dtype_;
   Progress* const progress_;
-  Stream* const stream_;
+  Stream& stream_;
   std::atomic<int64_t> bytes_read_{0};
 };
 
@@ -227,7 +218,7 @@ std::unique_ptr<WeightSource> checkpoint_source(Checkpoint checkpoint, Progress*
   return std::make_unique<CheckpointSource>(std::move(checkpoint), progress);
 }
 
-std::unique_ptr<WeightSource> random_source(uint64_t seed, DType dtype, Progress* progress, Stream* stream) {
+std::unique_ptr<WeightSource> random_source(uint64_t seed, DType dtype, Progress* progress, Stream& stream) {
   return std::make_unique<RandomSource>(seed, dtype, progress, stream);
 }
 

@@ -4,7 +4,7 @@
 // that a model is loaded in shards and one too large for a host is no trouble.
 //
 // Thread-safety: load, load_into, contains and bytes_read may be called by several threads at once,
-// unless the source was given a stream (see random_source); finish comes after all of them.
+// unless the source makes what it loads (see random_source); finish comes after all of them.
 #pragma once
 
 #include <cstdint>
@@ -45,9 +45,12 @@ class WeightSource {
   // The whole tensor.
   Result<WeightSlice> load(std::string_view name, const Shape& shape);
 
-  // As load, but written into `out`: host memory of the slice's shape, float32, float16 or
-  // bfloat16, dense or strided. Values are rounded to its dtype. A random source makes them in
-  // place.
+  // Where load_into writes.
+  virtual Device device() const = 0;
+
+  // As load, but written into `out`, of the slice's shape, float32, float16 or bfloat16, dense or
+  // strided, in the memory of the source's device. Values are rounded to its dtype. A random
+  // source makes them in place. On CUDA the work is queued on the source's stream.
   virtual Status load_into(const TensorView& out, std::string_view name, const Shape& shape, int dim, int64_t begin,
                            int64_t end) = 0;
 
@@ -72,11 +75,10 @@ class WeightSource {
 // `progress` may be null; it is told of the bytes of every slice.
 std::unique_ptr<WeightSource> checkpoint_source(Checkpoint checkpoint, Progress* progress);
 
-// Random values of `dtype` for any name and shape, from config.json alone. An element's value
-// depends on the seed, the tensor's name and the element's index in the whole tensor only: a
-// sharded random model equals the unsharded. See random_weights.h for which values. With `stream`,
-// a CPU stream, one tensor is made by all its threads, and load must not be called by two threads
-// at once.
-std::unique_ptr<WeightSource> random_source(uint64_t seed, DType dtype, Progress* progress, Stream* stream = nullptr);
+// Random values of `dtype` for any name and shape, from config.json alone, made on the device of `stream`. An element's
+// value depends on the seed, the tensor's name and the element's index in the whole tensor only: a sharded random model
+// equals the unsharded, on any device. See kernels/random/random.h for which values. load, which requires a CPU stream,
+// and load_into must not be called by two threads at once.
+std::unique_ptr<WeightSource> random_source(uint64_t seed, DType dtype, Progress* progress, Stream& stream);
 
 }  // namespace cohort

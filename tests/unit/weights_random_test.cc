@@ -11,6 +11,11 @@
 namespace cohort {
 namespace {
 
+Stream& cpu() {
+  static Stream stream(kCpuDevice, 1);
+  return stream;
+}
+
 std::vector<float> values_of(const ConstTensorView& view) {  // of a dense view
   std::vector<float> values(static_cast<size_t>(view.num_elements()));
   dispatch_float(view.dtype(), [&]<typename T>() {
@@ -26,12 +31,12 @@ std::vector<float> load(WeightSource& source, std::string_view name, const Shape
 }
 
 TEST(RandomSource, DependsOnSeedAndName) {
-  const auto source = random_source(1, DType::kF32, nullptr);
+  const auto source = random_source(1, DType::kF32, nullptr, cpu());
   const auto values = load(*source, "a.weight", Shape{8, 8});
   EXPECT_EQ(values, load(*source, "a.weight", Shape{8, 8}));
-  EXPECT_EQ(values, load(*random_source(1, DType::kF32, nullptr), "a.weight", Shape{8, 8}));
+  EXPECT_EQ(values, load(*random_source(1, DType::kF32, nullptr, cpu()), "a.weight", Shape{8, 8}));
   EXPECT_NE(values, load(*source, "b.weight", Shape{8, 8}));
-  EXPECT_NE(values, load(*random_source(2, DType::kF32, nullptr), "a.weight", Shape{8, 8}));
+  EXPECT_NE(values, load(*random_source(2, DType::kF32, nullptr, cpu()), "a.weight", Shape{8, 8}));
   EXPECT_TRUE(source->contains("anything"));
   EXPECT_TRUE(source->finish({}).ok());
   EXPECT_EQ(source->bytes_read(), 3 * 64 * 4);
@@ -40,7 +45,7 @@ TEST(RandomSource, DependsOnSeedAndName) {
 // Written down, so that a change of the generator, or another compiler or machine, is noticed.
 TEST(RandomSource, IsTheSameEverywhere) {
   const auto values =
-      load(*random_source(42, DType::kF32, nullptr), "model.layers.0.self_attn.q_proj.weight", Shape{2, 4096});
+      load(*random_source(42, DType::kF32, nullptr, cpu()), "model.layers.0.self_attn.q_proj.weight", Shape{2, 4096});
   uint64_t hash = 0xcbf29ce484222325u;
   for (const float value : values) {
     const auto level = static_cast<int64_t>(std::lround(value * 64 * 147.8));
@@ -52,7 +57,7 @@ TEST(RandomSource, IsTheSameEverywhere) {
 TEST(RandomSource, ASliceEqualsTheSliceOfTheWhole) {
   const Shape shape{6, 5, 700};
   for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    const auto source = random_source(7, dtype, nullptr);
+    const auto source = random_source(7, dtype, nullptr, cpu());
     const Result<WeightSlice> whole = source->load("w", shape);
     ASSERT_TRUE(whole.ok());
     const std::vector<float> all = values_of(whole->view);
@@ -79,7 +84,7 @@ TEST(RandomSource, ASliceEqualsTheSliceOfTheWhole) {
 TEST(RandomSource, ElementsBeyond32BitsDiffer) {
   // 2^33 elements, of which a few rows around 2^32 are made.
   const Shape shape{int64_t{1} << 23, 1024};
-  const auto source = random_source(7, DType::kF32, nullptr);
+  const auto source = random_source(7, DType::kF32, nullptr, cpu());
   const auto rows = [&](int64_t begin, int64_t end) {
     return values_of(source->load("w", shape, 0, begin, end)->view);
   };
@@ -92,7 +97,7 @@ TEST(RandomSource, ElementsBeyond32BitsDiffer) {
 }
 
 TEST(RandomSource, HasSaneDistributions) {
-  const auto source = random_source(3, DType::kF32, nullptr);
+  const auto source = random_source(3, DType::kF32, nullptr, cpu());
   const auto expect = [&](std::string_view name, const Shape& shape, double stddev) {
     double sum = 0, squares = 0;
     const std::vector<float> values = load(*source, name, shape);
@@ -118,15 +123,15 @@ TEST(RandomSource, HasSaneDistributions) {
 }
 
 TEST(RandomSource, DTypesRoundTheSameValues) {
-  const auto exact = load(*random_source(1, DType::kF32, nullptr), "w", Shape{3, 700});
-  const auto rounded = load(*random_source(1, DType::kBF16, nullptr), "w", Shape{3, 700});
+  const auto exact = load(*random_source(1, DType::kF32, nullptr, cpu()), "w", Shape{3, 700});
+  const auto rounded = load(*random_source(1, DType::kBF16, nullptr, cpu()), "w", Shape{3, 700});
   for (size_t i = 0; i < exact.size(); ++i) ASSERT_EQ(rounded[i], static_cast<float>(bf16(exact[i])));
 }
 
 TEST(RandomSource, ThreadsDoNotMatter) {
   Stream stream(kCpuDevice, 4);
-  const auto threaded = random_source(1, DType::kBF16, nullptr, &stream);
-  const auto single = random_source(1, DType::kBF16, nullptr);
+  const auto threaded = random_source(1, DType::kBF16, nullptr, stream);
+  const auto single = random_source(1, DType::kBF16, nullptr, cpu());
   for (const Shape& shape : {Shape{1000, 300}, Shape{3, 100000}, Shape{7}, Shape{}, Shape{0, 3}}) {
     EXPECT_EQ(load(*threaded, "w", shape), load(*single, "w", shape));
   }
@@ -134,7 +139,7 @@ TEST(RandomSource, ThreadsDoNotMatter) {
 }
 
 TEST(RandomSource, FillsAStridedDestinationInPlace) {
-  const auto source = random_source(1, DType::kBF16, nullptr);
+  const auto source = random_source(1, DType::kBF16, nullptr, cpu());
   Tensor fused(DType::kBF16, Shape{4, 30});
   std::memset(fused->data(), 0, 240);
   ASSERT_TRUE(source->load_into(fused.view().slice(1, 10, 20), "w", Shape{8, 10}, 0, 2, 6).ok());
