@@ -1,5 +1,4 @@
 #include "kernels/activation/activation_backends.h"
-#include "kernels/core/cuda_check.h"
 #include "kernels/core/cuda_rows.cuh"
 
 namespace cohort::cuda {
@@ -55,8 +54,8 @@ struct Silu {
 };
 
 template <typename Op, typename T, int kVecSize>
-__global__ void __launch_bounds__(kNumRowThreads, kRowBlocksPerMultiprocessor)
-    activate_kernel(T* out, const T* x, RowLayout layout) {
+__global__ void __launch_bounds__(kNumRowThreads) activate_kernel(T* out, const T* x, RowLayout layout) {
+  begin_chained();
   for_each_piece<kVecSize>(layout, [&](int64_t row, int64_t begin) {
     const int64_t count = layout.n - begin;
     auto value = load<T, kVecSize>(x + row * layout.x_stride + begin, count);
@@ -68,8 +67,8 @@ __global__ void __launch_bounds__(kNumRowThreads, kRowBlocksPerMultiprocessor)
 
 // layout.x_stride is that of gate_up [num_rows, 2 n].
 template <typename Op, typename T, int kVecSize>
-__global__ void __launch_bounds__(kNumRowThreads, kRowBlocksPerMultiprocessor)
-    activate_gated_kernel(T* out, const T* gate_up, RowLayout layout) {
+__global__ void __launch_bounds__(kNumRowThreads) activate_gated_kernel(T* out, const T* gate_up, RowLayout layout) {
+  begin_chained();
   for_each_piece<kVecSize>(layout, [&](int64_t row, int64_t begin) {
     const int64_t count = layout.n - begin;
     const T* const gate = gate_up + row * layout.x_stride + begin;
@@ -92,12 +91,11 @@ void activate(TensorView out, ConstTensorView x, Activation activation, Stream& 
     dispatch_activation<Relu, Gelu, GeluTanh, Silu>(activation, [&]<typename Op>() {
       dispatch_vec_size<T>(is_vectorized, [&]<int kVecSize>() {
         const LaunchConfig config = choose_config(layout, kVecSize, stream);
-        activate_kernel<Op, D, kVecSize><<<config.grid, config.block, 0, handle>>>(
-            static_cast<D*>(out.data()), static_cast<const D*>(x.data()), layout);
+        launch_chained(activate_kernel<Op, D, kVecSize>, config.grid, config.block, 0, handle,
+                       static_cast<D*>(out.data()), static_cast<const D*>(x.data()), layout);
       });
     });
   });
-  COHORT_CUDA_CHECK(cudaGetLastError());
 }
 
 void activate_gated(TensorView out, ConstTensorView gate_up, Activation activation, Stream& stream) {
@@ -110,12 +108,11 @@ void activate_gated(TensorView out, ConstTensorView gate_up, Activation activati
     dispatch_activation<Relu, Gelu, GeluTanh, Silu>(activation, [&]<typename Op>() {
       dispatch_vec_size<T>(is_vectorized, [&]<int kVecSize>() {
         const LaunchConfig config = choose_config(layout, kVecSize, stream);
-        activate_gated_kernel<Op, D, kVecSize><<<config.grid, config.block, 0, handle>>>(
-            static_cast<D*>(out.data()), static_cast<const D*>(gate_up.data()), layout);
+        launch_chained(activate_gated_kernel<Op, D, kVecSize>, config.grid, config.block, 0, handle,
+                       static_cast<D*>(out.data()), static_cast<const D*>(gate_up.data()), layout);
       });
     });
   });
-  COHORT_CUDA_CHECK(cudaGetLastError());
 }
 
 }  // namespace cohort::cuda

@@ -2,12 +2,16 @@
 // it, and the threads' walk over it. Only for files that are compiled with CUDA.
 #pragma once
 
+#include <vector>
+
+#include "kernels/core/cuda_launch.cuh"
 #include "kernels/core/cuda_vector.cuh"
 
 namespace cohort::cuda {
 
-inline constexpr int kNumRowThreads = 256;             // of a block, along and across rows
-inline constexpr int kRowBlocksPerMultiprocessor = 8;  // 2048 threads, all that one holds
+inline constexpr int kMultiprocessorThreads = 2048;  // all that one holds
+inline constexpr int kNumRowThreads = 256;           // of a block, along and across rows
+inline constexpr int kRowBlocksPerMultiprocessor = kMultiprocessorThreads / kNumRowThreads;
 
 // Rows of n elements; row i of an operand begins i * stride elements after its first.
 struct RowLayout {
@@ -23,14 +27,20 @@ inline RowLayout layout_of(const TensorView& out, const ConstTensorView& x, bool
   return {out.dim(0), out.dim(1), out.stride(0), x.stride(0)};
 }
 
-// Calls body(row, begin) for the thread's pieces of kVecSize elements; the last of a row may have fewer.
-template <int kVecSize, typename Body>
+// How far apart a thread's pieces of kVecSize elements are in a row.
+template <int kVecSize>
+__device__ int64_t column_step() {
+  return int64_t{gridDim.x} * blockDim.x * kVecSize;
+}
+
+// Calls body(row, begin) for the thread's pieces of kVecSize elements, or for every kStride-th of them; the last of a
+// row may have fewer.
+template <int kVecSize, int kStride = 1, typename Body>
 __device__ void for_each_piece(const RowLayout& layout, const Body& body) {
-  const int64_t column_step = int64_t{gridDim.x} * blockDim.x * kVecSize;
   for (int64_t row = int64_t{blockIdx.y} * blockDim.y + threadIdx.y; row < layout.num_rows;
        row += int64_t{gridDim.y} * blockDim.y) {
     int64_t begin = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * kVecSize;
-    for (; begin < layout.n; begin += column_step) body(row, begin);
+    for (; begin < layout.n; begin += kStride * column_step<kVecSize>()) body(row, begin);
   }
 }
 
@@ -55,11 +65,28 @@ inline LaunchConfig choose_config(const RowLayout& layout, int vec_size, int num
           dim3(static_cast<unsigned>(threads_x), static_cast<unsigned>(threads_y))};
 }
 
+// Of the stream's device; asked of the driver once.
+inline int num_multiprocessors(const Stream& stream) {
+  static const std::vector<int> counts = [] {
+    int num_devices = 0;
+    COHORT_CUDA_CHECK(cudaGetDeviceCount(&num_devices));
+    std::vector<int> values(static_cast<size_t>(num_devices));
+    for (int i = 0; i < num_devices; ++i) {
+      COHORT_CUDA_CHECK(cudaDeviceGetAttribute(&values[static_cast<size_t>(i)], cudaDevAttrMultiProcessorCount, i));
+    }
+    return values;
+  }();
+  return counts[static_cast<size_t>(stream.device().index)];
+}
+
 inline LaunchConfig choose_config(const RowLayout& layout, int vec_size, const Stream& stream) {
-  int num_multiprocessors = 0;
-  COHORT_CUDA_CHECK(
-      cudaDeviceGetAttribute(&num_multiprocessors, cudaDevAttrMultiProcessorCount, stream.device().index));
-  return choose_config(layout, vec_size, num_multiprocessors);
+  return choose_config(layout, vec_size, num_multiprocessors(stream));
+}
+
+// What a chained kernel does that has nothing to fetch before its input is there.
+__device__ inline void begin_chained() {
+  let_next_begin();
+  wait_for_previous();
 }
 
 }  // namespace cohort::cuda

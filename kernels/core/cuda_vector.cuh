@@ -113,6 +113,11 @@ inline bool is_aligned(const ConstTensorView& x, int64_t stride) {
   return is_aligned(x.data()) && dtype_bytes(x.dtype(), stride) % kVecBytes == 0;
 }
 
+// Whether every head of every token of x [num_tokens, num_heads, head_dim] begins where a vector may.
+inline bool has_aligned_heads(const ConstTensorView& x) {
+  return x.empty() || (is_aligned(x, x.stride(0)) && is_aligned(x, x.stride(1)));
+}
+
 // Calls f.operator()<kVecSize>() with as many elements of T as fill a vector, or with one.
 template <typename T, typename F>
 void dispatch_vec_size(bool is_vectorized, F&& f) {

@@ -1,4 +1,3 @@
-#include "kernels/core/cuda_check.h"
 #include "kernels/core/cuda_rows.cuh"
 #include "kernels/elementwise/elementwise_backends.h"
 
@@ -7,6 +6,7 @@ namespace {
 
 template <typename T, int kVecSize>
 __global__ void __launch_bounds__(kNumRowThreads) add_kernel(T* sums, const T* x, RowLayout layout) {
+  begin_chained();
   for_each_piece<kVecSize>(layout, [&](int64_t row, int64_t begin) {
     T* const into = sums + row * layout.out_stride + begin;
     const int64_t count = layout.n - begin;
@@ -22,6 +22,7 @@ __global__ void __launch_bounds__(kNumRowThreads) add_kernel(T* sums, const T* x
 template <typename T, int kVecSize>
 __global__ void __launch_bounds__(kNumRowThreads)
     add_bias_kernel(T* out, const float* sums, const float* bias, RowLayout layout) {
+  begin_chained();
   for_each_piece<kVecSize>(layout, [&](int64_t row, int64_t begin) {
     const int64_t count = layout.n - begin;
     auto value = load<float, kVecSize>(sums + row * layout.x_stride + begin, count);
@@ -31,6 +32,36 @@ __global__ void __launch_bounds__(kNumRowThreads)
       for (int i = 0; i < kVecSize; ++i) value.values[i] += added.values[i];
     }
     store<T, kVecSize>(out + row * layout.out_stride + begin, value, count);
+  });
+}
+
+// Piece: what kVecSize elements are loaded and stored as. Several of a thread are on their way at a time: one does not
+// fill the memory's latency.
+template <typename Piece, typename T>
+__global__ void __launch_bounds__(kNumRowThreads) copy_kernel(T* out, const T* x, RowLayout layout) {
+  constexpr int kVecSize = sizeof(Piece) / sizeof(T);
+  constexpr int kNumPieces = 4;
+  begin_chained();
+  const int64_t step = column_step<kVecSize>();
+  for_each_piece<kVecSize, kNumPieces>(layout, [&](int64_t row, int64_t begin) {
+    const T* const from = x + row * layout.x_stride;
+    T* const to = out + row * layout.out_stride;
+    Piece pieces[kNumPieces];
+#pragma unroll
+    for (int j = 0; j < kNumPieces; ++j) {
+      const int64_t at = begin + j * step;
+      if (at + kVecSize <= layout.n) pieces[j] = *reinterpret_cast<const Piece*>(from + at);
+    }
+#pragma unroll
+    for (int j = 0; j < kNumPieces; ++j) {
+      const int64_t at = begin + j * step;
+      if (at + kVecSize <= layout.n) {
+        *reinterpret_cast<Piece*>(to + at) = pieces[j];
+      } else {
+#pragma unroll 1
+        for (int64_t i = at; i < layout.n; ++i) to[i] = from[i];
+      }
+    }
   });
 }
 
@@ -44,11 +75,10 @@ void add(TensorView sums, ConstTensorView x, Stream& stream) {
     const bool is_vectorized = is_aligned(sums, layout.out_stride) && is_aligned(x, layout.x_stride);
     dispatch_vec_size<T>(is_vectorized, [&]<int kVecSize>() {
       const LaunchConfig config = choose_config(layout, kVecSize, stream);
-      add_kernel<D, kVecSize><<<config.grid, config.block, 0, handle>>>(static_cast<D*>(sums.data()),
-                                                                        static_cast<const D*>(x.data()), layout);
+      launch_chained(add_kernel<D, kVecSize>, config.grid, config.block, 0, handle, static_cast<D*>(sums.data()),
+                     static_cast<const D*>(x.data()), layout);
     });
   });
-  COHORT_CUDA_CHECK(cudaGetLastError());
 }
 
 void add_bias(TensorView out, ConstTensorView sums, ConstTensorView bias, Stream& stream) {
@@ -61,25 +91,35 @@ void add_bias(TensorView out, ConstTensorView sums, ConstTensorView bias, Stream
     using D = DeviceType<T>;
     dispatch_vec_size<T>(is_vectorized, [&]<int kVecSize>() {
       const LaunchConfig config = choose_config(layout, kVecSize, stream);
-      add_bias_kernel<D, kVecSize>
-          <<<config.grid, config.block, 0, handle>>>(static_cast<D*>(out.data()), sums.data<float>(), added, layout);
+      launch_chained(add_bias_kernel<D, kVecSize>, config.grid, config.block, 0, handle, static_cast<D*>(out.data()),
+                     sums.data<float>(), added, layout);
     });
   });
-  COHORT_CUDA_CHECK(cudaGetLastError());
 }
 
 void copy_rows(TensorView out, ConstTensorView x, Stream& stream) {
   const cudaStream_t handle = enter(stream);
-  const auto num_bytes = [&](int64_t num_elements) {
-    return static_cast<size_t>(dtype_bytes(x.dtype(), num_elements));
+  const RowLayout layout = layout_of(out, x, out.is_dense() && x.is_dense());
+  const auto bytes = [&](int64_t num_elements) { return dtype_bytes(x.dtype(), num_elements); };
+  const bool is_vectorized = is_aligned(out, layout.out_stride) && is_aligned(x, layout.x_stride);
+  const auto launch = [&]<typename Piece, typename T>(const RowLayout& units) {
+    const LaunchConfig config = choose_config(units, sizeof(Piece) / sizeof(T), stream);
+    launch_chained(copy_kernel<Piece, T>, config.grid, config.block, 0, handle, static_cast<T*>(out.data()),
+                   static_cast<const T*>(x.data()), units);
   };
-  if (out.dim(0) == 1 || (out.is_dense() && x.is_dense())) {
-    COHORT_CUDA_CHECK(
-        cudaMemcpyAsync(out.data(), x.data(), num_bytes(x.num_elements()), cudaMemcpyDeviceToDevice, handle));
-  } else {
-    COHORT_CUDA_CHECK(cudaMemcpy2DAsync(out.data(), num_bytes(out.stride(0)), x.data(), num_bytes(x.stride(0)),
-                                        num_bytes(x.dim(1)), static_cast<size_t>(x.dim(0)), cudaMemcpyDeviceToDevice,
-                                        handle));
+  if (is_vectorized) {
+    return launch.template operator()<uint4, uint8_t>(
+        {layout.num_rows, bytes(layout.n), bytes(layout.out_stride), bytes(layout.x_stride)});
+  }
+  switch (bytes(1)) {
+    case 1:
+      return launch.template operator()<uint8_t, uint8_t>(layout);
+    case 2:
+      return launch.template operator()<uint16_t, uint16_t>(layout);
+    case 4:
+      return launch.template operator()<uint32_t, uint32_t>(layout);
+    default:
+      return launch.template operator()<uint64_t, uint64_t>(layout);
   }
 }
 

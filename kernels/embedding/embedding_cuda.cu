@@ -1,4 +1,3 @@
-#include "kernels/core/cuda_launch.cuh"
 #include "kernels/core/cuda_rows.cuh"
 #include "kernels/embedding/embedding_backends.h"
 
@@ -9,6 +8,7 @@ namespace {
 template <typename T, int kVecSize>
 __global__ void __launch_bounds__(kNumRowThreads)
     embedding_kernel(T* out, const int32_t* ids, const T* table, int64_t vocab, RowLayout layout) {
+  begin_chained();
   for_each_piece<kVecSize>(layout, [&](int64_t token, int64_t begin) {
     const int64_t id = ids[token];
     check_on_device(id >= 0 && id < vocab);
@@ -21,6 +21,7 @@ template <typename T, int kVecSize>
 __global__ void __launch_bounds__(kNumRowThreads)
     embedding_part_kernel(float* out, const int32_t* ids, const T* part, int64_t first_row, int64_t num_part_rows,
                           RowLayout layout) {
+  begin_chained();
   for_each_piece<kVecSize>(layout, [&](int64_t token, int64_t begin) {
     const int64_t row = ids[token] - first_row;
     const int64_t count = layout.n - begin;
@@ -38,6 +39,7 @@ __global__ void __launch_bounds__(kNumRowThreads)
 template <typename T, int kVecSize>
 __global__ void __launch_bounds__(kNumRowThreads)
     add_embedding_kernel(T* out, const int32_t* ids, const T* table, int64_t vocab, RowLayout layout) {
+  begin_chained();
   for_each_piece<kVecSize>(layout, [&](int64_t token, int64_t begin) {
     const int64_t id = ids[token];
     check_on_device(id >= 0 && id < vocab);
@@ -54,8 +56,7 @@ __global__ void __launch_bounds__(kNumRowThreads)
 __global__ void __launch_bounds__(kNumRowThreads)
     feed_tokens_kernel(int32_t* token_ids, const int32_t* sources, const int32_t* sampled, int64_t num_tokens,
                        int64_t num_sampled) {
-  let_next_begin();
-  wait_for_previous();
+  begin_chained();
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i >= num_tokens) return;
   const int32_t source = sources[i];
@@ -83,11 +84,10 @@ void embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Strea
     using D = DeviceType<T>;
     dispatch_vec_size<T>(is_vectorized(out, table), [&]<int kVecSize>() {
       const LaunchConfig config = choose_config(layout, kVecSize, stream);
-      embedding_kernel<D, kVecSize><<<config.grid, config.block, 0, handle>>>(
-          static_cast<D*>(out.data()), id, static_cast<const D*>(table.data()), table.dim(0), layout);
+      launch_chained(embedding_kernel<D, kVecSize>, config.grid, config.block, 0, handle, static_cast<D*>(out.data()),
+                     id, static_cast<const D*>(table.data()), table.dim(0), layout);
     });
   });
-  COHORT_CUDA_CHECK(cudaGetLastError());
 }
 
 void embedding_part(TensorView out, ConstTensorView ids, ConstTensorView part, int64_t first_row, Stream& stream) {
@@ -98,11 +98,10 @@ void embedding_part(TensorView out, ConstTensorView ids, ConstTensorView part, i
     using D = DeviceType<T>;
     dispatch_vec_size<T>(is_vectorized(out, part), [&]<int kVecSize>() {
       const LaunchConfig config = choose_config(layout, kVecSize, stream);
-      embedding_part_kernel<D, kVecSize><<<config.grid, config.block, 0, handle>>>(
-          out.data<float>(), id, static_cast<const D*>(part.data()), first_row, part.dim(0), layout);
+      launch_chained(embedding_part_kernel<D, kVecSize>, config.grid, config.block, 0, handle, out.data<float>(), id,
+                     static_cast<const D*>(part.data()), first_row, part.dim(0), layout);
     });
   });
-  COHORT_CUDA_CHECK(cudaGetLastError());
 }
 
 void add_embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream) {
@@ -113,11 +112,10 @@ void add_embedding(TensorView out, ConstTensorView ids, ConstTensorView table, S
     using D = DeviceType<T>;
     dispatch_vec_size<T>(is_vectorized(out, table), [&]<int kVecSize>() {
       const LaunchConfig config = choose_config(layout, kVecSize, stream);
-      add_embedding_kernel<D, kVecSize><<<config.grid, config.block, 0, handle>>>(
-          static_cast<D*>(out.data()), id, static_cast<const D*>(table.data()), table.dim(0), layout);
+      launch_chained(add_embedding_kernel<D, kVecSize>, config.grid, config.block, 0, handle,
+                     static_cast<D*>(out.data()), id, static_cast<const D*>(table.data()), table.dim(0), layout);
     });
   });
-  COHORT_CUDA_CHECK(cudaGetLastError());
 }
 
 void feed_tokens(TensorView token_ids, ConstTensorView sources, ConstTensorView sampled, Stream& stream) {

@@ -21,8 +21,12 @@ struct KvCacheView {
 };
 
 // Stores k and v [num_tokens, num_kv_heads, head_dim] (rows may be strided) at slots [num_tokens] (int64), no two of
-// which are equal; a slot is block * block_size + offset. One outside the cache throws CheckError on the CPU and fails
-// the stream on CUDA.
+// which are equal but -1; a slot is block * block_size + offset, or -1 for padding, of which nothing is stored. Another
+// one outside the cache throws CheckError on the CPU and fails the stream on CUDA.
 void write_kv(KvCacheView cache, ConstTensorView k, ConstTensorView v, ConstTensorView slots, Stream& stream);
+
+// Throws CheckError unless write_kv() can take these: for ops that do its work with theirs.
+void check_write_kv(const KvCacheView& cache, const ConstTensorView& k, const ConstTensorView& v,
+                    const ConstTensorView& slots, const Stream& stream);
 
 }  // namespace cohort

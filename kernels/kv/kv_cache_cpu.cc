@@ -30,12 +30,13 @@ void write_kv(KvCacheView cache, ConstTensorView k, ConstTensorView v, ConstTens
   const int64_t* const slot = slots.data<int64_t>();
   const int64_t num_slots = cache.num_blocks() * cache.block_size();
   for (int64_t i = 0; i < k.dim(0); ++i) {
-    COHORT_CHECK(slot[i] >= 0 && slot[i] < num_slots,
+    COHORT_CHECK(slot[i] >= -1 && slot[i] < num_slots,
                  "slot " + std::to_string(slot[i]) + " of " + std::to_string(num_slots));
   }
   dispatch_float(k.dtype(), [&]<typename T>() {
     const auto body = [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
+        if (slot[i] < 0) continue;
         write_token(cache.keys.data<T>(), k.row<T>(i), slot[i], cache, k.stride(1));
         write_token(cache.values.data<T>(), v.row<T>(i), slot[i], cache, v.stride(1));
       }

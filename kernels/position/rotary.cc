@@ -154,8 +154,10 @@ Status check_config(const RotaryConfig& config) {
   return check_scaling(config);
 }
 
-void check(const TensorView& q, const TensorView& k, const ConstTensorView& positions, const ConstTensorView& lengths,
-           int64_t head_dim, const Stream& stream) {
+}  // namespace
+
+void check_rotary(const TensorView& q, const TensorView& k, const ConstTensorView& positions,
+                  const ConstTensorView& lengths, int64_t head_dim, const Stream& stream) {
   COHORT_CHECK(q.rank() == 3 && k.rank() == 3 && q.dim(0) == k.dim(0) && q.dim(2) == head_dim && k.dim(2) == head_dim,
                "q " + q.shape().to_string() + ", k " + k.shape().to_string());
   COHORT_CHECK(q.dtype() == k.dtype(), dtype_name(k.dtype()));
@@ -166,8 +168,6 @@ void check(const TensorView& q, const TensorView& k, const ConstTensorView& posi
     COHORT_CHECK(x.device() == stream.device(), to_string(x.device()));
   }
 }
-
-}  // namespace
 
 Result<RotaryEmbedding> RotaryEmbedding::create(const RotaryConfig& config) {
   COHORT_RETURN_IF_ERROR(check_config(config));
@@ -194,14 +194,19 @@ std::vector<float> RotaryEmbedding::inv_freq(int64_t length) const {
 
 void RotaryEmbedding::apply(TensorView q, TensorView k, ConstTensorView positions, ConstTensorView lengths,
                             Stream& stream) const {
-  check(q, k, positions, lengths, config_.head_dim, stream);
+  check_rotary(q, k, positions, lengths, config_.head_dim, stream);
   if (q.empty() && k.empty()) return;
   if (stream.device().kind != DeviceKind::kCuda) {
-    return cpu::apply_rotary(q, k, positions, lengths, {config_, inv_freq_.data(), attention_factor_}, stream);
+    return cpu::apply_rotary(q, k, positions, lengths, angles(stream), stream);
   }
+  cuda::apply_rotary(q, k, positions, lengths, angles(stream), nullptr, stream);
+}
+
+RotaryAngles RotaryEmbedding::angles(const Stream& stream) const {
+  if (stream.device().kind != DeviceKind::kCuda) return {config_, inv_freq_.data(), attention_factor_};
   COHORT_CHECK(!device_inv_freq_->empty() && device_inv_freq_->device() == stream.device(),
                "not prepared for " + to_string(stream.device()));
-  cuda::apply_rotary(q, k, positions, lengths, {config_, device_inv_freq_->data<float>(), attention_factor_}, stream);
+  return {config_, device_inv_freq_->data<float>(), attention_factor_};
 }
 
 bool depends_on_length(const RotaryConfig& config, int64_t length) {

@@ -11,6 +11,8 @@
 
 namespace cohort {
 
+struct RotaryAngles;  // rotary_backends.h
+
 // Which two elements of a head turn together.
 enum class RotaryPairing {
   kHalves,       // i and i + rotary_dim / 2: Llama, GPT-NeoX ("rotate_half")
@@ -65,6 +67,9 @@ class RotaryEmbedding {
   // by positions [num_tokens] (int32). lengths [num_tokens] (int32): the length of the token's sequence as `dynamic`
   // counts it, max(prompt length, position + 1), which is what makes a chunked prefill equal to a whole one.
   void apply(TensorView q, TensorView k, ConstTensorView positions, ConstTensorView lengths, Stream& stream) const;
+
+  // What a backend turns by on the stream's device. Throws CheckError unless prepared for it.
+  RotaryAngles angles(const Stream& stream) const;
 
  private:
   RotaryConfig config_;

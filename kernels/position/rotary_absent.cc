@@ -3,7 +3,8 @@
 
 namespace cohort::cuda {
 
-void apply_rotary(TensorView, TensorView, ConstTensorView, ConstTensorView, const RotaryAngles&, Stream&) {
+void apply_rotary(TensorView, TensorView, ConstTensorView, ConstTensorView, const RotaryAngles&, const CacheWrite*,
+                  Stream&) {
   check_failed(__FILE__, __LINE__, "built with CUDA", "this build has no CUDA backend");
 }
 

@@ -1,12 +1,17 @@
-// The backends behind RotaryEmbedding::apply, and the frequencies they share. Internal to this folder.
+// The backends behind RotaryEmbedding::apply and rotate_and_cache, and what they share. Internal to this folder.
 #pragma once
 
 #include <cstdint>
 #include <span>
 
+#include "kernels/kv/kv_cache.h"
 #include "kernels/position/rotary.h"
 
 namespace cohort {
+
+// Throws CheckError unless the arguments of RotaryEmbedding::apply fit.
+void check_rotary(const TensorView& q, const TensorView& k, const ConstTensorView& positions,
+                  const ConstTensorView& lengths, int64_t head_dim, const Stream& stream);
 
 // Whether a sequence of `length` positions has frequencies of its own.
 bool depends_on_length(const RotaryConfig& config, int64_t length);
@@ -21,6 +26,13 @@ struct RotaryAngles {
   float attention_factor;
 };
 
+// Where keys go when they are turned, and values with them; as write_kv() has it.
+struct CacheWrite {
+  KvCacheView cache;
+  ConstTensorView v;
+  ConstTensorView slots;
+};
+
 }  // namespace cohort
 
 namespace cohort::cpu {
@@ -33,8 +45,9 @@ void apply_rotary(TensorView q, TensorView k, ConstTensorView positions, ConstTe
 
 namespace cohort::cuda {
 
-// Throws CheckError in a build without CUDA.
+// Turns q and k; if `write` is not null, which needs a head of k, stores k and v as well. Throws CheckError in a build
+// without CUDA, and for heads of which more than 12288 elements turn.
 void apply_rotary(TensorView q, TensorView k, ConstTensorView positions, ConstTensorView lengths,
-                  const RotaryAngles& angles, Stream& stream);
+                  const RotaryAngles& angles, const CacheWrite* write, Stream& stream);
 
 }  // namespace cohort::cuda

@@ -49,13 +49,14 @@ std::vector<char> run(const Case& c, const std::vector<int64_t>& slots, Stream& 
   return all;
 }
 
-// Slots of a shuffled cache, no two equal.
+// Slots of a shuffled cache, no two equal; some are padding.
 std::vector<int64_t> some_slots(const Case& c) {
   std::vector<int64_t> slots(static_cast<size_t>(c.num_blocks * c.block_size));
   std::iota(slots.begin(), slots.end(), 0);
   std::mt19937 rng(7);
   std::shuffle(slots.begin(), slots.end(), rng);
   slots.resize(static_cast<size_t>(c.num_tokens));
+  for (size_t i = 1; i < slots.size(); i += 5) slots[i] = -1;
   return slots;
 }
 

@@ -64,6 +64,18 @@ TEST(WriteKv, StoresTokensAtTheirSlotsAndNothingElse) {
   }
 }
 
+TEST(WriteKv, PaddingIsNotStored) {
+  Stream stream(kCpuDevice, 2);
+  const Cache cache(DType::kF32, 2, 1, 4, 8);
+  const GuardedTensor k(DType::kF32, 3, 8, 8);
+  fill_random(k, 1);
+  write_kv(cache.view(), k, k, int64_tensor({-1, 5, -1}), stream);
+  std::string expected(static_cast<size_t>(cache.keys->num_bytes()), '\xa5');
+  expected.replace(5 * 32, 32, k.row_bytes(1), 32);
+  EXPECT_EQ(bytes_of(cache.keys), expected);
+  EXPECT_EQ(bytes_of(cache.values), expected);
+}
+
 TEST(WriteKv, NoTokensIsNothing) {
   Stream stream(kCpuDevice, 1);
   const Cache cache(DType::kF32, 2, 1, 4, 8);
@@ -79,7 +91,7 @@ TEST(WriteKv, RefusesSlotsAndShapesThatDoNotFit) {
   const GuardedTensor wide(DType::kF32, 1, 16, 8);
   const GuardedTensor half(DType::kF16, 1, 8, 8);
   EXPECT_THROW(write_kv(cache.view(), k, k, int64_tensor({8}), stream), CheckError);
-  EXPECT_THROW(write_kv(cache.view(), k, k, int64_tensor({-1}), stream), CheckError);
+  EXPECT_THROW(write_kv(cache.view(), k, k, int64_tensor({-2}), stream), CheckError);
   EXPECT_THROW(write_kv(cache.view(), k, k, int64_tensor({0, 1}), stream), CheckError);
   EXPECT_THROW(write_kv(cache.view(), wide, wide, int64_tensor({0}), stream), CheckError);
   EXPECT_THROW(write_kv(cache.view(), half, half, int64_tensor({0}), stream), CheckError);
