@@ -50,10 +50,12 @@ void print_timings(const Timings& t) {
   fmt::print(stderr, "\n");
 }
 
-LoadOptions load_options(const Config& config) {
+LoadOptions load_options(const Job& job, const Config& config) {
   return {.dtype = dtype_from_name(config.model.dtype),  // nothing for "auto"
           .random_weights = config.model.weights == "random",
-          .random_seed = config.model.random_seed};
+          .random_seed = config.model.random_seed,
+          .numerics = config.model.numerics == "deterministic" ? Numerics::kDeterministic : Numerics::kFast,
+          .num_threads = job.num_threads(static_cast<int>(config.device.threads))};
 }
 
 LoadedModel load(Job& job, OpenModel model, const RankPlan& plan, bool quiet, Stream& stream) {
@@ -106,7 +108,7 @@ Status generate(Job& job, const Config& config, const GenerateOptions& options, 
     return ok_status();
   });
   job.agree([&]() -> Status {
-    COHORT_ASSIGN_OR_RETURN(model, open_model(config.model.path, load_options(config)));
+    COHORT_ASSIGN_OR_RETURN(model, open_model(config.model.path, load_options(job, config)));
     const bool is_question = dry_run && !options.requests.has_prompts();  // how much would fit
     if (!layout.is_leader() || is_question) return ok_status();
     COHORT_ASSIGN_OR_RETURN(prompts, make_requests(options.requests, config.model.path, model.config));

@@ -21,6 +21,7 @@ consteval ConfigField field() {
 
 constexpr std::array kWeights = {"checkpoint"sv, "random"sv};
 constexpr std::array kDtypes = {"auto"sv, "float32"sv, "bfloat16"sv, "float16"sv};
+constexpr std::array kNumerics = {"fast"sv, "deterministic"sv};
 constexpr std::array kDevices = {"auto"sv, "cpu"sv, "cuda"sv};
 constexpr std::array kLevels = {"error"sv, "warning"sv, "info"sv, "debug"sv};
 
@@ -52,6 +53,11 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
      .limits = TextChoices{kDtypes},
      .help = "Of weights and activations; auto is the checkpoint's",
      .field = field<&Config::model, &ModelConfigSection::dtype>()},
+    {.path = "model.numerics",
+     .flag = "--numerics",
+     .limits = TextChoices{kNumerics},
+     .help = "What GPUs promise; deterministic: the same bits in every batch and layout, more slowly. CPUs always do",
+     .field = field<&Config::model, &ModelConfigSection::numerics>()},
 
     {.path = "parallel.tensor_parallel_size",
      .flag = "--tensor-parallel-size",

@@ -20,7 +20,8 @@ struct ModelConfigSection {
   std::string path;                    // empty until somebody names one
   std::string weights = "checkpoint";  // checkpoint, random
   uint64_t random_seed = 0;
-  std::string dtype = "auto";  // auto, float32, bfloat16, float16
+  std::string dtype = "auto";     // auto, float32, bfloat16, float16
+  std::string numerics = "fast";  // fast, deterministic
   bool operator==(const ModelConfigSection&) const = default;
 };
 

@@ -44,7 +44,9 @@ Result<OpenModel> open_model(const std::filesystem::path& model_dir, const LoadO
   OpenModel model;
   COHORT_ASSIGN_OR_RETURN(model.config, read_model_config(model_dir));
   model.dtype = options.dtype.value_or(model.config.spec.checkpoint_dtype);
+  model.numerics = options.numerics;
   model.random_seed = options.random_seed;
+  model.num_threads = options.num_threads;
   if (options.random_weights) {
     model.map = with_base_prefix(model.config.family->weight_map(model.config.spec),
                                  std::string(model.config.family->base_prefix));
@@ -74,8 +76,8 @@ Result<LoadedModel> load_model(OpenModel model, const ModelShard& shard, Progres
   const std::unique_ptr<WeightSource> source = is_random
                                                    ? random_source(model.random_seed, model.dtype, progress, stream)
                                                    : checkpoint_source(*std::move(model.checkpoint), progress);
-  COHORT_ASSIGN_OR_RETURN(Decoder decoder,
-                          Decoder::load(model.config.spec, shard, model.map, model.dtype, *source, stream));
+  COHORT_ASSIGN_OR_RETURN(Decoder decoder, Decoder::load(model.config.spec, shard, model.map,
+                                                         {model.dtype, model.numerics}, *source, stream));
   COHORT_RETURN_IF_ERROR(source->finish(model.map.ignorable));
   stream.synchronize();
   LoadedModel loaded;

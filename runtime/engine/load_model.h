@@ -16,6 +16,8 @@ struct LoadOptions {
   std::optional<DType> dtype;   // nothing: as the checkpoint says
   bool random_weights = false;  // made from config.json; no weights are read
   uint64_t random_seed = 0;
+  Numerics numerics = Numerics::kFast;
+  int num_threads = 0;  // that read weights for a GPU; 0: as many as the process may run on
 };
 
 // A model directory that has been looked at, and whose weights have not been read.
@@ -24,7 +26,9 @@ struct OpenModel {
   WeightMap map;
   std::optional<Checkpoint> checkpoint;  // nothing with random weights
   DType dtype = DType::kF32;             // of weights and activations
+  Numerics numerics = Numerics::kFast;
   uint64_t random_seed = 0;
+  int num_threads = 0;  // as in LoadOptions
 
   // One line for each fact that ranks must agree on: "key=value\n". Made from config.json and the headers of the files.
   std::string fingerprint() const;

@@ -13,8 +13,8 @@ namespace cohort {
 
 class Attention {
  public:
-  static Result<Attention> load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map, DType dtype,
-                                WeightSource& source, Stream& stream);
+  static Result<Attention> load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map,
+                                const Arithmetic& arithmetic, WeightSource& source, Stream& stream);
 
   // out [num_tokens, hidden] from x [num_tokens, hidden], on every shard of `comm`, which is null for one; the keys and
   // values of the tokens and of this shard's heads are added to `cache`.
@@ -28,6 +28,7 @@ class Attention {
   int64_t local_num_kv_heads_ = 0;
   int64_t head_dim_ = 0;
   float scale_ = 1;
+  bool deterministic_ = false;
   std::optional<RotaryEmbedding> rotary_;  // nothing with learned positions
   Linear qkv_;
   Linear out_;

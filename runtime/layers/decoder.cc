@@ -17,35 +17,36 @@ void skip_other_stages(const WeightMap& map, const ModelShard& shard, WeightSour
 
 }  // namespace
 
-Result<Decoder> Decoder::load(const ModelSpec& spec, const ModelShard& shard, const WeightMap& map, DType dtype,
-                              WeightSource& source, Stream& stream) {
+Result<Decoder> Decoder::load(const ModelSpec& spec, const ModelShard& shard, const WeightMap& map,
+                              const Arithmetic& arithmetic, WeightSource& source, Stream& stream) {
   Decoder decoder;
   decoder.spec_ = spec;
   decoder.shard_ = shard;
-  decoder.dtype_ = dtype;
+  decoder.arithmetic_ = arithmetic;
   skip_other_stages(map, shard, source);
   if (shard.is_first_stage) {
-    COHORT_ASSIGN_OR_RETURN(decoder.embedding_, load_rows(map.embedding, shard.vocab, dtype, source, stream.device()));
+    COHORT_ASSIGN_OR_RETURN(decoder.embedding_,
+                            load_rows(map.embedding, shard.vocab, arithmetic.dtype, source, stream.device()));
     if (map.position_embedding) {
       COHORT_ASSIGN_OR_RETURN(decoder.position_embedding_,
-                              load_tensor(*map.position_embedding, dtype, source, stream.device()));
+                              load_tensor(*map.position_embedding, arithmetic.dtype, source, stream.device()));
     }
   }
   for (int64_t i = shard.layers.begin; i < shard.layers.end; ++i) {
     const LayerMap& layer = map.layers[static_cast<size_t>(i)];
-    COHORT_ASSIGN_OR_RETURN(DecoderBlock block, DecoderBlock::load(spec, shard, layer, dtype, source, stream));
+    COHORT_ASSIGN_OR_RETURN(DecoderBlock block, DecoderBlock::load(spec, shard, layer, arithmetic, source, stream));
     decoder.blocks_.push_back(std::move(block));
   }
   if (!shard.is_last_stage) return decoder;
   COHORT_ASSIGN_OR_RETURN(decoder.final_norm_,
                           Norm::load(map.final_norm, spec.norm, spec.norm_eps, source, stream.device()));
   if (!map.head && shard.is_first_stage) {  // tied, and here already
-    decoder.head_ = Linear::pack(decoder.embedding_, dtype, stream);
+    decoder.head_ = Linear::pack(decoder.embedding_, arithmetic, stream);
     return decoder;
   }
   const LinearMap head{.weights = {map.head ? *map.head : map.embedding}, .biases = {}};
   COHORT_ASSIGN_OR_RETURN(decoder.head_,
-                          Linear::load(head, output_slices(head, shard.vocab), dtype, 1, source, stream));
+                          Linear::load(head, output_slices(head, shard.vocab), arithmetic, 1, source, stream));
   return decoder;
 }
 

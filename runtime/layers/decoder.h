@@ -13,8 +13,8 @@ namespace cohort {
 class Decoder {
  public:
   // Loads this rank's slices of the tensors of `map` from `source`. Errors name the file and the tensor.
-  static Result<Decoder> load(const ModelSpec& spec, const ModelShard& shard, const WeightMap& map, DType dtype,
-                              WeightSource& source, Stream& stream);
+  static Result<Decoder> load(const ModelSpec& spec, const ModelShard& shard, const WeightMap& map,
+                              const Arithmetic& arithmetic, WeightSource& source, Stream& stream);
 
   // Runs this rank's part of the batch: on the first stage from token ids, on others from what the stage before sends;
   // what a stage gets it sends to the next, and the last makes logits. caches: one for each of its layers. `probe` may
@@ -25,7 +25,7 @@ class Decoder {
 
   const ModelSpec& spec() const { return spec_; }
   const ModelShard& shard() const { return shard_; }
-  DType dtype() const { return dtype_; }
+  DType dtype() const { return arithmetic_.dtype; }
   int64_t num_weight_bytes() const;
 
  private:
@@ -36,7 +36,7 @@ class Decoder {
 
   ModelSpec spec_;
   ModelShard shard_;
-  DType dtype_ = DType::kF32;
+  Arithmetic arithmetic_;
   Tensor embedding_;                  // [local vocab, hidden]; the first stage's
   Tensor position_embedding_;         // [max_position, hidden], or empty; the first stage's
   std::vector<DecoderBlock> blocks_;  // the stage's

@@ -3,13 +3,13 @@
 namespace cohort {
 
 Result<DecoderBlock> DecoderBlock::load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map,
-                                        DType dtype, WeightSource& source, Stream& stream) {
+                                        const Arithmetic& arithmetic, WeightSource& source, Stream& stream) {
   DecoderBlock block;
   COHORT_ASSIGN_OR_RETURN(block.attn_norm_,
                           Norm::load(map.attn_norm, spec.norm, spec.norm_eps, source, stream.device()));
-  COHORT_ASSIGN_OR_RETURN(block.attention_, Attention::load(spec, shard, map, dtype, source, stream));
+  COHORT_ASSIGN_OR_RETURN(block.attention_, Attention::load(spec, shard, map, arithmetic, source, stream));
   COHORT_ASSIGN_OR_RETURN(block.mlp_norm_, Norm::load(map.mlp_norm, spec.norm, spec.norm_eps, source, stream.device()));
-  COHORT_ASSIGN_OR_RETURN(block.mlp_, Mlp::load(spec, shard, map, dtype, source, stream));
+  COHORT_ASSIGN_OR_RETURN(block.mlp_, Mlp::load(spec, shard, map, arithmetic, source, stream));
   return block;
 }
 

@@ -9,8 +9,8 @@ namespace cohort {
 
 class DecoderBlock {
  public:
-  static Result<DecoderBlock> load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map, DType dtype,
-                                   WeightSource& source, Stream& stream);
+  static Result<DecoderBlock> load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map,
+                                   const Arithmetic& arithmetic, WeightSource& source, Stream& stream);
 
   // Requires workspace.normed = attn_norm of the residual stream. Adds the attention to workspace.residual and leaves
   // the MLP's output in workspace.delta, for the next norm to add.

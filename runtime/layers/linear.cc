@@ -70,41 +70,42 @@ Result<WeightSlice> load_run(const LinearMap& map, const LinearSlices& slices, W
   return source.load(weight.name, weight.shape, 1 - out_dim, slices.inputs.begin, slices.inputs.end);
 }
 
-Result<PackedWeight> load_packed(const LinearMap& map, const LinearSlices& slices, DType dtype, int num_chunks,
-                                 WeightSource& source, Stream& stream) {
+Result<PackedWeight> load_packed(const LinearMap& map, const LinearSlices& slices, const Arithmetic& arithmetic,
+                                 int num_chunks, WeightSource& source, Stream& stream) {
+  const auto [dtype, mode] = std::pair(arithmetic.dtype, arithmetic.gemm_mode());
   const bool is_out_in = map.layout == WeightLayout::kOutIn;
   const int64_t num_outputs = total_size(slices.outputs);
   const int64_t num_inputs = slices.inputs.size();
   if (source.device().kind == DeviceKind::kCuda && is_out_in) {
-    PackedWeight packed =
-        PackedWeight::reserve(num_outputs, num_inputs, dtype, num_chunks, GemmMode::kFast, stream.device());
+    PackedWeight packed = PackedWeight::reserve(num_outputs, num_inputs, dtype, num_chunks, mode, stream.device());
     COHORT_RETURN_IF_ERROR(stack_weights(packed.rows(), map, slices, source));
     return packed;
   }
   if (source.device() == kCpuDevice && map.weights.size() == 1 && slices.outputs.size() == 1) {
     COHORT_ASSIGN_OR_RETURN(const WeightSlice run, load_run(map, slices, source));
-    return PackedWeight::pack(run.view, map.layout, dtype, num_chunks, stream);
+    return PackedWeight::pack(run.view, map.layout, dtype, num_chunks, mode, stream);
   }
   const Shape shape = is_out_in ? Shape{num_outputs, num_inputs} : Shape{num_inputs, num_outputs};
   const Tensor stacked(dtype, shape, source.device());
   COHORT_RETURN_IF_ERROR(stack_weights(stacked, map, slices, source));
-  return PackedWeight::pack(stacked, map.layout, dtype, num_chunks, stream);
+  return PackedWeight::pack(stacked, map.layout, dtype, num_chunks, mode, stream);
 }
 
 }  // namespace
 
-Result<Linear> Linear::load(const LinearMap& map, const LinearSlices& slices, DType dtype, int num_chunks,
-                            WeightSource& source, Stream& stream) {
+Result<Linear> Linear::load(const LinearMap& map, const LinearSlices& slices, const Arithmetic& arithmetic,
+                            int num_chunks, WeightSource& source, Stream& stream) {
   Linear linear;
-  COHORT_ASSIGN_OR_RETURN(linear.weight_, load_packed(map, slices, dtype, num_chunks, source, stream));
+  COHORT_ASSIGN_OR_RETURN(linear.weight_, load_packed(map, slices, arithmetic, num_chunks, source, stream));
   COHORT_ASSIGN_OR_RETURN(Tensor bias, stack_biases(map, slices.outputs, source));
   linear.bias_ = move_to(std::move(bias), stream.device());
   return linear;
 }
 
-Linear Linear::pack(ConstTensorView weight, DType dtype, Stream& stream) {
+Linear Linear::pack(ConstTensorView weight, const Arithmetic& arithmetic, Stream& stream) {
   Linear linear;
-  linear.weight_ = PackedWeight::pack(weight, WeightLayout::kOutIn, dtype, 1, stream);
+  linear.weight_ =
+      PackedWeight::pack(weight, WeightLayout::kOutIn, arithmetic.dtype, 1, arithmetic.gemm_mode(), stream);
   linear.bias_ = Tensor(DType::kF32, Shape{0}, stream.device());
   return linear;
 }

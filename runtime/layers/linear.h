@@ -4,6 +4,7 @@
 #include "kernels/core/status.h"
 #include "kernels/gemm/gemm.h"
 #include "parallel/tensor/row_parallel.h"
+#include "runtime/layers/arithmetic.h"
 #include "runtime/models/linear_slices.h"
 #include "runtime/models/weight_map.h"
 #include "runtime/weights/weight_source.h"
@@ -14,10 +15,10 @@ class Linear {
  public:
   // Loads and packs `slices` of `map`, and the biases of their outputs. num_chunks: of the inputs that are loaded, see
   // gemm.h.
-  static Result<Linear> load(const LinearMap& map, const LinearSlices& slices, DType dtype, int num_chunks,
-                             WeightSource& source, Stream& stream);
+  static Result<Linear> load(const LinearMap& map, const LinearSlices& slices, const Arithmetic& arithmetic,
+                             int num_chunks, WeightSource& source, Stream& stream);
   // Packs a table that is loaded already, as tied logits do. [n, k], no bias.
-  static Linear pack(ConstTensorView weight, DType dtype, Stream& stream);
+  static Linear pack(ConstTensorView weight, const Arithmetic& arithmetic, Stream& stream);
 
   // out [num_tokens, num_outputs] = x [num_tokens, num_inputs] * weight^T + bias
   void forward(TensorView out, ConstTensorView x, Stream& stream) const { gemm(out, x, weight_, bias_, stream); }

@@ -2,13 +2,13 @@
 
 namespace cohort {
 
-Result<Mlp> Mlp::load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map, DType dtype,
+Result<Mlp> Mlp::load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map, const Arithmetic& arithmetic,
                       WeightSource& source, Stream& stream) {
   Mlp mlp;
   mlp.activation_ = spec.activation;
   mlp.is_gated_ = spec.gated_mlp;
-  COHORT_ASSIGN_OR_RETURN(mlp.up_, Linear::load(map.up, up_slices(spec, map, shard), dtype, 1, source, stream));
-  COHORT_ASSIGN_OR_RETURN(mlp.down_, Linear::load(map.down, input_slices(map.down, shard.ffn), dtype,
+  COHORT_ASSIGN_OR_RETURN(mlp.up_, Linear::load(map.up, up_slices(spec, map, shard), arithmetic, 1, source, stream));
+  COHORT_ASSIGN_OR_RETURN(mlp.down_, Linear::load(map.down, input_slices(map.down, shard.ffn), arithmetic,
                                                   num_mlp_chunks(spec) / shard.num_shards, source, stream));
   return mlp;
 }

@@ -9,8 +9,8 @@ namespace cohort {
 
 class Mlp {
  public:
-  static Result<Mlp> load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map, DType dtype,
-                          WeightSource& source, Stream& stream);
+  static Result<Mlp> load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map,
+                          const Arithmetic& arithmetic, WeightSource& source, Stream& stream);
 
   // out [num_tokens, hidden] from x [num_tokens, hidden], on every shard of `comm`, which is null for one.
   void forward(TensorView out, ConstTensorView x, Workspace& workspace, DeviceComm* comm, Stream& stream) const;
