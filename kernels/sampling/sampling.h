@@ -12,6 +12,8 @@
 
 namespace cohort {
 
+inline constexpr int64_t kMaxLogitBiases = 1024;  // of a request
+
 struct SamplingParams {
   float temperature = 1;  // 0 is greedy: the largest logit, the lowest id of equals
   int32_t top_k = 0;      // keep the k largest; 0 keeps all
@@ -23,6 +25,9 @@ struct SamplingParams {
   float frequency_penalty = 0;  // subtracted once per occurrence in the output
   uint64_t seed = 0;
   std::vector<std::pair<int32_t, float>> logit_bias = {};  // (token, added to its logit)
+
+  // Whether a draw depends on which tokens came before it.
+  bool reads_output() const { return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0; }
 
   // INVALID_ARGUMENT names the field and what is allowed. `vocab` bounds the tokens of logit_bias.
   Status validate(int64_t vocab) const;

@@ -30,6 +30,10 @@ Status SamplingParams::validate(int64_t vocab) const {
   if (!is_within(frequency_penalty, -2, 2)) {
     return field_error("frequency_penalty", "a number in [-2, 2]", frequency_penalty);
   }
+  if (static_cast<int64_t>(logit_bias.size()) > kMaxLogitBiases) {
+    return field_error("logit_bias", "at most " + std::to_string(kMaxLogitBiases) + " tokens",
+                       static_cast<double>(logit_bias.size()));
+  }
   for (const auto& [token, bias] : logit_bias) {
     if (token < 0 || token >= vocab) {
       return field_error("logit_bias", "token ids from 0 to " + std::to_string(vocab - 1), token);

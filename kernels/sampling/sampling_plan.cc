@@ -56,8 +56,8 @@ void SamplingPlan::add_penalties(const SamplingRequest& request, SamplingRow& ro
   row.first_penalty = static_cast<int32_t>(num_entries_);
   row.num_penalties = 0;
   const SamplingParams& params = *request.params;
+  if (!params.reads_output()) return;
   const bool repeats = params.repetition_penalty != 1;
-  if (!repeats && params.presence_penalty == 0 && params.frequency_penalty == 0) return;
   for (const int32_t token : request.output) check_token(token, vocab_);
   for (const int32_t token : request.prompt) check_token(token, vocab_);
   if (static_cast<int64_t>(counts_.size()) < vocab_) counts_.resize(static_cast<size_t>(vocab_), 0);

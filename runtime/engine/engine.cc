@@ -19,7 +19,8 @@ SchedulerOptions scheduler_options(const ModelRunner& runner, const RankComms& c
           .num_blocks = options.num_blocks,
           .max_tokens_per_step = options.max_tokens_per_step,
           .max_seqs = options.max_seqs,
-          .num_micro_batches = comms.layout.sizes().pipeline};
+          .num_micro_batches = comms.layout.sizes().pipeline,
+          .overlap_steps = options.overlap_steps};
 }
 
 // The rank that samples, in RankComms::control.
@@ -58,16 +59,12 @@ void Engine::stop() {
 
 void Engine::start(const wire::StepPlan& plan) {
   send_to_followers(plan, comms_);
-  if (auto result = runner_.execute(plan)) results_.push_back(*std::move(result));
+  runner_.start(plan);
 }
 
 wire::StepResult Engine::receive_result() {
+  if (comms_.layout.is_sampler()) return runner_.finish();
   wire::StepResult result;
-  if (comms_.layout.is_sampler()) {
-    result = std::move(results_.front());
-    results_.pop_front();
-    return result;
-  }
   const Deadline deadline(runner_.monitor(), "a step", runner_.options().step_timeout);
   const FlightRecord record(comms_.recorder.get(), "result", "control", 0, sampler(comms_));
   COHORT_CHECK(result.ParseFromString(comms_.control->receive(sampler(comms_))), "torn result");
@@ -76,7 +73,7 @@ wire::StepResult Engine::receive_result() {
 
 std::vector<TokenEvent> Engine::step() {
   COHORT_CHECK(has_work(), "step() without work");
-  while (scheduler_.num_under_way() < comms_.layout.sizes().pipeline) {
+  while (scheduler_.num_under_way() < scheduler_.max_under_way()) {
     const auto plan = scheduler_.next_plan();
     if (!plan) break;
     start(*plan);
@@ -89,8 +86,8 @@ void follow(ModelRunner& runner, const RankComms& comms) {
     wire::StepPlan plan;
     COHORT_CHECK(plan.ParseFromString(comms.control->receive(kLeader)), "torn plan");
     if (plan.stop()) return;
-    const auto result = runner.execute(plan);
-    if (result) comms.control->send(kLeader, result->SerializeAsString());
+    runner.start(plan);
+    if (comms.layout.is_sampler()) comms.control->send(kLeader, runner.finish().SerializeAsString());
   }
 }
 

@@ -1,12 +1,12 @@
 // Engine: runs the requests of one replica, step by step. It is the leader's; the other ranks follow().
 //
 // The leader's scheduler makes a plan, every rank executes its part of it, and the rank that samples sends the tokens
-// back. With a pipeline as many plans are under way as there are stages.
+// back. With a pipeline as many plans are under way as there are stages; with one stage on CUDA the next plan is made
+// and started while the last one runs.
 //
 // One thread.
 #pragma once
 
-#include <deque>
 #include <vector>
 
 #include "runtime/engine/model_runner.h"
@@ -42,7 +42,6 @@ class Engine {
   ModelRunner& runner_;
   const RankComms& comms_;
   Scheduler scheduler_;
-  std::deque<wire::StepResult> results_;  // sampled here, not yet completed
   bool is_stopped_ = false;
 };
 

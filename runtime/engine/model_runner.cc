@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/core/device_memory.h"
+
 namespace cohort {
 namespace {
 
@@ -18,12 +20,17 @@ KvCacheShape cache_shape(const Decoder& decoder, const EngineOptions& options) {
           .dtype = decoder.dtype()};
 }
 
-// Whether logits come from a device to be sampled.
-bool samples_on_host(const RankComms& comms, const Stream& stream) {
-  return stream.device() != kCpuDevice && comms.layout.is_sampler();
-}
-
 }  // namespace
+
+std::vector<int64_t> graph_batch_sizes(int64_t max_seqs) {
+  std::vector<int64_t> sizes;
+  for (int64_t size = 1; size < max_seqs;) {
+    sizes.push_back(size);
+    size += size < 8 ? size : size < 64 ? 8 : size < 256 ? 16 : 64;
+  }
+  sizes.push_back(max_seqs);
+  return sizes;
+}
 
 ModelRunner::ModelRunner(const Decoder& decoder, const RankComms& comms, const EngineOptions& options, Stream& stream,
                          Monitor* monitor)
@@ -37,62 +44,89 @@ ModelRunner::ModelRunner(const Decoder& decoder, const RankComms& comms, const E
                  stream.device()),
       batch_(options.max_tokens_per_step, options.max_seqs, max_blocks_per_seq(decoder.spec(), options),
              options.block_size, stream.device()),
-      host_stream_(kCpuDevice, samples_on_host(comms, stream) ? 0 : 1),
-      host_logits_(DType::kF32, Shape{samples_on_host(comms, stream) ? options.max_seqs : 0, decoder.spec().vocab}),
-      sampled_(DType::kI32, Shape{options.max_seqs}) {}
-
-TensorView ModelRunner::on_host(TensorView logits) {
-  if (stream_.device() == kCpuDevice) return logits;
-  stream_.synchronize();
-  const TensorView copy = host_logits_->slice(0, 0, logits.dim(0));
-  copy_bytes(copy.data(), kCpuDevice, logits.data(), logits.device(), logits.num_bytes());
-  return copy;
+      sampled_(DType::kI32, Shape{options.max_seqs}, stream.device()) {
+  if (comms.layout.is_sampler()) {
+    sampler_.emplace(options.max_seqs, decoder.spec().vocab, decoder.spec().max_position, stream.device());
+  }
 }
 
-std::optional<wire::StepResult> ModelRunner::execute(const wire::StepPlan& plan) {
+void ModelRunner::capture_graphs(const std::function<void(int64_t, int64_t)>& report) {
+  if (!options_.use_graphs) return;
+  const int64_t num_free_before = num_free_cuda_bytes(stream_.device());
+  const std::vector<int64_t> sizes = graph_batch_sizes(options_.max_seqs);
+  const int64_t max_context_length = decoder_.spec().max_position;
+  for (const int64_t size : sizes) {
+    const Deadline deadline(monitor_, "making a graph", options_.step_timeout);
+    batch_.clear();
+    batch_.pad_to(size);
+    batch_.upload(stream_);
+    forward(max_context_length);  // loads kernels and chooses algorithms, which cannot be done while capturing
+    stream_.synchronize();
+    graphs_.emplace(size, DeviceGraph::capture(stream_, [&] { forward(max_context_length); }));
+    if (report) report(static_cast<int64_t>(graphs_.size()), static_cast<int64_t>(sizes.size()));
+  }
+  num_graph_bytes_ = num_free_before - num_free_cuda_bytes(stream_.device());
+}
+
+const DeviceGraph* ModelRunner::pad_for_graph() {
+  if (graphs_.empty() || probe_ || !batch_.is_decode()) return nullptr;
+  const auto place = graphs_.lower_bound(batch_.num_seqs());
+  if (place == graphs_.end()) return nullptr;
+  batch_.pad_to(place->first);
+  return &place->second;
+}
+
+void ModelRunner::start(const wire::StepPlan& plan) {
   const Deadline deadline(monitor_, "a step", options_.step_timeout);
   comms_.recorder->set_step(plan.step());
   const FlightRecord record(comms_.recorder.get(), "step", "engine", 0, -1);
   fill_batch(plan);
-  const TensorView logits =
-      decoder_.forward(batch_.view(stream_), cache_.layers(), workspace_, comms_, probe_ ? &probe_ : nullptr, stream_);
-  if (!comms_.layout.is_sampler()) return std::nullopt;
-  return sample_rows(plan.step(), on_host(logits));
+  const DeviceGraph* const graph = pad_for_graph();
+  if (timer_ != nullptr) timer_->begin(stream_);
+  batch_.upload(stream_);
+  if (graph != nullptr) {
+    graph->launch(stream_);
+  } else {
+    forward(0);
+  }
+  sample_step(plan.step());
+  if (timer_ != nullptr) timer_->end(stream_);
+}
+
+wire::StepResult ModelRunner::finish() {
+  const Deadline deadline(monitor_, "a step", options_.step_timeout);
+  return sampler_.value().finish();
 }
 
 void ModelRunner::fill_batch(const wire::StepPlan& plan) {
   sequences_.apply(plan);
   batch_.clear();
+  for (const wire::SequenceWork& work : plan.work()) {
+    const SequenceTable::Entry& entry = sequences_.at(work.id());
+    batch_.add(entry.sequence, work.num_tokens(), entry.sampled_row);
+  }
   sampled_sequences_.clear();
   for (const wire::SequenceWork& work : plan.work()) {
     SequenceTable::Entry& entry = sequences_.at(work.id());
-    batch_.add(entry.sequence, work.num_tokens());
     entry.sequence.num_computed += work.num_tokens();
-    if (entry.sequence.num_pending() == 0) sampled_sequences_.push_back(&entry);
+    if (entry.sequence.num_pending() > 0) continue;
+    entry.sampled_row = static_cast<int32_t>(sampled_sequences_.size());
+    sampled_sequences_.push_back(&entry);
   }
 }
 
-wire::StepResult ModelRunner::sample_rows(int64_t step, TensorView logits) {
-  wire::StepResult result;
-  result.set_step(step);
-  std::vector<SamplingRequest> requests;
-  for (size_t i = 0; i < sampled_sequences_.size(); ++i) {
-    const SequenceTable::Entry& entry = *sampled_sequences_[i];
-    requests.push_back({&entry.sampling, entry.sequence.prompt, entry.sequence.output});
-    wire::SampledToken& sampled = *result.add_tokens();
-    sampled.set_id(entry.sequence.id);
-    if (entry.top_logprobs == 0) continue;  // before sample() changes the logits
-    const std::span row(logits.row<float>(static_cast<int64_t>(i)), static_cast<size_t>(decoder_.spec().vocab));
-    for (const TokenLogprob& t : top_logprobs(row, entry.top_logprobs)) {
-      wire::Logprob& logprob = *sampled.add_top_logprobs();
-      logprob.set_id(t.id);
-      logprob.set_logprob(t.logprob);
-    }
+TensorView ModelRunner::forward(int64_t max_context_length) {
+  if (options_.overlap_steps) batch_.feed(sampled_, stream_);
+  return decoder_.forward(batch_.view(max_context_length), cache_.layers(), workspace_, comms_,
+                          probe_ ? &probe_ : nullptr, stream_);
+}
+
+void ModelRunner::sample_step(int64_t step) {
+  const TensorView tokens = sampled_->slice(0, 0, static_cast<int64_t>(sampled_sequences_.size()));
+  if (sampler_) sampler_->start(step, sampled_sequences_, tokens, workspace_.logits, stream_);
+  if (options_.overlap_steps && comms_.tensor != nullptr && !tokens.empty()) {
+    comms_.tensor->broadcast(tokens, 0, stream_);  // to be fed
   }
-  const TensorView tokens = sampled_->slice(0, 0, static_cast<int64_t>(requests.size()));
-  sample(tokens, logits, requests, stream_.device() == kCpuDevice ? stream_ : host_stream_);
-  for (int i = 0; i < result.tokens_size(); ++i) result.mutable_tokens(i)->set_token(tokens.data<int32_t>()[i]);
-  return result;
 }
 
 }  // namespace cohort

@@ -1,61 +1,85 @@
 // ModelRunner: executes step plans on one rank: its stage's layers, its part of the cache, and sampling where the rank
 // is the one that samples.
 //
-// Every rank of a replica executes the same plans in the same order. One thread.
+// Every rank of a replica starts the same plans in the same order. On CUDA a step is queued and the next may be started
+// while it runs; nothing in a step waits for the device or takes memory. One thread.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <optional>
 #include <vector>
 
+#include "kernels/core/device_graph.h"
 #include "parallel/comm/rank_comms.h"
 #include "parallel/health/monitor.h"
 #include "runtime/cache/kv_cache.h"
 #include "runtime/engine/engine_options.h"
 #include "runtime/engine/sequence_table.h"
 #include "runtime/engine/step_batch.h"
+#include "runtime/engine/step_sampler.h"
+#include "runtime/engine/step_timer.h"
 #include "runtime/layers/decoder.h"
 
 namespace cohort {
 
+// Batch sizes whose decode steps are graphs: a step of another size is padded to the next of them. Powers of two up to
+// 8, then ever coarser multiples, so that padding costs little and there are few; the last is max_seqs.
+std::vector<int64_t> graph_batch_sizes(int64_t max_seqs);
+
 class ModelRunner {
  public:
   // All arguments outlive the runner; `monitor` may be null. Takes the memory of the cache and the workspace here and
-  // none later.
+  // none later but that of graphs.
   ModelRunner(const Decoder& decoder, const RankComms& comms, const EngineOptions& options, Stream& stream,
               Monitor* monitor = nullptr);
 
-  // Runs this rank's part of the step. Returns what was sampled on the rank that samples, nothing on others.
-  std::optional<wire::StepResult> execute(const wire::StepPlan& plan);
+  // Makes the graphs that options.use_graphs asks for; every rank of the replica takes part, before the first step.
+  // `report` is told how many of how many are done, and may be empty.
+  void capture_graphs(const std::function<void(int64_t num_done, int64_t num_graphs)>& report);
+
+  // Starts this rank's part of the step.
+  void start(const wire::StepPlan& plan);
+  // What the oldest step that was started and not finished has sampled; waits for it. Requires the rank that samples.
+  wire::StepResult finish();
 
   // Called with every intermediate of every step from now on; for tests. Null switches it off.
   void set_probe(ProbeFunction probe) { probe_ = std::move(probe); }
+  // Times the device's part of every step from now on. Null switches it off.
+  void set_timer(StepTimer* timer) { timer_ = timer; }
 
   const Decoder& decoder() const { return decoder_; }
   const EngineOptions& options() const { return options_; }
   Monitor* monitor() const { return monitor_; }
   int64_t num_cache_bytes() const { return cache_.shape().bytes_per_block() * options_.num_blocks; }
   int64_t num_workspace_bytes() const { return workspace_.num_bytes(); }
+  int64_t num_graph_bytes() const { return num_graph_bytes_; }
 
  private:
   // Fills batch_, and sampled_sequences_ with those whose last token is in it.
   void fill_batch(const wire::StepPlan& plan);
-  wire::StepResult sample_rows(int64_t step, TensorView logits);
-  // The same in host memory, where sampling runs: a copy that waits for the step, or on the CPU the logits themselves.
-  TensorView on_host(TensorView logits);
+  // The graph for what is in batch_, which is padded to fit it; null if there is none.
+  const DeviceGraph* pad_for_graph();
+  // What a graph holds: from the fed tokens to the logits, if they are made here. max_context_length: as
+  // StepBatch::view().
+  TensorView forward(int64_t max_context_length);
+  void sample_step(int64_t step);
 
   const Decoder& decoder_;
   const RankComms& comms_;
   const EngineOptions options_;
   Stream& stream_;
   Monitor* monitor_;
+  StepTimer* timer_ = nullptr;
   SequenceTable sequences_;
   KvCache cache_;
   Workspace workspace_;
   StepBatch batch_;
-  Stream host_stream_;  // of sampling
-  Tensor host_logits_;  // [max_seqs, vocab] float32; empty on the CPU and where nothing is sampled
-  Tensor sampled_;      // [max_seqs] int32
-  std::vector<const SequenceTable::Entry*> sampled_sequences_;  // of each logit row
+  Tensor sampled_;                                        // [max_seqs] int32: of the step last started
+  std::optional<StepSampler> sampler_;                    // of the rank that samples
+  std::vector<SequenceTable::Entry*> sampled_sequences_;  // of each logit row
+  std::map<int64_t, DeviceGraph> graphs_;                 // by batch size
+  int64_t num_graph_bytes_ = 0;
   ProbeFunction probe_;
 };
 

@@ -38,8 +38,17 @@ void SequenceTable::apply(const wire::StepPlan& plan) {
                  "admitted sequence " + std::to_string(admitted.id()) + " twice");
   }
   for (const wire::SequenceWork& work : plan.work()) {
-    std::vector<int32_t>& output = at(work.id()).sequence.output;
-    output.insert(output.end(), work.new_tokens().begin(), work.new_tokens().end());
+    Entry& entry = at(work.id());
+    std::vector<int32_t>& output = entry.sequence.output;
+    for (const int32_t token : work.new_tokens()) {
+      const size_t place = entry.num_known_outputs++;
+      if (place < output.size()) {
+        output[place] = token;  // fed before, and known now
+      } else {
+        output.push_back(token);
+      }
+    }
+    if (work.is_fed()) output.push_back(Sequence::kFedToken);
   }
 }
 

@@ -16,6 +16,8 @@ class SequenceTable {
     Sequence sequence;
     SamplingParams sampling;
     int top_logprobs = 0;
+    size_t num_known_outputs = 0;  // of sequence.output; behind them is at most one token that a plan feeds
+    int32_t sampled_row = -1;      // of the step that sampled its last token: which of the sampled tokens that is
   };
 
   // Takes in what the plan admits and releases, and the new tokens of its work. Throws CheckError for a sequence that

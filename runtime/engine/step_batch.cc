@@ -4,6 +4,7 @@
 #include <string>
 
 #include "kernels/core/check.h"
+#include "kernels/embedding/embedding.h"
 
 namespace cohort {
 
@@ -15,6 +16,7 @@ StepBatch::Arrays::Arrays(int64_t max_tokens, int64_t max_seqs, int64_t max_bloc
   };
   place(slots, max_tokens);
   place(token_ids, max_tokens);
+  place(sources, max_tokens);
   place(positions, max_tokens);
   place(rope_lengths, max_tokens);
   place(query_starts, max_seqs + 1);
@@ -41,7 +43,7 @@ void StepBatch::clear() {
   arrays_.query_starts.of(memory_.host())[0] = 0;
 }
 
-void StepBatch::add(const Sequence& sequence, int64_t num_tokens) {
+void StepBatch::add(const Sequence& sequence, int64_t num_tokens, int32_t sampled_row) {
   const int64_t end = sequence.num_computed + num_tokens;
   const auto num_blocks = static_cast<int64_t>(sequence.block_table.size());
   COHORT_CHECK(num_tokens_ + num_tokens <= max_tokens_ && num_seqs_ < max_seqs_ && end <= num_blocks * block_size_ &&
@@ -51,7 +53,10 @@ void StepBatch::add(const Sequence& sequence, int64_t num_tokens) {
   for (int64_t position = sequence.num_computed; position < end; ++position) {
     const int64_t row = num_tokens_++;
     const int64_t block = sequence.block_table[static_cast<size_t>(position / block_size_)];
-    arrays_.token_ids.of(memory)[row] = sequence.token(position);
+    const int32_t token = sequence.token(position);
+    const bool is_fed = token == Sequence::kFedToken;
+    arrays_.token_ids.of(memory)[row] = is_fed ? 0 : token;
+    arrays_.sources.of(memory)[row] = is_fed ? sampled_row : -1;
     arrays_.positions.of(memory)[row] = static_cast<int32_t>(position);
     arrays_.rope_lengths.of(memory)[row] = static_cast<int32_t>(sequence.rope_length(position));
     arrays_.slots.of(memory)[row] = block * block_size_ + position % block_size_;
@@ -68,9 +73,37 @@ void StepBatch::add(const Sequence& sequence, int64_t num_tokens) {
   }
 }
 
-BatchView StepBatch::view(Stream& stream) const {
+void StepBatch::pad_to(int64_t num_seqs) {
+  COHORT_CHECK(num_seqs <= max_seqs_ && num_tokens_ + num_seqs - num_seqs_ <= max_tokens_, std::to_string(num_seqs));
+  char* const memory = memory_.host();
+  while (num_seqs_ < num_seqs) {
+    const int64_t row = num_tokens_++;
+    const int64_t seq = num_seqs_++;
+    arrays_.token_ids.of(memory)[row] = 0;
+    arrays_.sources.of(memory)[row] = -1;
+    arrays_.positions.of(memory)[row] = 0;
+    arrays_.rope_lengths.of(memory)[row] = 1;
+    arrays_.slots.of(memory)[row] = -1;
+    arrays_.context_lengths.of(memory)[seq] = 0;
+    arrays_.query_starts.of(memory)[seq + 1] = static_cast<int32_t>(num_tokens_);
+    arrays_.logit_rows.of(memory)[num_logit_rows_++] = static_cast<int32_t>(row);
+  }
+  max_query_length_ = std::max<int64_t>(max_query_length_, 1);
+}
+
+void StepBatch::upload(Stream& stream) {
   memory_.upload(0, arrays_.block_tables.end(num_seqs_ * max_blocks_per_seq_), stream);
   copied_.record(stream);
+}
+
+void StepBatch::feed(ConstTensorView sampled, Stream& stream) const {
+  const auto tokens = [&](const auto& array) {
+    return TensorView(array.of(memory_.device_data()), DType::kI32, Shape{num_tokens_}, memory_.device());
+  };
+  feed_tokens(tokens(arrays_.token_ids), tokens(arrays_.sources), sampled, stream);
+}
+
+BatchView StepBatch::view(int64_t max_context_length) const {
   const auto tensor = [&](const auto& array, DType dtype, const Shape& shape) {
     return ConstTensorView(array.of(memory_.device_data()), dtype, shape, memory_.device());
   };
@@ -83,7 +116,7 @@ BatchView StepBatch::view(Stream& stream) const {
                     .context_lengths = tensor(arrays_.context_lengths, DType::kI32, Shape{num_seqs_}),
                     .block_tables = tensor(arrays_.block_tables, DType::kI32, Shape{num_seqs_, max_blocks_per_seq_}),
                     .max_query_length = max_query_length_,
-                    .max_context_length = max_context_length_},
+                    .max_context_length = std::max(max_context_length, max_context_length_)},
       .logit_rows = tensor(arrays_.logit_rows, DType::kI32, Shape{num_logit_rows_}),
   };
 }

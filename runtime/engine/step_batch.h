@@ -14,16 +14,27 @@ class StepBatch {
  public:
   StepBatch(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq, int64_t block_size, Device device);
 
-  // Waits until what the last view() copies has been read; the device may still compute with it.
+  // Waits until what the last upload() copies has been read; the device may still compute with it.
   void clear();
   // Adds the next `num_tokens` tokens of `sequence` that are not computed. The last one gets a logit row if it is the
-  // last of the sequence. Requires room, and blocks for the tokens.
-  void add(const Sequence& sequence, int64_t num_tokens);
+  // last of the sequence. A kFedToken is element `sampled_row` of what feed() is given. Requires room, and blocks for
+  // the tokens.
+  void add(const Sequence& sequence, int64_t num_tokens, int32_t sampled_row = -1);
+  // Adds rows that stand for no sequence until there are `num_seqs`: token 0, an empty context, nothing written to the
+  // cache. Requires room.
+  void pad_to(int64_t num_seqs);
 
   int64_t num_tokens() const { return num_tokens_; }
   int64_t num_seqs() const { return num_seqs_; }
-  // Queues the copy to the stream's device. The view is valid until the next clear() or add().
-  BatchView view(Stream& stream) const;
+  // Whether every sequence has one token, whose logits are wanted.
+  bool is_decode() const { return num_tokens_ == num_seqs_ && num_logit_rows_ == num_seqs_; }
+  // Queues the copy to the stream's device.
+  void upload(Stream& stream);
+  // On the device, fills in the tokens that are fed: elements of `sampled` [n] (int32).
+  void feed(ConstTensorView sampled, Stream& stream) const;
+  // Valid until the next clear(), add() or pad_to(); what it points at is always in the same place. Contexts are
+  // promised to be no longer than `max_context_length`, or than they are if that is 0.
+  BatchView view(int64_t max_context_length = 0) const;
 
  private:
   // Where an array lies in the memory; `T` is its element.
@@ -38,6 +49,7 @@ class StepBatch {
 
     Array<int64_t> slots;            // [max_tokens]
     Array<int32_t> token_ids;        // [max_tokens]
+    Array<int32_t> sources;          // [max_tokens]: where in what was sampled a fed token is, -1 for others
     Array<int32_t> positions;        // [max_tokens]
     Array<int32_t> rope_lengths;     // [max_tokens]
     Array<int32_t> query_starts;     // [max_seqs + 1]
@@ -53,7 +65,7 @@ class StepBatch {
   int64_t block_size_;
   Arrays arrays_;
   MirroredBuffer memory_;
-  mutable Event copied_;  // after the last copy: a stage fills the next batch while its device is steps behind
+  Event copied_;  // after the last copy: the next batch is filled while the device is steps behind
   int64_t num_tokens_ = 0;
   int64_t num_seqs_ = 0;
   int64_t num_logit_rows_ = 0;

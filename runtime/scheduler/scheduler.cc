@@ -33,7 +33,8 @@ void write_sampling(wire::Sampling& out, const GenerationRequest& request) {
 Scheduler::Scheduler(const SchedulerOptions& options) : options_(options), blocks_(options.num_blocks) {
   COHORT_CHECK(options.max_tokens_per_step >= options.max_seqs && options.max_seqs >= 1,
                "a step must have room for a token of every sequence");
-  COHORT_CHECK(options.num_micro_batches >= 1, std::to_string(options.num_micro_batches));
+  COHORT_CHECK(options.num_micro_batches >= 1 && !(options.overlap_steps && options.num_micro_batches > 1),
+               std::to_string(options.num_micro_batches));
 }
 
 int64_t Scheduler::blocks_needed(const GenerationRequest& request) const {
@@ -67,14 +68,24 @@ void Scheduler::admit() {
   }
 }
 
+bool Scheduler::can_be_fed(const Running& running) const {
+  const Sequence& sequence = running.sequence;
+  const auto num_outputs = static_cast<int64_t>(sequence.output.size()) + running.num_awaited;
+  return options_.overlap_steps && sequence.num_pending() == 0 && running.num_awaited == 1 &&
+         num_outputs < running.request.output_limit(options_.max_position) && !running.request.sampling.reads_output();
+}
+
 std::optional<wire::StepPlan> Scheduler::next_plan() {
+  // Tokens are fed from one step to the next only.
+  COHORT_CHECK(!options_.overlap_steps || num_under_way() < 2, std::to_string(num_under_way()) + " plans under way");
   admit();
   // A fair share of the sequences, so that what other stages need next is not all in this plan.
   const int64_t max_seqs = ceil_div(static_cast<int64_t>(running_.size()), options_.num_micro_batches);
   std::vector<Running*> chosen;
   for (Running& running : running_) {
     if (static_cast<int64_t>(chosen.size()) == max_seqs) break;
-    if (running.sequence.num_pending() > 0) chosen.push_back(&running);
+    if (running.has_ended) continue;
+    if (running.sequence.num_pending() > 0 || can_be_fed(running)) chosen.push_back(&running);
   }
   if (chosen.empty()) return std::nullopt;
 
@@ -85,7 +96,7 @@ std::optional<wire::StepPlan> Scheduler::next_plan() {
   // Every sequence gets one token before any prompt gets a chunk, so that decodes never wait for prefills.
   int64_t spare = options_.max_tokens_per_step - static_cast<int64_t>(chosen.size());
   for (Running* running : chosen) {
-    const int64_t num_tokens = 1 + std::min(running->sequence.num_pending() - 1, spare);
+    const int64_t num_tokens = 1 + std::min(std::max<int64_t>(running->sequence.num_pending() - 1, 0), spare);
     spare -= num_tokens - 1;
     add_work(plan, *running, num_tokens);
   }
@@ -108,7 +119,9 @@ void Scheduler::add_work(wire::StepPlan& plan, Running& running, int64_t num_tok
   for (size_t& i = running.num_planned_outputs; i < sequence.output.size(); ++i) {
     work.add_new_tokens(sequence.output[i]);
   }
+  work.set_is_fed(sequence.num_pending() == 0);
   sequence.num_computed += num_tokens;
+  if (sequence.num_pending() <= 0) ++running.num_awaited;
 }
 
 std::vector<TokenEvent> Scheduler::complete(const wire::StepResult& result) {
@@ -119,13 +132,20 @@ std::vector<TokenEvent> Scheduler::complete(const wire::StepResult& result) {
     const auto running =
         std::find_if(running_.begin(), running_.end(), [&](const Running& r) { return r.sequence.id == sampled.id(); });
     COHORT_CHECK(running != running_.end(), "sequence " + std::to_string(sampled.id()));
-    events.push_back(take_token(*running, sampled));
-    if (events.back().finish == FinishReason::kNone) continue;
-    blocks_.release(running->sequence.block_table);
-    released_.push_back(sampled.id());
-    running_.erase(running);
+    --running->num_awaited;
+    if (!running->has_ended) {
+      events.push_back(take_token(*running, sampled));
+      running->has_ended = events.back().finish != FinishReason::kNone;
+    }
+    if (running->has_ended && running->num_awaited == 0) release(running);
   }
   return events;
+}
+
+void Scheduler::release(std::vector<Running>::iterator running) {
+  blocks_.release(running->sequence.block_table);
+  released_.push_back(running->sequence.id);
+  running_.erase(running);
 }
 
 TokenEvent Scheduler::take_token(Running& running, const wire::SampledToken& sampled) {

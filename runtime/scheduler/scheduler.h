@@ -9,6 +9,10 @@
 // being sampled is left out, and the running sequences are shared out among num_micro_batches plans, so that every
 // stage has one to work on. Plans are completed in order.
 //
+// With overlap_steps a plan is made while the one before runs: a sequence goes on with a token that nobody knows yet,
+// unless the number of tokens ends it or its penalties need them. One that the token turns out to end has been computed
+// once more in vain, and keeps its blocks until that is over.
+//
 // One thread.
 #pragma once
 
@@ -32,6 +36,9 @@ struct SchedulerOptions {
   int64_t max_tokens_per_step = 512;  // at least max_seqs
   int64_t max_seqs = 64;              // sequences that run at once
   int64_t num_micro_batches = 1;      // plans under way at once, one a stage of the pipeline
+  // A second plan may be under way whose sequences compute tokens that the first still samples. Requires one
+  // micro-batch.
+  bool overlap_steps = false;
 };
 
 // A token that a step sampled.
@@ -53,7 +60,10 @@ class Scheduler {
   bool has_work() const { return !waiting_.empty() || !running_.empty(); }
   int64_t num_under_way() const { return static_cast<int64_t>(under_way_.size()); }
 
-  // The next plan, or nothing when every running sequence waits for a token of a plan under way.
+  // How many plans keep the ranks busy.
+  int64_t max_under_way() const { return options_.overlap_steps ? 2 : options_.num_micro_batches; }
+  // The next plan, or nothing when every running sequence waits for a token of a plan under way. With overlap_steps
+  // less than two may be under way.
   std::optional<wire::StepPlan> next_plan();
   // Takes the result of the oldest plan under way. Throws CheckError if it is not that plan's.
   std::vector<TokenEvent> complete(const wire::StepResult& result);
@@ -65,11 +75,16 @@ class Scheduler {
     Sequence sequence;
     GenerationRequest request;       // its prompt has moved into the sequence
     size_t num_planned_outputs = 0;  // output tokens that plans have told the ranks
+    int64_t num_awaited = 0;         // tokens that plans under way sample for it
     bool is_new = true;              // no plan has told the ranks of it
+    bool has_ended = false;          // but a plan under way samples a token more, in vain
   };
 
   int64_t blocks_needed(const GenerationRequest& request) const;
   void admit();
+  // Whether its next token is being sampled and it can go on before that is known here.
+  bool can_be_fed(const Running& running) const;
+  void release(std::vector<Running>::iterator running);
   void add_work(wire::StepPlan& plan, Running& running, int64_t num_tokens);
   TokenEvent take_token(Running& running, const wire::SampledToken& sampled);
 

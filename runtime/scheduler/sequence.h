@@ -8,9 +8,11 @@
 namespace cohort {
 
 struct Sequence {
+  static constexpr int32_t kFedToken = -1;  // a token that is only on the device as yet
+
   int64_t id = 0;
   std::vector<int32_t> prompt;       // token ids
-  std::vector<int32_t> output;       // sampled tokens
+  std::vector<int32_t> output;       // sampled tokens, or kFedToken
   std::vector<int32_t> block_table;  // blocks of the cache, in order of position
   int64_t num_computed = 0;          // positions whose keys and values are in the cache, or in a step under way
 

@@ -150,7 +150,8 @@ class GoldenTest : public testing::TestWithParam<GoldenCase> {
     Workspace workspace(spec, whole_model(spec), DType::kF32, n, n, GetParam().device);
     StepBatch batch(n, 1, num_blocks, kBlockSize, GetParam().device);
     batch.add(sequence, n);
-    BatchView view = batch.view(*stream_);
+    batch.upload(*stream_);
+    BatchView view = batch.view();
     std::vector<int32_t> all_rows;
     for (int32_t i = 0; i < n; ++i) all_rows.push_back(i);
     const Tensor rows(DType::kI32, Shape{n}, GetParam().device);

@@ -92,7 +92,8 @@ class PromptRun {
         sequences[i].num_computed += count;
         first_count = count;
       }
-      BatchView view = batch.view(stream_);
+      batch.upload(stream_);
+      BatchView view = batch.view();
       std::vector<int32_t> rows;
       for (int64_t i = 0; i < first_count; ++i)
         rows.push_back(static_cast<int32_t>(view.num_tokens() - first_count + i));
@@ -199,7 +200,12 @@ TEST_P(LayoutTest, RequestsGetTheSameTokensAndLogprobs) {
       const RankComms comms = RankComms::create(world, sizes, kCpuDevice);
       const std::unique_ptr<Decoder> part = load_tiny(config(), dtype(), comms.layout, rank_stream);
       // Chunked prompts, few blocks, more requests than run at once.
-      ModelRunner runner(*part, comms, {.block_size = 5, .num_blocks = 40, .max_tokens_per_step = 11, .max_seqs = 4},
+      ModelRunner runner(*part, comms,
+                         {.block_size = 5,
+                          .num_blocks = 40,
+                          .max_tokens_per_step = 11,
+                          .max_seqs = 4,
+                          .overlap_steps = sizes.pipeline == 1},
                          rank_stream);
       if (!comms.layout.is_leader()) return follow(runner, comms);
       Engine engine(runner, comms);

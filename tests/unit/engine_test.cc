@@ -117,6 +117,20 @@ TEST_P(EngineTest, ChunksBlocksAndThreadsDoNotChangeBits) {
   }
 }
 
+// Steps that begin before the host knows the tokens of the last one.
+TEST_P(EngineTest, OverlappedStepsDoNotChangeBits) {
+  auto all = requests();
+  all[3].sampling.repetition_penalty = 1.3f;  // needs the tokens, and waits for them
+  all[5].stop_ids = {0, 3, 7, 11, 19, 23, 42, 55, 60};
+  const auto alone = run_alone(all);
+  EXPECT_EQ(alone[5].finish, FinishReason::kStop);  // and what was begun after its last token is in vain
+  for (const int64_t max_seqs : {1, 3, 8}) {
+    const EngineOptions options{
+        .num_blocks = 24, .max_tokens_per_step = 19, .max_seqs = max_seqs, .overlap_steps = true};
+    EXPECT_EQ(run(all, options, stream_), alone) << max_seqs << " sequences at once";
+  }
+}
+
 TEST_P(EngineTest, ASequenceEndsAtTheLongestOrAtAStopToken) {
   GenerationRequest longest = request(90, 100, 1);
   const auto outputs = run({longest}, {.num_blocks = 8, .max_tokens_per_step = 64, .max_seqs = 1}, stream_);
@@ -156,6 +170,20 @@ TEST_P(EngineTest, BadRequestsNameTheField) {
 
 INSTANTIATE_TEST_SUITE_P(, EngineTest, testing::Values(DType::kF32, DType::kBF16, DType::kF16),
                          [](const auto& param) { return std::string(dtype_name(param.param)); });
+
+TEST(GraphBatchSizes, ReachTheLargestAndPadLittle) {
+  EXPECT_EQ(graph_batch_sizes(1), std::vector<int64_t>{1});
+  EXPECT_EQ(graph_batch_sizes(12), (std::vector<int64_t>{1, 2, 4, 8, 12}));
+  for (const int64_t max_seqs : {2, 3, 8, 63, 64, 100, 256, 1000}) {
+    const std::vector<int64_t> sizes = graph_batch_sizes(max_seqs);
+    EXPECT_EQ(sizes.back(), max_seqs);
+    EXPECT_LE(sizes.size(), 40u);
+    for (size_t i = 1; i < sizes.size(); ++i) {
+      EXPECT_GT(sizes[i], sizes[i - 1]);
+      EXPECT_LE(sizes[i], 2 * sizes[i - 1]);
+    }
+  }
+}
 
 TEST(BlockAllocatorTest, EveryBlockIsFreeOrOwned) {
   BlockAllocator blocks(5);

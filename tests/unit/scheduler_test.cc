@@ -35,7 +35,11 @@ class Ranks {
     for (const auto& admitted : plan.admitted()) pending_[admitted.id()] = admitted.prompt_size();
     for (const auto& work : plan.work()) {
       int64_t& pending = pending_.at(work.id());
-      pending += work.new_tokens_size();
+      // A fed token counts when it is fed, not again when it is told.
+      int64_t& fed = fed_[work.id()];
+      const int64_t told = std::min<int64_t>(work.new_tokens_size(), fed);
+      fed += (work.is_fed() ? 1 : 0) - told;
+      pending += work.new_tokens_size() - told + (work.is_fed() ? 1 : 0);
       EXPECT_LE(work.num_tokens(), pending);
       pending -= work.num_tokens();
       if (pending > 0) continue;
@@ -48,6 +52,7 @@ class Ranks {
 
  private:
   std::map<int64_t, int64_t> pending_;  // tokens to compute
+  std::map<int64_t, int64_t> fed_;      // tokens fed and not told
 };
 
 int64_t num_tokens(const wire::StepPlan& plan) {
@@ -96,6 +101,55 @@ TEST(SchedulerTest, ChunksOfOnePromptFillThePipeline) {
   ASSERT_TRUE(decode.has_value());
   EXPECT_EQ(decode->work(0).new_tokens(0), 7);
   EXPECT_EQ(decode->work(0).num_tokens(), 1);
+}
+
+TEST(SchedulerTest, APlanIsMadeBeforeTheTokenOfTheLastIsKnown) {
+  SchedulerOptions options = options_of(1);
+  options.overlap_steps = true;
+  Scheduler scheduler(options);
+  Ranks ranks;
+  ASSERT_TRUE(scheduler.submit(request_of(3, 4)).ok());
+  GenerationRequest penalised = request_of(3, 4);
+  penalised.sampling.presence_penalty = 1;
+  ASSERT_TRUE(scheduler.submit(penalised).ok());
+  const auto first = scheduler.next_plan();
+  ASSERT_TRUE(first.has_value());
+  EXPECT_EQ(first->work_size(), 2);
+  EXPECT_FALSE(first->work(0).is_fed());
+  const auto second = scheduler.next_plan();
+  ASSERT_TRUE(second.has_value());
+  ASSERT_EQ(second->work_size(), 1);  // the other one's penalty needs its token
+  EXPECT_EQ(second->work(0).id(), 0);
+  EXPECT_TRUE(second->work(0).is_fed());
+  EXPECT_EQ(second->work(0).num_tokens(), 1);
+  EXPECT_THROW(scheduler.next_plan(), CheckError);  // two are under way
+  EXPECT_EQ(scheduler.complete(ranks.execute(*first)).size(), 2u);
+  const auto third = scheduler.next_plan();
+  ASSERT_TRUE(third.has_value());
+  EXPECT_EQ(third->work_size(), 2);
+  EXPECT_EQ(third->work(0).new_tokens_size(), 1);  // the one that was fed, for the record
+}
+
+TEST(SchedulerTest, WhatAStopTokenMakesVainIsNotToldAndGivesItsBlocksBack) {
+  SchedulerOptions options = options_of(1);
+  options.overlap_steps = true;
+  Scheduler scheduler(options);
+  Ranks ranks;
+  GenerationRequest request = request_of(3, 10);
+  request.stop_ids = {7};
+  ASSERT_TRUE(scheduler.submit(request).ok());
+  const auto first = scheduler.next_plan();
+  const auto second = scheduler.next_plan();
+  ASSERT_TRUE(first && second);
+  const auto events = scheduler.complete(ranks.execute(*first));
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].finish, FinishReason::kStop);
+  EXPECT_TRUE(scheduler.has_work());  // the second plan is under way
+  EXPECT_GT(scheduler.blocks().num_owned(), 0);
+  EXPECT_FALSE(scheduler.next_plan().has_value());
+  EXPECT_TRUE(scheduler.complete(ranks.execute(*second)).empty());
+  EXPECT_FALSE(scheduler.has_work());
+  EXPECT_EQ(scheduler.blocks().num_owned(), 0);
 }
 
 TEST(SchedulerTest, EverythingIsAnsweredAndEveryBlockComesBack) {
