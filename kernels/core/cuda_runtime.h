@@ -4,12 +4,18 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace cohort::cuda {
 
 int num_devices();  // 0 where there is no driver or no GPU
 int64_t num_free_bytes(int device);
+std::string device_name(int device);
+int num_multiprocessors(int device);
+int runtime_version();  // 13000 for 13.0
+int driver_version();   // likewise: the latest that the driver can run
 
+void set_device(int device);  // for the calls of this thread; a thread begins with the first device
 void* allocate(int64_t num_bytes, int device);
 void free(void* data, int device) noexcept;
 void* allocate_pinned(int64_t num_bytes);  // host memory that the device copies by itself

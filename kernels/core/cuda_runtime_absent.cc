@@ -10,6 +10,11 @@ namespace {
 
 int num_devices() { return 0; }
 int64_t num_free_bytes(int) { absent(); }
+std::string device_name(int) { absent(); }
+int num_multiprocessors(int) { absent(); }
+int runtime_version() { absent(); }
+int driver_version() { absent(); }
+void set_device(int) { absent(); }
 void* allocate(int64_t, int) { absent(); }
 void free(void*, int) noexcept {}
 void* allocate_pinned(int64_t) { absent(); }

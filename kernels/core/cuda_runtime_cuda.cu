@@ -32,6 +32,32 @@ int64_t num_free_bytes(int device) {
   return static_cast<int64_t>(num_free);
 }
 
+std::string device_name(int device) {
+  cudaDeviceProp properties{};
+  COHORT_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+  return properties.name;
+}
+
+int num_multiprocessors(int device) {
+  int count = 0;
+  COHORT_CUDA_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
+  return count;
+}
+
+int runtime_version() {
+  int version = 0;
+  COHORT_CUDA_CHECK(cudaRuntimeGetVersion(&version));
+  return version;
+}
+
+int driver_version() {
+  int version = 0;
+  COHORT_CUDA_CHECK(cudaDriverGetVersion(&version));
+  return version;
+}
+
+void set_device(int device) { COHORT_CUDA_CHECK(cudaSetDevice(device)); }
+
 void* allocate(int64_t num_bytes, int device) {
   COHORT_CUDA_CHECK(cudaSetDevice(device));
   void* data = nullptr;

@@ -40,8 +40,8 @@ class PackedWeight {
 
   // Packs `weight` ([n, k] or [k, n], float32, float16 or bfloat16; rows may be strided) for products with activations
   // of `dtype` on `stream`'s device, converting it to `dtype`. `num_chunks`: a power of two that divides k; see above.
-  // `weight` lies in host memory or on `stream`'s device. Returns when it is no longer needed. On CUDA, packing keeps
-  // 8 MiB of pinned host memory and as much of the device (more if a row of `weight` is larger) for the next weight.
+  // `weight` lies in host memory or on `stream`'s device. Returns when it is no longer needed. On CUDA a weight of host
+  // memory is copied as a whole first; for loading a model see reserve().
   static PackedWeight pack(ConstTensorView weight, WeightLayout layout, DType dtype, int num_chunks, GemmMode mode,
                            Stream& stream);
   // In the fast mode.

@@ -15,8 +15,8 @@ void fill_random(TensorView out, const RandomValues& values, const Shape& shape,
                  Stream& stream) {
   COHORT_CHECK(out.rank() == shape.rank(), out.shape().to_string() + " of " + shape.to_string());
   for (int i = 0; i < shape.rank(); ++i) {
-    const int64_t first = i == dim ? begin : 0;
-    COHORT_CHECK(first >= 0 && first + out.dim(i) <= shape[i], out.shape().to_string() + " of " + shape.to_string());
+    const bool is_inside = i == dim ? begin >= 0 && begin + out.dim(i) <= shape[i] : out.dim(i) == shape[i];
+    COHORT_CHECK(is_inside, out.shape().to_string() + " of " + shape.to_string());
   }
   COHORT_CHECK(out.device() == stream.device(), to_string(out.device()));
   if (out.empty()) return;

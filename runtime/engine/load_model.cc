@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "kernels/core/thread_pool.h"
+
 namespace cohort {
 namespace {
 
@@ -73,9 +75,11 @@ std::string OpenModel::fingerprint() const {
 
 Result<LoadedModel> load_model(OpenModel model, const ModelShard& shard, Progress* progress, Stream& stream) {
   const bool is_random = !model.checkpoint;
-  const std::unique_ptr<WeightSource> source = is_random
-                                                   ? random_source(model.random_seed, model.dtype, progress, stream)
-                                                   : checkpoint_source(*std::move(model.checkpoint), progress);
+  const bool is_cuda = stream.device().kind == DeviceKind::kCuda;
+  const int num_threads = model.num_threads > 0 ? model.num_threads : num_usable_cpus();
+  const std::unique_ptr<WeightSource> source =
+      is_random ? random_source(model.random_seed, model.dtype, progress, stream)
+                : checkpoint_source(*std::move(model.checkpoint), progress, is_cuda ? &stream : nullptr, num_threads);
   COHORT_ASSIGN_OR_RETURN(Decoder decoder, Decoder::load(model.config.spec, shard, model.map,
                                                          {model.dtype, model.numerics}, *source, stream));
   COHORT_RETURN_IF_ERROR(source->finish(model.map.ignorable));

@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "runtime/weights/device_loader.h"
 #include "runtime/weights/random_weights.h"
 
 namespace cohort {
@@ -103,11 +104,16 @@ void copy_tensor(const TensorView& to, const ConstTensorView& from) {
 
 class CheckpointSource : public WeightSource {
  public:
-  CheckpointSource(Checkpoint checkpoint, Progress* progress)
-      : checkpoint_(std::move(checkpoint)), progress_(progress) {}
+  CheckpointSource(Checkpoint checkpoint, Progress* progress, Stream* stream, int num_threads)
+      : checkpoint_(std::move(checkpoint)), progress_(progress) {
+    if (stream == nullptr) return;
+    device_ = stream->device();
+    loader_.emplace(*stream, num_threads);
+  }
 
   Result<WeightSlice> load(std::string_view name, const Shape& shape, int dim, int64_t begin, int64_t end) override {
     COHORT_ASSIGN_OR_RETURN(const ConstTensorView view, mapped(name, shape, dim, begin, end));
+    checkpoint_.will_need(name, view);
     if (is_aligned(view)) return WeightSlice{view, std::nullopt};
     Tensor copy(view.dtype(), view.shape());
     copy_tensor(copy, view);
@@ -119,11 +125,16 @@ class CheckpointSource : public WeightSource {
                    int64_t end) override {
     COHORT_RETURN_IF_ERROR(check_out(out, device(), name, shape, dim, begin, end));
     COHORT_ASSIGN_OR_RETURN(const ConstTensorView view, mapped(name, shape, dim, begin, end));
-    copy_tensor(out, view);
+    if (loader_) {
+      loader_->load(out, view, [&](const ConstTensorView& piece) { checkpoint_.will_need(name, piece); });
+    } else {
+      checkpoint_.will_need(name, view);
+      copy_tensor(out, view);
+    }
     return ok_status();
   }
 
-  Device device() const override { return kCpuDevice; }
+  Device device() const override { return device_; }
   bool contains(std::string_view name) const override { return checkpoint_.contains(name); }
   int64_t bytes_read() const override { return bytes_read_.load(std::memory_order_relaxed); }
   void skip(std::string_view name) override { note(name); }
@@ -150,7 +161,6 @@ class CheckpointSource : public WeightSource {
     COHORT_RETURN_IF_ERROR(check_slice(name, shape, dim, begin, end));
     COHORT_ASSIGN_OR_RETURN(const ConstTensorView whole, checkpoint_.tensor(name, shape));
     const ConstTensorView view = shape.rank() == 0 ? whole : whole.slice(dim, begin, end);
-    checkpoint_.will_need(name, view);
     note(name);
     bytes_read_.fetch_add(view.num_bytes(), std::memory_order_relaxed);
     if (progress_ != nullptr) progress_->add(view.num_bytes());
@@ -164,6 +174,8 @@ class CheckpointSource : public WeightSource {
 
   const Checkpoint checkpoint_;
   Progress* const progress_;
+  Device device_ = kCpuDevice;
+  std::optional<DeviceLoader> loader_;  // where tensors go to a GPU
   std::atomic<int64_t> bytes_read_{0};
   std::mutex mutex_;
   std::set<std::string, std::less<>> asked_;
@@ -214,8 +226,9 @@ Result<WeightSlice> WeightSource::load(std::string_view name, const Shape& shape
   return load(name, shape, 0, 0, shape.rank() == 0 ? 1 : shape[0]);
 }
 
-std::unique_ptr<WeightSource> checkpoint_source(Checkpoint checkpoint, Progress* progress) {
-  return std::make_unique<CheckpointSource>(std::move(checkpoint), progress);
+std::unique_ptr<WeightSource> checkpoint_source(Checkpoint checkpoint, Progress* progress, Stream* stream,
+                                                int num_threads) {
+  return std::make_unique<CheckpointSource>(std::move(checkpoint), progress, stream, num_threads);
 }
 
 std::unique_ptr<WeightSource> random_source(uint64_t seed, DType dtype, Progress* progress, Stream& stream) {

@@ -4,7 +4,8 @@
 // that a model is loaded in shards and one too large for a host is no trouble.
 //
 // Thread-safety: load, load_into, contains and bytes_read may be called by several threads at once,
-// unless the source makes what it loads (see random_source); finish comes after all of them.
+// but load_into only where it writes to host memory and the values are a checkpoint's; finish
+// comes after all of them.
 #pragma once
 
 #include <cstdint>
@@ -72,8 +73,10 @@ class WeightSource {
   virtual Status finish(std::span<const std::string> ignorable) = 0;
 };
 
-// `progress` may be null; it is told of the bytes of every slice.
-std::unique_ptr<WeightSource> checkpoint_source(Checkpoint checkpoint, Progress* progress);
+// `progress` may be null; it is told of the bytes of every slice. With `stream`, of a CUDA device, load_into writes
+// there, and `num_threads` read.
+std::unique_ptr<WeightSource> checkpoint_source(Checkpoint checkpoint, Progress* progress, Stream* stream = nullptr,
+                                                int num_threads = 1);
 
 // Random values of `dtype` for any name and shape, from config.json alone, made on the device of `stream`. An element's
 // value depends on the seed, the tensor's name and the element's index in the whole tensor only: a sharded random model

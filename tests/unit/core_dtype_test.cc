@@ -147,14 +147,19 @@ TEST(Convert, StridedRowsBetweenDTypes) {
   for (int64_t i = 0; i < 24; ++i) wide->data<float>()[i] = static_cast<float>(i) / 3;
   Tensor half(DType::kF16, {3, 5});
   Tensor back(DType::kF32, {3, 5});
-  convert(half, wide.view().slice(1, 2, 7));
-  convert(back, half);
+  Tensor turned(DType::kBF16, {5, 3});
+  Stream stream(kCpuDevice, 1);
+  convert(half, wide.view().slice(1, 2, 7), stream);
+  convert(back, half, stream);
+  transpose(turned, wide.view().slice(1, 2, 7), stream);
   for (int64_t i = 0; i < 3; ++i) {
     for (int64_t j = 0; j < 5; ++j) {
       EXPECT_EQ(back->row<float>(i)[j], static_cast<float>(f16(wide->row<float>(i)[j + 2])));
+      EXPECT_EQ(turned->row<bf16>(j)[i].bits, bf16(wide->row<float>(i)[j + 2]).bits);
     }
   }
-  EXPECT_THROW(convert(half, wide), CheckError);
+  EXPECT_THROW(convert(half, wide, stream), CheckError);
+  EXPECT_THROW(transpose(half, half, stream), CheckError);
 }
 
 }  // namespace
