@@ -107,6 +107,8 @@ RankPlan make_rank_plan(Job& job, const Config& config, const OpenModel& model, 
   }
   engine.max_seqs = std::clamp<int64_t>(facts.need.num_requests, 1, config.scheduler.max_seqs);
   engine.max_tokens_per_step = std::max(config.scheduler.max_tokens_per_step, engine.max_seqs);
+  engine.overlap_steps = device != kCpuDevice && layout.sizes().pipeline == 1;
+  engine.use_graphs = device != kCpuDevice;
   engine.step_timeout = std::chrono::seconds(config.health.step_timeout_s);
   plan.num_cache_bytes = bytes_per_block * engine.num_blocks;
   return plan;

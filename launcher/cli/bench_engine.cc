@@ -1,0 +1,350 @@
+// cohort bench latency and cohort bench throughput: how fast the engine answers requests made up here, without a
+// tokenizer and without a client.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "kernels/core/device_facts.h"
+#include "launcher/bootstrap/build_facts.h"
+#include "launcher/bootstrap/log.h"
+#include "launcher/cli/bench_kernels.h"
+#include "launcher/cli/command.h"
+#include "launcher/cli/config_flags.h"
+#include "launcher/cli/rank_engine.h"
+#include "runtime/config/config_loader.h"
+#include "runtime/engine/engine.h"
+#include "runtime/models/shard_size.h"
+
+namespace cohort {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using nlohmann::json;
+
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+// The value that a share of `values` does not exceed; 0 of none.
+double quantile(std::vector<double> values, double share) {
+  if (values.empty()) return 0;
+  const auto place = values.begin() + static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
+  std::nth_element(values.begin(), place, values.end());
+  return *place;
+}
+
+double sum_of(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+
+struct BenchFlags {
+  std::vector<int64_t> batches = {1};  // of latency
+  int64_t num_prompts = 256;           // of throughput
+  int64_t input_length = 512;
+  int64_t output_length = 128;
+  bool json = false;
+  bool quiet = false;
+};
+
+// Prompts of random tokens, the same on every run; outputs of exactly max_tokens.
+std::vector<GenerationRequest> make_requests(int64_t count, int64_t input_length, int64_t output_length,
+                                             int64_t vocab) {
+  std::vector<GenerationRequest> requests(static_cast<size_t>(count));
+  uint64_t state = 1;
+  for (GenerationRequest& request : requests) {
+    for (int64_t i = 0; i < input_length; ++i) {
+      state = state * 6364136223846793005u + 1442695040888963407u;  // Knuth's MMIX generator
+      request.prompt.push_back(static_cast<int32_t>((state >> 33) % static_cast<uint64_t>(vocab)));
+    }
+    request.max_tokens = output_length;
+    request.sampling.temperature = 0;
+    request.ignore_stop_ids = true;
+  }
+  return requests;
+}
+
+// How one batch went, as its leader saw it.
+struct Latency {
+  int64_t batch = 0;
+  double prefill_ms = 0;  // until every sequence has its first token
+  // Between the results of one decode step and the next.
+  double step_ms = 0;
+  double step_p99_ms = 0;
+  double device_ms = 0;   // of the device's work in one
+  double idle_share = 0;  // of the device's time between decode steps
+  double floor_ms = 0;    // reading weights and cache once, at the speed of a copy
+};
+
+// What a decode step of `batch` sequences cannot do without reading, on this rank: its weights, but of the embedding
+// table only a row a token, and the keys and values of the contexts.
+double num_step_bytes(const Decoder& decoder, int64_t batch, double context_length) {
+  const int64_t num_table_rows = decoder.shard().is_first_stage ? decoder.shard().vocab.size() : 0;
+  const auto table = static_cast<double>(dtype_bytes(decoder.dtype(), num_table_rows * decoder.spec().hidden));
+  const auto cached = static_cast<double>(shard_kv_bytes_per_token(decoder.spec(), decoder.shard(), decoder.dtype()));
+  return static_cast<double>(decoder.num_weight_bytes()) - table + static_cast<double>(batch) * context_length * cached;
+}
+
+// Runs the requests to their end. Returns the time of each result since the start.
+struct EngineRun {
+  std::vector<double> result_ms;    // of each step's result
+  std::vector<int64_t> num_tokens;  // in it
+  double total_ms = 0;
+};
+
+Result<EngineRun> run_requests(Engine& engine, std::vector<GenerationRequest> requests) {
+  EngineRun run;
+  const Clock::time_point start = Clock::now();
+  for (GenerationRequest& request : requests) {
+    COHORT_ASSIGN_OR_RETURN([[maybe_unused]] const int64_t id, engine.submit(std::move(request)));
+  }
+  while (engine.has_work()) {
+    const std::vector<TokenEvent> events = engine.step();
+    for (const TokenEvent& event : events) {
+      if (event.finish == FinishReason::kError) return Status(StatusCode::kInternal, "logits are not numbers");
+    }
+    run.result_ms.push_back(milliseconds_since(start));
+    run.num_tokens.push_back(static_cast<int64_t>(events.size()));
+  }
+  run.total_ms = run.result_ms.back();
+  return run;
+}
+
+Result<Latency> measure_latency(RankEngine& rank, Engine& engine, int64_t batch, const BenchFlags& flags,
+                                double bytes_per_ms) {
+  const int64_t vocab = rank.runner().decoder().spec().vocab;
+  // Warms up: the first prefill of a shape chooses algorithms.
+  COHORT_RETURN_IF_ERROR(run_requests(engine, make_requests(batch, flags.input_length, 4, vocab)).status());
+  const auto max_steps = 2 * (flags.output_length + batch * flags.input_length);
+  StepTimer timer(std::min<int64_t>(max_steps, 4096), rank.stream().device());
+  rank.runner().set_timer(&timer);
+  auto run = run_requests(engine, make_requests(batch, flags.input_length, flags.output_length, vocab));
+  rank.runner().set_timer(nullptr);
+  if (!run.ok()) return run.status();
+
+  Latency latency{.batch = batch};
+  // The prefill ends with the step after which every sequence has a token.
+  size_t first_decode = 0;
+  for (int64_t seen = 0; first_decode < run->num_tokens.size() && seen < batch;)
+    seen += run->num_tokens[first_decode++];
+  latency.prefill_ms = run->result_ms[first_decode - 1];
+  std::vector<double> intervals;
+  for (size_t i = first_decode; i < run->result_ms.size(); ++i) {
+    if (run->num_tokens[i] > 0) intervals.push_back(run->result_ms[i] - run->result_ms[i - 1]);
+  }
+  latency.step_ms = quantile(intervals, 0.5);
+  latency.step_p99_ms = quantile(intervals, 0.99);
+  const StepTimer::Times times = timer.times();
+  const auto skipped = static_cast<std::ptrdiff_t>(std::min(first_decode, times.step_ms.size()));
+  const std::vector<double> steps(times.step_ms.begin() + skipped, times.step_ms.end());
+  const std::vector<double> waits(times.wait_ms.begin() + std::max<std::ptrdiff_t>(skipped - 1, 0),
+                                  times.wait_ms.end());
+  latency.device_ms = quantile(steps, 0.5);
+  const double busy = sum_of(steps);
+  const double idle = sum_of(waits);
+  latency.idle_share = busy + idle > 0 ? idle / (busy + idle) : 0;
+  const double context = static_cast<double>(flags.input_length) + static_cast<double>(flags.output_length) / 2;
+  latency.floor_ms = num_step_bytes(rank.runner().decoder(), batch, context) / bytes_per_ms;
+  return latency;
+}
+
+// What the head of every report says.
+json describe(Job& job, const Config& config, RankEngine& rank) {
+  const DeviceFacts facts = device_facts(rank.stream().device());
+  json head{{"build", build_version()},
+            {"device", facts.name},
+            {"num_ranks", job.size()},
+            {"hosts", job.hosts()},
+            {"model", config.model.path},
+            {"weights", config.model.weights},
+            {"dtype", dtype_name(rank.runner().decoder().dtype())},
+            {"numerics", config.model.numerics},
+            {"tensor_parallel_size", config.parallel.tensor_parallel_size},
+            {"pipeline_parallel_size", config.parallel.pipeline_parallel_size}};
+  if (!facts.cuda_version.empty()) head["cuda"] = facts.cuda_version;
+  if (!facts.driver_version.empty()) head["driver"] = facts.driver_version;
+  return head;
+}
+
+std::string head_line(const json& head) {
+  return fmt::format("{}, {} weights, {}, {}, tensor {} x pipeline {} on {} x {}, cohort {}\n",
+                     head["model"].get<std::string>(), head["weights"].get<std::string>(),
+                     head["dtype"].get<std::string>(), head["numerics"].get<std::string>(),
+                     head["tensor_parallel_size"].get<int64_t>(), head["pipeline_parallel_size"].get<int64_t>(),
+                     head["num_ranks"].get<int>(), head["device"].get<std::string>(), head["build"].get<std::string>());
+}
+
+void print_latencies(json head, const std::vector<Latency>& latencies, const BenchFlags& flags, double copy_gbps) {
+  if (!flags.json) {
+    std::string text = head_line(head);
+    text += fmt::format("{} tokens in, {} out; floor: weights and cache once at {:.0f} GB/s, as measured\n",
+                        flags.input_length, flags.output_length, copy_gbps);
+    text += fmt::format("{:>6} {:>11} {:>9} {:>9} {:>10} {:>9} {:>9} {:>7}\n", "batch", "prefill ms", "step ms",
+                        "p99 ms", "device ms", "floor ms", "of floor", "idle");
+    for (const Latency& l : latencies) {
+      text += fmt::format("{:>6} {:>11.2f} {:>9.3f} {:>9.3f} {:>10.3f} {:>9.3f} {:>8.1f}% {:>6.2f}%\n", l.batch,
+                          l.prefill_ms, l.step_ms, l.step_p99_ms, l.device_ms, l.floor_ms, 100 * l.floor_ms / l.step_ms,
+                          100 * l.idle_share);
+    }
+    fmt::print("{}", text);
+    return;
+  }
+  head["input_length"] = flags.input_length;
+  head["output_length"] = flags.output_length;
+  head["copy_gbps"] = copy_gbps;
+  for (const Latency& l : latencies) {
+    head["results"].push_back({{"batch", l.batch},
+                               {"prefill_ms", l.prefill_ms},
+                               {"step_ms", l.step_ms},
+                               {"step_p99_ms", l.step_p99_ms},
+                               {"device_ms", l.device_ms},
+                               {"floor_ms", l.floor_ms},
+                               {"idle_share", l.idle_share}});
+  }
+  fmt::print("{}\n", head.dump(2));
+}
+
+Status lead_latency(Job& job, const Config& config, const BenchFlags& flags, RankEngine& rank) {
+  const double copy_gbps = measure_ceilings(rank.runner().decoder().dtype(), rank.stream()).copy_gbps;
+  Engine engine(rank.runner(), rank.comms());
+  std::vector<Latency> latencies;
+  for (const int64_t batch : flags.batches) {
+    COHORT_ASSIGN_OR_RETURN(const Latency latency, measure_latency(rank, engine, batch, flags, copy_gbps * 1e6));
+    latencies.push_back(latency);
+  }
+  engine.stop();
+  print_latencies(describe(job, config, rank), latencies, flags, copy_gbps);
+  return flush_output();
+}
+
+Status lead_throughput(Job& job, const Config& config, const BenchFlags& flags, RankEngine& rank) {
+  const int64_t vocab = rank.runner().decoder().spec().vocab;
+  Engine engine(rank.runner(), rank.comms());
+  COHORT_RETURN_IF_ERROR(run_requests(engine, make_requests(1, flags.input_length, 2, vocab)).status());
+  COHORT_ASSIGN_OR_RETURN(const EngineRun run, run_requests(engine, make_requests(flags.num_prompts, flags.input_length,
+                                                                                  flags.output_length, vocab)));
+  engine.stop();
+  const double seconds = run.total_ms / 1e3;
+  const auto prompts_per_second = static_cast<double>(flags.num_prompts) / seconds;
+  json report = describe(job, config, rank);
+  report["num_prompts"] = flags.num_prompts;
+  report["input_length"] = flags.input_length;
+  report["output_length"] = flags.output_length;
+  report["max_seqs"] = rank.runner().options().max_seqs;
+  report["seconds"] = seconds;
+  report["requests_per_second"] = prompts_per_second;
+  report["output_tokens_per_second"] = prompts_per_second * static_cast<double>(flags.output_length);
+  report["total_tokens_per_second"] =
+      prompts_per_second * static_cast<double>(flags.input_length + flags.output_length);
+  if (flags.json) {
+    fmt::print("{}\n", report.dump(2));
+  } else {
+    fmt::print("{}{} prompts of {} tokens in, {} out, {} at once: {:.2f} s\n", head_line(report), flags.num_prompts,
+               flags.input_length, flags.output_length, rank.runner().options().max_seqs, seconds);
+    fmt::print("{:.2f} requests/s, {:.1f} output tokens/s, {:.1f} tokens/s in all\n", prompts_per_second,
+               report["output_tokens_per_second"].get<double>(), report["total_tokens_per_second"].get<double>());
+  }
+  return flush_output();
+}
+
+using Lead = Status (*)(Job&, const Config&, const BenchFlags&, RankEngine&);
+
+Status check_flags(const Config& config) {
+  if (config.model.path.empty()) throw UsageError("--model: expected a Hugging Face model directory");
+  if (config.parallel.replicas > 1) throw UsageError("--replicas: a bench runs one replica; expected 1");
+  return ok_status();
+}
+
+// One rank's part. count: the most requests that are under way at once.
+Status bench(Job& job, const Config& config, const BenchFlags& flags, bool dry_run, int64_t count, Lead lead) {
+  RankModel model = open_rank_model(job, config);
+  const ModelSpec& spec = model.model.config.spec;
+  const std::vector<GenerationRequest> requests =
+      make_requests(count, flags.input_length, flags.output_length, spec.vocab);
+  job.agree([&] { return requests.front().validate(spec.vocab, spec.max_position); });
+  const RankPlan plan = make_rank_plan(job, config, model.model, model.layout, model.device, requests);
+  if (dry_run) {
+    const std::string table = rank_table(job, plan);
+    if (job.rank() == 0) fmt::print("{}", table);
+    return flush_output();
+  }
+  RankEngine rank(job, std::move(model), plan, static_cast<int>(config.device.threads), flags.quiet);
+  if (rank.is_leader()) return lead(job, config, flags, rank);
+  follow(rank.runner(), rank.comms());
+  return ok_status();
+}
+
+Status run_bench(const ConfigFlags& config_flags, const BenchFlags& flags, int64_t count, Lead lead) {
+  const Result<Config> config = [&]() -> Result<Config> {
+    try {
+      return config_flags.load();
+    } catch (const UsageError& error) {
+      return invalid_argument(error.what());
+    }
+  }();
+  return run_job(config.ok() ? job_options(*config) : JobOptions(), [&](Job& job) -> Status {
+    job.agree([&] {
+      if (!config.ok()) throw UsageError(config.status().message());
+      start_log(config->logging.level, job.size() > 1 ? job.rank_name(job.rank()) : "");
+      return config_flags.print_config() ? ok_status() : check_flags(*config);
+    });
+    if (!config_flags.print_config()) return bench(job, *config, flags, config_flags.dry_run(), count, lead);
+    if (job.rank() == 0) fmt::print("{}", print_config(*config));
+    return flush_output();
+  });
+}
+
+void add_common_flags(CLI::App& command, BenchFlags& flags) {
+  const CLI::Range is_count(int64_t{1}, int64_t{1} << 24);
+  command.add_option("--input-len", flags.input_length, "Tokens of a prompt")
+      ->check(is_count)
+      ->capture_default_str()
+      ->option_text("N");
+  command.add_option("--output-len", flags.output_length, "Tokens of an output")
+      ->check(is_count)
+      ->capture_default_str()
+      ->option_text("N");
+  command.add_flag("--json", flags.json, "One JSON object instead of a table");
+  command.add_flag("--quiet", flags.quiet, "No progress on standard error");
+}
+
+}  // namespace
+
+void add_bench_engine(CLI::App& bench, Run& run) {
+  const CLI::Range is_count(int64_t{1}, int64_t{1} << 16);
+  CLI::App& latency = *bench.add_subcommand("latency", "Measure prefill and decode steps of a model");
+  auto latency_flags = std::make_shared<BenchFlags>();
+  latency
+      .add_option("--batch", latency_flags->batches,
+                  "Sequences that run together; several numbers are measured in turn")
+      ->delimiter(',')
+      ->check(is_count)
+      ->capture_default_str()
+      ->option_text("N,...");
+  add_common_flags(latency, *latency_flags);
+  auto latency_config = std::make_shared<ConfigFlags>(latency);
+  latency.callback([latency_flags, latency_config, &run] {
+    run = [latency_flags, latency_config] {
+      const std::vector<int64_t>& batches = latency_flags->batches;
+      return run_bench(*latency_config, *latency_flags, *std::max_element(batches.begin(), batches.end()),
+                       lead_latency);
+    };
+  });
+
+  CLI::App& throughput = *bench.add_subcommand("throughput", "Measure how many tokens a second many prompts get");
+  auto throughput_flags = std::make_shared<BenchFlags>();
+  throughput.add_option("--num-prompts", throughput_flags->num_prompts, "Prompts, all there at the start")
+      ->check(is_count)
+      ->capture_default_str()
+      ->option_text("N");
+  add_common_flags(throughput, *throughput_flags);
+  auto throughput_config = std::make_shared<ConfigFlags>(throughput);
+  throughput.callback([throughput_flags, throughput_config, &run] {
+    run = [throughput_flags, throughput_config] {
+      return run_bench(*throughput_config, *throughput_flags, throughput_flags->num_prompts, lead_throughput);
+    };
+  });
+}
+
+}  // namespace cohort

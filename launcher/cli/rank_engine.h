@@ -1,0 +1,53 @@
+// What a rank goes through from configuration to an engine that can run: look at the model, plan memory with the other
+// ranks, load, connect, make graphs. For the commands that run models.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "launcher/bootstrap/job.h"
+#include "launcher/cli/rank_plan.h"
+#include "runtime/config/config.h"
+#include "runtime/engine/model_runner.h"
+
+namespace cohort {
+
+// A model that has been looked at, and this rank's place among those that will run it.
+struct RankModel {
+  Device device;
+  ParallelLayout layout;
+  OpenModel model;
+};
+
+// Every rank takes part. JobFailure when the ranks do not fit the configuration, when the model cannot be read, or when
+// ranks see different ones.
+RankModel open_rank_model(Job& job, const Config& config);
+
+// A rank that is ready for steps. Not to be moved: its parts refer to each other.
+class RankEngine {
+ public:
+  // Loads the weights of `plan` and makes everything ready. Every rank takes part. `quiet`: no progress on standard
+  // error.
+  RankEngine(Job& job, RankModel model, const RankPlan& plan, int num_threads, bool quiet);
+  RankEngine(const RankEngine&) = delete;
+  RankEngine& operator=(const RankEngine&) = delete;
+
+  bool is_leader() const { return comms_->layout.is_leader(); }
+  ModelRunner& runner() { return *runner_; }
+  const RankComms& comms() const { return *comms_; }
+  Stream& stream() { return stream_; }
+  double load_seconds() const { return load_seconds_; }
+
+ private:
+  Stream stream_;
+  LoadedModel loaded_;
+  std::unique_ptr<RankComms> comms_;
+  std::unique_ptr<ModelRunner> runner_;
+  double load_seconds_ = 0;
+};
+
+// Of how the ranks of a job watch each other.
+JobOptions job_options(const Config& config);
+
+}  // namespace cohort
