@@ -18,11 +18,12 @@ struct BenchCommFlags {
   std::string device = "auto";
 };
 
-std::unique_ptr<DeviceComm> make_comm(Job& job, Device device, bool is_deterministic) {
+std::unique_ptr<DeviceComm> make_comm(Job& job, Device device, bool is_deterministic, bool has_mailbox = false) {
   std::unique_ptr<DeviceComm> comm =
       device.kind == DeviceKind::kCpu
           ? job.world().make_cpu_comm("bench")
-          : make_nccl_comm(job.world(), device, {.name = "bench", .deterministic = is_deterministic});
+          : make_nccl_comm(job.world(), device,
+                           {.name = "bench", .deterministic = is_deterministic, .has_mailbox = has_mailbox});
   comm->set_recorder(job.recorder().get());
   return comm;
 }
@@ -38,13 +39,24 @@ Status bench_comm(Job& job, const BenchCommFlags& flags) {
   });
   Stream stream(device, job.num_threads(0));
   const std::unique_ptr<DeviceComm> comm = make_comm(job, device, flags.bench.deterministic);
-  const std::vector<std::string>& operations = flags.bench.operations;
+  std::vector<std::string> operations = flags.bench.operations;
+  const bool has_all_reduce_norm = std::erase(operations, kAllReduceNorm) > 0;
+  if (has_all_reduce_norm && (device.kind == DeviceKind::kCpu || flags.bench.deterministic)) {
+    throw UsageError("--operations: all_reduce_norm is one of CUDA, and not deterministic");
+  }
   const bool has_all_reduce = std::find(operations.begin(), operations.end(), "all_reduce") != operations.end();
   if (has_all_reduce && comm->is_layout_invariant() && !std::has_single_bit(static_cast<unsigned>(job.size()))) {
     throw UsageError(fmt::format(
         "--operations: all_reduce whose order of sums is fixed needs 2, 4, 8, ... ranks; there are {}", job.size()));
   }
-  const std::vector<CommResult> results = measure_comm(job.world(), *comm, stream, flags.bench);
+  BenchCommOptions bench = flags.bench;
+  bench.operations = operations;
+  std::vector<CommResult> results = measure_comm(job.world(), *comm, stream, bench);
+  if (has_all_reduce_norm) {
+    const std::unique_ptr<DeviceComm> with_mailbox = make_comm(job, device, false, true);
+    const auto more = measure_all_reduce_norm(job.world(), *with_mailbox, *comm, stream, bench);
+    results.insert(results.end(), more.begin(), more.end());
+  }
   if (job.rank() != 0) return ok_status();
   const CommBenchSetup setup{device.kind == DeviceKind::kCpu ? "cpu" : "cuda", job.hosts()};
   fmt::print("{}", flags.bench.json ? format_comm_json(results, setup) + "\n" : format_comm_table(results, setup));
@@ -80,10 +92,13 @@ void add_bench(CLI::App& app, Run& run) {
       ->transform(CLI::AsSizeValue(false))
       ->check(is_size)
       ->option_text("SIZE");
+  std::vector<std::string> known_operations = kCommOperations;
+  known_operations.push_back(kAllReduceNorm);
   comm.add_option("--operations", flags->bench.operations,
-                  "Some of " + fmt::format("{}", fmt::join(kCommOperations, ",")))
+                  fmt::format("Some of {}, which are measured by default, and {}", fmt::join(kCommOperations, ","),
+                              kAllReduceNorm))
       ->delimiter(',')
-      ->check(CLI::IsMember(kCommOperations))
+      ->check(CLI::IsMember(known_operations))
       ->option_text("NAMES");
   comm.add_option("--iterations", flags->bench.num_iterations,
                   "Timed ones of each size; 0, the default, for as many as take 0.2 s")

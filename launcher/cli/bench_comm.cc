@@ -11,7 +11,9 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/core/check.h"
+#include "kernels/core/device_graph.h"
 #include "kernels/core/tensor.h"
+#include "parallel/tensor/all_reduce_norm.h"
 
 namespace cohort {
 namespace {
@@ -20,6 +22,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kBatchSize = 10;
 constexpr int kMinIterations = 5;
+constexpr int kCallsPerGraph = 50;
 constexpr int kMaxIterations = 100'000;
 // Elements of float32, the dtype of sums.
 constexpr auto kElementBytes = static_cast<int64_t>(sizeof(float));
@@ -145,6 +148,32 @@ CommResult measure(const std::string& name, const Operation& operation, HostComm
   return result;
 }
 
+// Terms, residual stream and norm of a call of all_reduce_add_norm().
+struct NormOperands {
+  NormOperands(int64_t num_tokens, int64_t hidden, Device device)
+      : term(DType::kBF16, {num_tokens, hidden}, device),
+        residual(DType::kBF16, {num_tokens, hidden}, device),
+        out(DType::kBF16, {num_tokens, hidden}, device),
+        weight(DType::kF32, {hidden}, device) {
+    // Of both signs, so that the residual stream stays finite however often it is added to.
+    std::vector<bf16> terms(static_cast<size_t>(num_tokens * hidden));
+    for (size_t i = 0; i < terms.size(); ++i) terms[i] = bf16(static_cast<float>(i * 2654435761u % 2001) / 1000 - 1);
+    const std::vector<float> ones(static_cast<size_t>(hidden), 1.0f);
+    for (const Tensor* tensor : {&term, &residual}) {
+      copy_bytes((*tensor)->data(), device, terms.data(), kCpuDevice, (*tensor)->num_bytes());
+    }
+    copy_bytes(weight->data(), device, ones.data(), kCpuDevice, weight->num_bytes());
+  }
+  void run(DeviceComm& comm, Stream& stream) const {
+    all_reduce_add_norm(out, residual, {term, &comm}, {.weight = weight, .eps = 1e-5f}, stream);
+  }
+
+  Tensor term;  // [num_tokens, hidden], like the next two
+  Tensor residual;
+  Tensor out;
+  Tensor weight;  // [hidden]
+};
+
 // By the first rank of each.
 std::vector<std::string> distinct(const std::vector<std::string>& hosts) {
   std::vector<std::string> names;
@@ -158,7 +187,7 @@ std::vector<std::string> distinct(const std::vector<std::string>& hosts) {
 
 double bus_factor(const std::string& operation, int num_ranks) {
   const double n = num_ranks;
-  if (operation == "all_reduce") return 2 * (n - 1) / n;
+  if (operation.starts_with("all_reduce")) return 2 * (n - 1) / n;
   if (operation == "all_gather") return (n - 1) / n;
   return 1;
 }
@@ -185,13 +214,36 @@ std::vector<CommResult> measure_comm(HostComm& world, DeviceComm& comm, Stream& 
   return results;
 }
 
+std::vector<CommResult> measure_all_reduce_norm(HostComm& world, DeviceComm& comm, DeviceComm& plain, Stream& stream,
+                                                const BenchCommOptions& options) {
+  std::vector<CommResult> results;
+  for (DeviceComm* const way : {&comm, &plain}) {
+    for (const int64_t hidden : {5120, 8192}) {
+      for (const int64_t num_tokens : {1, 16, 64}) {
+        const NormOperands operands(num_tokens, hidden, stream.device());
+        operands.run(*way, stream);  // connects the ranks, which a graph could not
+        stream.synchronize();
+        const DeviceGraph graph = DeviceGraph::capture(stream, [&] {
+          for (int i = 0; i < kCallsPerGraph; ++i) operands.run(*way, stream);
+        });
+        const Operation operation{operands.term->num_bytes(), kCallsPerGraph, [&] { graph.launch(stream); }};
+        const std::string name = way == &comm ? kAllReduceNorm : "all_reduce_then_norm";
+        results.push_back(measure(name, operation, world, stream, options));
+        stream.synchronize();
+      }
+    }
+  }
+  barrier(world);
+  return results;
+}
+
 std::string format_comm_table(const std::vector<CommResult>& results, const CommBenchSetup& setup) {
   std::string text = fmt::format("{} ranks on {}; hosts: {}\n", setup.hosts.size(), setup.device,
                                  fmt::join(distinct(setup.hosts), " "));
-  text += fmt::format("{:<14}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}\n", "operation", "bytes", "min us", "median us",
+  text += fmt::format("{:<22}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}\n", "operation", "bytes", "min us", "median us",
                       "p99 us", "alg GB/s", "bus GB/s");
   for (const CommResult& r : results) {
-    text += fmt::format("{:<14}{:>12}{:>12.2f}{:>12.2f}{:>12.2f}{:>12.3f}{:>12.3f}\n", r.operation, r.num_bytes,
+    text += fmt::format("{:<22}{:>12}{:>12.2f}{:>12.2f}{:>12.2f}{:>12.3f}{:>12.3f}\n", r.operation, r.num_bytes,
                         r.min_us, r.median_us, r.p99_us, r.algorithm_gbps, r.bus_gbps);
   }
   return text;

@@ -61,13 +61,19 @@ void DeviceComm::broadcast(TensorView x, int root, Stream& stream) {
 
 void DeviceComm::all_reduce(TensorView sums, TensorView scratch, Stream& stream) {
   check(sums, rank_, stream);
+  const FlightRecord record(recorder_, "all_reduce", name_.c_str(), sums.num_bytes(), -1);
+  const Shape flat{sums.num_elements()};
+  if (!is_layout_invariant()) {
+    const DType dtype = sums.dtype();
+    COHORT_CHECK(dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16, dtype_name(dtype));
+    if (!sums.empty()) do_all_reduce(sums.reshape(flat), {}, stream);
+    return;
+  }
   check(scratch, rank_, stream);
   COHORT_CHECK(
       sums.dtype() == DType::kF32 && scratch.dtype() == DType::kF32 && scratch.num_elements() >= sums.num_elements(),
       name_ + ": sums " + sums.shape().to_string() + ", scratch " + scratch.shape().to_string());
-  const FlightRecord record(recorder_, "all_reduce", name_.c_str(), sums.num_bytes(), -1);
   if (size_ == 1 || sums.empty()) return;
-  const Shape flat{sums.num_elements()};
   do_all_reduce(sums.reshape(flat), scratch.reshape(Shape{scratch.num_elements()}).slice(0, 0, flat[0]), stream);
 }
 

@@ -11,6 +11,7 @@
 #include "kernels/core/stream.h"
 #include "kernels/core/tensor.h"
 #include "parallel/comm/flight_recorder.h"
+#include "parallel/comm/mailbox.h"
 
 namespace cohort {
 
@@ -32,6 +33,7 @@ class DeviceComm {
 
   // Notes every call from now on in `recorder`, which outlives this. Null switches it off.
   void set_recorder(FlightRecorder* recorder) { recorder_ = recorder; }
+  FlightRecorder* recorder() const { return recorder_; }
 
   // x may be changed when the stream has done it.
   void send(ConstTensorView x, int peer, Stream& stream);
@@ -42,13 +44,17 @@ class DeviceComm {
   void all_gather(TensorView out, ConstTensorView x, Stream& stream);
   // x = x of rank `root`.
   void broadcast(TensorView x, int root, Stream& stream);
-  // sums (float32) = the sum of every rank's, the same bits on all. scratch: float32, at least as many elements.
-  // is_layout_invariant() says in which order.
+  // sums = the sum of every rank's, the same bits on all. If is_layout_invariant(), they are float32, and so is
+  // scratch, of at least as many elements; otherwise they may be f16 or bf16 as well, rounded as the library does, and
+  // scratch is not used.
   void all_reduce(TensorView sums, TensorView scratch, Stream& stream);
 
   // Whether all_reduce adds as the binary tree over the ranks, ((0 + 1) + (2 + 3)) + ..., which continues the tree
   // over the chunks of K inside each rank (kernels/gemm/gemm.h). If not, the order is the library's.
   virtual bool is_layout_invariant() const { return true; }
+
+  // What kernels of the ranks can send each other short messages by; null where there is none. On all ranks alike.
+  virtual const Mailbox* mailbox() const { return nullptr; }
 
  protected:
   virtual void do_send(ConstTensorView x, int peer, Stream& stream) = 0;

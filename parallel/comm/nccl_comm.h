@@ -20,6 +20,9 @@ struct NcclOptions {
   // all_reduce by tree_all_reduce() instead of ncclAllReduce: the same bits for every number of ranks, at the cost of
   // more steps for long messages.
   bool deterministic = false;
+  // Whether short sums may go by a mailbox, where the ranks can reach each other's memory; not when deterministic.
+  // Takes Mailbox::num_bytes() of the device.
+  bool has_mailbox = false;
   int timeout_ms = 60'000;  // for the ranks to find each other
   // Called once, by the watcher's thread, with what NCCL says has gone wrong between calls. May be empty.
   std::function<void(const std::string& reason)> on_failure = {};

@@ -15,49 +15,22 @@
 #include <vector>
 
 #include "kernels/core/cuda_check.h"
+#include "kernels/core/tensor.h"
+#include "parallel/comm/mailbox_sum.h"
+#include "parallel/comm/nccl_calls.h"
 #include "parallel/comm/nccl_comm.h"
+#include "parallel/comm/symmetric_memory.h"
 
 namespace cohort {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using nccl::describe;
+using nccl::is_error;
+using nccl::wait_for;
 
 constexpr std::chrono::milliseconds kWatchInterval{200};
 // For what is queued to drain when the communicator ends. A peer that failed never drains it.
 constexpr std::chrono::seconds kFinalizeTimeout{5};
-
-bool is_error(ncclResult_t result) { return result != ncclSuccess && result != ncclInProgress; }
-
-// "ncclSend: remote process exited or there was a network error (...)", with what NCCL last complained about.
-std::string describe(const char* call, ncclResult_t result, ncclComm_t comm) {
-  if (result == ncclInProgress) return std::string(call) + ": not done in time; is a peer missing?";
-  std::string text = std::string(call) + ": " + ncclGetErrorString(result);
-  const char* const last_error = ncclGetLastError(comm);
-  if (last_error != nullptr && *last_error != '\0') text += std::string("; ") + last_error;
-  return text;
-}
-
-void check_nccl(const char* call, ncclResult_t result) {
-  if (result != ncclSuccess) throw CheckError(describe(call, result, nullptr));
-}
-
-// What becomes of a call that returned `result`; ncclInProgress if it is not done in time.
-ncclResult_t wait_for(ncclComm_t comm, ncclResult_t result, Clock::duration timeout) {
-  constexpr int kYields = 20'000;  // some milliseconds: a call of a step is taken within that
-  const Clock::time_point deadline = Clock::now() + timeout;
-  for (int i = 0; result == ncclInProgress; ++i) {
-    if (Clock::now() > deadline) return ncclInProgress;
-    if (i < kYields) {
-      std::this_thread::yield();
-    } else {
-      std::this_thread::sleep_for(std::chrono::microseconds(100));
-    }
-    ncclResult_t state = ncclSuccess;
-    const ncclResult_t error = ncclCommGetAsyncError(comm, &state);
-    result = error != ncclSuccess ? error : state;
-  }
-  return result;
-}
 
 // Makes one operation of the calls of `body`. The group is the thread's, so it is closed whatever they return.
 template <typename Body>
@@ -67,6 +40,20 @@ ncclResult_t in_group(Body&& body) {
   const ncclResult_t end = ncclGroupEnd();
   return is_error(result) ? result : end;
 }
+
+ncclDataType_t nccl_dtype(DType dtype) {
+  switch (dtype) {
+    case DType::kF16:
+      return ncclFloat16;
+    case DType::kBF16:
+      return ncclBfloat16;
+    default:
+      return ncclFloat32;
+  }
+}
+
+// Those that mailbox.cuh has kernels for.
+bool is_mailbox_size(int num_ranks) { return num_ranks == 2 || num_ranks == 4 || num_ranks == 8; }
 
 size_t bytes_of(const ConstTensorView& x) { return static_cast<size_t>(x.num_bytes()); }
 
@@ -125,7 +112,7 @@ void check_seats(HostComm& group, const std::string& name, Device device) {
 
 ncclComm_t init_comm(HostComm& group, Device device, const NcclOptions& options) {
   ncclUniqueId id{};
-  if (group.rank() == 0) check_nccl("ncclGetUniqueId", ncclGetUniqueId(&id));
+  if (group.rank() == 0) nccl::check("ncclGetUniqueId", ncclGetUniqueId(&id));
   const std::string bytes = broadcast(group, std::string(id.internal, sizeof(id.internal)), 0);
   COHORT_CHECK(bytes.size() == sizeof(id.internal), std::to_string(bytes.size()));
   std::memcpy(id.internal, bytes.data(), bytes.size());
@@ -156,6 +143,9 @@ class NcclComm : public DeviceComm {
   ~NcclComm() override;
 
   bool is_layout_invariant() const override { return is_deterministic_ || size() == 1; }
+  const Mailbox* mailbox() const override { return mailbox_.size > 0 ? &mailbox_ : nullptr; }
+  // Every rank takes part. Leaves mailbox() null where there can be none.
+  void open_mailbox(HostComm& group);
 
  protected:
   // Bytes are moved as bytes, so that NCCL need not know the dtype.
@@ -196,9 +186,10 @@ class NcclComm : public DeviceComm {
     // A call costs tens of microseconds, in which NVLink moves megabytes: fewer exchanges, if of more bytes.
     constexpr int64_t kMinHalvingBytesOverNvlink = int64_t{32} << 20;
     if (is_deterministic_) return tree_all_reduce(*this, sums, scratch, stream, kMinHalvingBytesOverNvlink);
+    if (mailbox() != nullptr && fits_mailbox(sums, size())) return mailbox_sum(sums, mailbox_, stream);
     run("ncclAllReduce", stream, [&](cudaStream_t queue) {
-      return ncclAllReduce(sums.data(), sums.data(), static_cast<size_t>(sums.num_elements()), ncclFloat32, ncclSum,
-                           comm_, queue);
+      return ncclAllReduce(sums.data(), sums.data(), static_cast<size_t>(sums.num_elements()), nccl_dtype(sums.dtype()),
+                           ncclSum, comm_, queue);
     });
   }
 
@@ -219,7 +210,10 @@ class NcclComm : public DeviceComm {
   // the mutex until NCCL has taken its call, and sees what goes wrong itself.
   std::mutex mutex_;
   std::condition_variable stopped_;
-  ncclComm_t comm_;      // null once aborted
+  ncclComm_t comm_;                                  // null once aborted
+  std::unique_ptr<SymmetricMemory> mailbox_memory_;  // null without a mailbox, like num_uses_
+  Tensor num_uses_;                                  // [Mailbox::kNumSlots] int32
+  Mailbox mailbox_;
   std::string failure_;  // why no call is possible any more; empty as long as all is well
   bool is_stopping_ = false;
   std::thread watcher_;  // the last to begin
@@ -234,6 +228,21 @@ void NcclComm::run(const char* name_of_call, Stream& stream, Call&& call) {
   failure_ = describe(name_of_call, result, comm_);
   abort();
   throw CheckError(name() + ": " + failure_);
+}
+
+void NcclComm::open_mailbox(HostComm& group) {
+  const std::lock_guard lock(mutex_);
+  const int64_t num_bytes = Mailbox::num_bytes(size());
+  mailbox_memory_ = SymmetricMemory::create(group, comm_, device(), num_bytes,
+                                            static_cast<int>(Mailbox::kNoMessage & 0xff), timeout_);
+  if (mailbox_memory_ == nullptr) return;
+  num_uses_ = Tensor(DType::kI32, Shape{Mailbox::kNumSlots}, device());
+  const std::vector<int32_t> zeros(Mailbox::kNumSlots);
+  copy_bytes(num_uses_->data(), device(), zeros.data(), kCpuDevice, num_uses_->num_bytes());
+  mailbox_.rank = rank();
+  mailbox_.size = size();
+  std::copy(mailbox_memory_->addresses().begin(), mailbox_memory_->addresses().end(), mailbox_.memory);
+  mailbox_.num_uses = static_cast<uint32_t*>(num_uses_->data());
 }
 
 void NcclComm::watch() {
@@ -282,6 +291,7 @@ NcclComm::~NcclComm() {
   stopped_.notify_all();
   watcher_.join();
   if (comm_ == nullptr) return;
+  if (mailbox_memory_ != nullptr) mailbox_memory_->close(comm_, kFinalizeTimeout);
   const ncclResult_t finalized = wait_for(comm_, ncclCommFinalize(comm_), kFinalizeTimeout);
   if (finalized != ncclSuccess) {
     log(describe("ncclCommFinalize", finalized, comm_));
@@ -296,7 +306,10 @@ NcclComm::~NcclComm() {
 
 std::unique_ptr<DeviceComm> make_nccl_comm(HostComm& group, Device device, const NcclOptions& options) {
   check_seats(group, options.name, device);
-  return std::make_unique<NcclComm>(init_comm(group, device, options), group.rank(), group.size(), device, options);
+  auto comm =
+      std::make_unique<NcclComm>(init_comm(group, device, options), group.rank(), group.size(), device, options);
+  if (options.has_mailbox && is_mailbox_size(group.size())) comm->open_mailbox(group);
+  return comm;
 }
 
 }  // namespace cohort

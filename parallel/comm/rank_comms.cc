@@ -5,10 +5,14 @@
 namespace cohort {
 namespace {
 
-std::unique_ptr<DeviceComm> make_comm(HostComm& group, const char* name, Device device,
+std::unique_ptr<DeviceComm> make_comm(HostComm& group, const char* name, bool is_tensor_group, Device device,
                                       const RankCommsOptions& options) {
   if (device.kind == DeviceKind::kCpu) return group.make_cpu_comm(name);
-  return make_nccl_comm(group, device, {.name = name, .deterministic = true, .on_failure = options.on_failure});
+  return make_nccl_comm(group, device,
+                        {.name = name,
+                         .deterministic = options.deterministic,
+                         .has_mailbox = is_tensor_group && !options.deterministic,
+                         .on_failure = options.on_failure});
 }
 
 }  // namespace
@@ -30,7 +34,7 @@ RankComms RankComms::create(HostComm& world, const ParallelSizes& sizes, Device 
   comms.control = world.split(layout.replica());
   const int stage_color = layout.rank() / sizes.tensor;
   if (sizes.tensor > 1) {
-    comms.tensor = make_comm(*world.split(stage_color), "tensor", device, options);
+    comms.tensor = make_comm(*world.split(stage_color), "tensor", true, device, options);
     comms.tensor->set_recorder(comms.recorder.get());
   }
   // Edges in two rounds, first those that begin at even stages: in a round a rank is on one edge at most.
@@ -42,7 +46,7 @@ RankComms RankComms::create(HostComm& world, const ParallelSizes& sizes, Device 
     const std::unique_ptr<HostComm> pair = world.split(color);
     if (!is_on_edge) continue;
     std::unique_ptr<DeviceComm>& edge = is_begin ? comms.next : comms.previous;
-    edge = make_comm(*pair, is_begin ? "next" : "previous", device, options);
+    edge = make_comm(*pair, is_begin ? "next" : "previous", false, device, options);
     edge->set_recorder(comms.recorder.get());
   }
   return comms;

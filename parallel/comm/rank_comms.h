@@ -14,6 +14,9 @@ namespace cohort {
 
 struct RankCommsOptions {
   std::shared_ptr<FlightRecorder> recorder = nullptr;  // null: the rank makes its own
+  // On CUDA: sums over the shards have the same bits for every number of shards, at the cost of time. CPUs always do
+  // so.
+  bool deterministic = false;
   // Called by another thread when a device communicator breaks between calls. May be empty.
   std::function<void(const std::string& reason)> on_failure = {};
 };
@@ -22,7 +25,7 @@ struct RankComms {
   // One rank, which has nobody to talk to.
   static RankComms solo();
   // Every rank of `world` takes part, each with the same sizes, whose product is the number of ranks. CUDA devices talk
-  // through NCCL, one communicator a tensor group and one a pipeline edge.
+  // through NCCL, one communicator a tensor group and one a pipeline edge; a tensor group has a mailbox where it can.
   static RankComms create(HostComm& world, const ParallelSizes& sizes, Device device,
                           const RankCommsOptions& options = {});
 

@@ -2,7 +2,9 @@
 // "Megatron-LM", section 3): each shard sums over its part of K, and the shards' sums are added.
 //
 // Layout invariance: a shard's chunks of K are a subtree of the canonical tree (kernels/gemm/gemm.h), and
-// DeviceComm::all_reduce is its top, so that the bits do not depend on how many shards there are.
+// DeviceComm::all_reduce is its top, so that the bits do not depend on how many shards there are. A communicator that
+// is not layout-invariant, NCCL's in its fast mode, gives that up: terms are rounded to the dtype of the model, which
+// halves the message, and summed later.
 #pragma once
 
 #include "kernels/gemm/gemm.h"
@@ -27,10 +29,26 @@ struct ReductionWorkspace {
   }
 };
 
-// out [num_rows, n] = sum over shards of (x [num_rows, local k] * weight^T) + bias [n], the same bits on every shard.
-// weight: this shard's part of K, with its part of the chunks. The bias, which every shard holds whole, is added once.
-// `comm` is null for a group of one.
-void row_parallel_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
-                       DeviceComm* comm, ReductionWorkspace& workspace, Stream& stream);
+// What row-parallel products leave behind: the sum over shards, or this shard's term of it, so that the sum can be made
+// together with what follows (all_reduce_norm.h).
+struct ShardedSum {
+  TensorView value;            // [num_rows, n]: the sum if comm is null, otherwise this rank's term
+  DeviceComm* comm = nullptr;  // whose ranks have the terms
+
+  // Makes `value` the sum, on all shards.
+  void complete(Stream& stream) {
+    if (comm != nullptr) comm->all_reduce(value, {}, stream);
+    comm = nullptr;
+  }
+};
+
+// The sum over shards of (x [num_rows, local k] * weight^T) + bias [n], in out [num_rows, n]. weight: this shard's part
+// of K, with its part of the chunks; the bias, which every shard holds whole, is added once. `comm` is null for a group
+// of one.
+//
+// If `comm` is layout-invariant, the sum is complete and has the same bits for every number of shards. Otherwise out is
+// this shard's term, rounded to its dtype, and the workspace is not used.
+ShardedSum row_parallel_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
+                             DeviceComm* comm, ReductionWorkspace& workspace, Stream& stream);
 
 }  // namespace cohort

@@ -16,10 +16,10 @@ class Attention {
   static Result<Attention> load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map,
                                 const Arithmetic& arithmetic, WeightSource& source, Stream& stream);
 
-  // out [num_tokens, hidden] from x [num_tokens, hidden], on every shard of `comm`, which is null for one; the keys and
-  // values of the tokens and of this shard's heads are added to `cache`.
-  void forward(TensorView out, ConstTensorView x, const BatchView& batch, KvCacheView cache, Workspace& workspace,
-               DeviceComm* comm, const Probe& probe, Stream& stream) const;
+  // The output [num_tokens, hidden] from x [num_tokens, hidden], in `out`, as a sum over the shards of `comm`, which is
+  // null for one; the keys and values of the tokens and of this shard's heads are added to `cache`.
+  ShardedSum forward(TensorView out, ConstTensorView x, const BatchView& batch, KvCacheView cache, Workspace& workspace,
+                     DeviceComm* comm, const Probe& probe, Stream& stream) const;
 
   int64_t num_bytes() const { return qkv_.num_bytes() + out_.num_bytes(); }
 

@@ -64,8 +64,8 @@ TensorView Decoder::forward(const BatchView& batch, std::span<const KvCacheView>
   const Probe probe(probe_function);
   const int64_t num_tokens = batch.num_tokens();
   const TensorView residual = workspace.residual->slice(0, 0, num_tokens);
-  const TensorView delta = workspace.delta->slice(0, 0, num_tokens);
   const TensorView normed = workspace.normed->slice(0, 0, num_tokens);
+  ShardedSum delta;  // [num_tokens, hidden]: what the last block adds to the residual stream
 
   if (shard_.is_first_stage) {
     embed(residual, batch, workspace, comms, stream);
@@ -83,10 +83,11 @@ TensorView Decoder::forward(const BatchView& batch, std::span<const KvCacheView>
       probe.layer(i - 1)("out", residual);
     }
     probe.layer(i)("attn_norm", normed);
-    block.forward(batch, caches[local], workspace, comms.tensor.get(), probe.layer(i), stream);
+    delta = block.forward(batch, caches[local], workspace, comms.tensor.get(), probe.layer(i), stream);
   }
   if (!shard_.is_last_stage) {
-    add(residual, delta, stream);
+    delta.complete(stream);
+    add(residual, delta.value, stream);
     comms.next->send(residual, 1, stream);
     return {};
   }

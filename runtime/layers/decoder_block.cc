@@ -13,19 +13,20 @@ Result<DecoderBlock> DecoderBlock::load(const ModelSpec& spec, const ModelShard&
   return block;
 }
 
-void DecoderBlock::forward(const BatchView& batch, KvCacheView cache, Workspace& workspace, DeviceComm* comm,
-                           const Probe& probe, Stream& stream) const {
+ShardedSum DecoderBlock::forward(const BatchView& batch, KvCacheView cache, Workspace& workspace, DeviceComm* comm,
+                                 const Probe& probe, Stream& stream) const {
   const int64_t num_tokens = batch.num_tokens();
   const TensorView residual = workspace.residual->slice(0, 0, num_tokens);
   const TensorView delta = workspace.delta->slice(0, 0, num_tokens);
   const TensorView normed = workspace.normed->slice(0, 0, num_tokens);
 
-  attention_.forward(delta, normed, batch, cache, workspace, comm, probe, stream);
-  probe("attn_out", delta);
-  mlp_norm_.forward_add(normed, residual, delta, stream);
+  ShardedSum attn_out = attention_.forward(delta, normed, batch, cache, workspace, comm, probe, stream);
+  probe("attn_out", attn_out, stream);
+  mlp_norm_.forward_add(normed, residual, attn_out, stream);
   probe("mlp_norm", normed);
-  mlp_.forward(delta, normed, workspace, comm, stream);
-  probe("mlp_out", delta);
+  ShardedSum mlp_out = mlp_.forward(delta, normed, workspace, comm, stream);
+  probe("mlp_out", mlp_out, stream);
+  return mlp_out;
 }
 
 }  // namespace cohort

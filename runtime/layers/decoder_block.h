@@ -12,10 +12,10 @@ class DecoderBlock {
   static Result<DecoderBlock> load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map,
                                    const Arithmetic& arithmetic, WeightSource& source, Stream& stream);
 
-  // Requires workspace.normed = attn_norm of the residual stream. Adds the attention to workspace.residual and leaves
-  // the MLP's output in workspace.delta, for the next norm to add.
-  void forward(const BatchView& batch, KvCacheView cache, Workspace& workspace, DeviceComm* comm, const Probe& probe,
-               Stream& stream) const;
+  // Requires workspace.normed = attn_norm of the residual stream. Adds the attention to workspace.residual and returns
+  // the MLP's output, in workspace.delta, for the next norm to add.
+  ShardedSum forward(const BatchView& batch, KvCacheView cache, Workspace& workspace, DeviceComm* comm,
+                     const Probe& probe, Stream& stream) const;
 
   const Norm& attn_norm() const { return attn_norm_; }
   int64_t num_bytes() const { return attention_.num_bytes() + mlp_.num_bytes(); }

@@ -22,10 +22,10 @@ class Linear {
 
   // out [num_tokens, num_outputs] = x [num_tokens, num_inputs] * weight^T + bias
   void forward(TensorView out, ConstTensorView x, Stream& stream) const { gemm(out, x, weight_, bias_, stream); }
-  // The same when the inputs are split among the shards of `comm`, which may be null for one shard.
-  void forward_row_parallel(TensorView out, ConstTensorView x, DeviceComm* comm, ReductionWorkspace& workspace,
-                            Stream& stream) const {
-    row_parallel_gemm(out, x, weight_, bias_, comm, workspace, stream);
+  // The same, in `out`, as a sum over the shards of `comm` when the inputs are split among them; null for one shard.
+  ShardedSum forward_row_parallel(TensorView out, ConstTensorView x, DeviceComm* comm, ReductionWorkspace& workspace,
+                                  Stream& stream) const {
+    return row_parallel_gemm(out, x, weight_, bias_, comm, workspace, stream);
   }
 
   int64_t num_outputs() const { return weight_.n(); }

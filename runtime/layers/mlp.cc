@@ -13,7 +13,8 @@ Result<Mlp> Mlp::load(const ModelSpec& spec, const ModelShard& shard, const Laye
   return mlp;
 }
 
-void Mlp::forward(TensorView out, ConstTensorView x, Workspace& workspace, DeviceComm* comm, Stream& stream) const {
+ShardedSum Mlp::forward(TensorView out, ConstTensorView x, Workspace& workspace, DeviceComm* comm,
+                        Stream& stream) const {
   const int64_t num_tokens = x.dim(0);
   const TensorView up = workspace.up->slice(0, 0, num_tokens);                // [num_tokens, local ffn, or twice that]
   const TensorView activated = workspace.activated->slice(0, 0, num_tokens);  // [num_tokens, local ffn]
@@ -23,7 +24,7 @@ void Mlp::forward(TensorView out, ConstTensorView x, Workspace& workspace, Devic
   } else {
     activate(activated, up, activation_, stream);
   }
-  down_.forward_row_parallel(out, activated, comm, workspace.reduction, stream);
+  return down_.forward_row_parallel(out, activated, comm, workspace.reduction, stream);
 }
 
 }  // namespace cohort

@@ -12,8 +12,9 @@ class Mlp {
   static Result<Mlp> load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map,
                           const Arithmetic& arithmetic, WeightSource& source, Stream& stream);
 
-  // out [num_tokens, hidden] from x [num_tokens, hidden], on every shard of `comm`, which is null for one.
-  void forward(TensorView out, ConstTensorView x, Workspace& workspace, DeviceComm* comm, Stream& stream) const;
+  // The output [num_tokens, hidden] from x [num_tokens, hidden], in `out`, as a sum over the shards of `comm`, which is
+  // null for one.
+  ShardedSum forward(TensorView out, ConstTensorView x, Workspace& workspace, DeviceComm* comm, Stream& stream) const;
 
   int64_t num_bytes() const { return up_.num_bytes() + down_.num_bytes(); }
 

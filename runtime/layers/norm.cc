@@ -1,9 +1,11 @@
 #include "runtime/layers/norm.h"
 
 #include "kernels/norm/norm.h"
+#include "parallel/tensor/all_reduce_norm.h"
 #include "runtime/layers/load_tensor.h"
 
 namespace cohort {
+
 Result<Norm> Norm::load(const NormMap& map, NormKind kind, float eps, WeightSource& source, Device device) {
   Norm norm;
   norm.kind_ = kind;
@@ -24,13 +26,9 @@ void Norm::forward(TensorView out, ConstTensorView x, Stream& stream) const {
   }
 }
 
-void Norm::forward_add(TensorView out, TensorView residual, ConstTensorView delta, Stream& stream) const {
-  switch (kind_) {
-    case NormKind::kRmsNorm:
-      return add_rms_norm(out, residual, delta, weight_, eps_, stream);
-    case NormKind::kLayerNorm:
-      return add_layer_norm(out, residual, delta, weight_, bias_, eps_, stream);
-  }
+void Norm::forward_add(TensorView out, TensorView residual, const ShardedSum& delta, Stream& stream) const {
+  const NormWeights weights{kind_ == NormKind::kLayerNorm, weight_, bias_, eps_};
+  all_reduce_add_norm(out, residual, delta, weights, stream);
 }
 
 }  // namespace cohort

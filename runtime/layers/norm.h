@@ -3,6 +3,7 @@
 
 #include "kernels/core/status.h"
 #include "kernels/core/stream.h"
+#include "parallel/tensor/row_parallel.h"
 #include "runtime/models/model_spec.h"
 #include "runtime/models/weight_map.h"
 #include "runtime/weights/weight_source.h"
@@ -15,8 +16,8 @@ class Norm {
 
   // out = norm(x); all [num_tokens, hidden]
   void forward(TensorView out, ConstTensorView x, Stream& stream) const;
-  // residual += delta; out = norm(residual)
-  void forward_add(TensorView out, TensorView residual, ConstTensorView delta, Stream& stream) const;
+  // residual += delta; out = norm(residual), on every shard
+  void forward_add(TensorView out, TensorView residual, const ShardedSum& delta, Stream& stream) const;
 
  private:
   NormKind kind_ = NormKind::kRmsNorm;

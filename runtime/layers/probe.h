@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "kernels/core/tensor.h"
+#include "parallel/tensor/row_parallel.h"
 
 namespace cohort {
 
@@ -23,6 +24,12 @@ class Probe {
 
   void operator()(std::string_view name, ConstTensorView x) const {
     if (function_ != nullptr && *function_) (*function_)(prefix_ + std::string(name), x);
+  }
+  // The same of a sum, which is made for whoever looks.
+  void operator()(std::string_view name, ShardedSum& x, Stream& stream) const {
+    if (function_ == nullptr || !*function_) return;
+    x.complete(stream);
+    (*this)(name, x.value);
   }
   Probe layer(int64_t i) const {
     if (function_ == nullptr) return {};

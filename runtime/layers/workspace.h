@@ -15,7 +15,7 @@ struct Workspace {
             Device device);
 
   Tensor residual;               // [max_tokens, hidden]: the residual stream
-  Tensor delta;                  // [max_tokens, hidden]: what the last sublayer adds to it
+  Tensor delta;                  // [max_tokens, hidden]: what the last sublayer adds to it, or this shard's term
   Tensor normed;                 // [max_tokens, hidden]
   Tensor qkv;                    // [max_tokens, (local_num_heads + 2 local_num_kv_heads) * head_dim]
   Tensor context;                // [max_tokens, local_num_heads * head_dim]: what attention gathered

@@ -1,13 +1,10 @@
-// The NCCL communicator, a GPU a rank: mpirun -np 2 nccl_test [--gtest_...]. Every rank runs the same cases in the same
-// order. Exits 77 where there are fewer GPUs than ranks.
+// The NCCL communicator.
 #include "parallel/comm/nccl_comm.h"
 
 #include <gtest/gtest.h>
-#include <mpi.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <random>
@@ -17,17 +14,17 @@
 #include "kernels/core/device_graph.h"
 #include "kernels/elementwise/elementwise.h"
 #include "parallel/comm/mpi_comm.h"
+#include "tests/parallel/gpu_ranks.h"
 
 namespace cohort {
 namespace {
 
-constexpr int kExitSkipped = 77;
 constexpr int64_t kMaxBytes = int64_t{64} << 20;
 constexpr DType kDTypes[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kF8E5M2,
                              DType::kI8,  DType::kI4,  DType::kI32,  DType::kI64,    DType::kU8};
 
-HostComm* world = nullptr;  // of all ranks, for the cases
-Device device{DeviceKind::kCuda, 0};
+using test::device;
+using test::world;
 
 std::unique_ptr<DeviceComm> make_comm(HostComm& group, bool is_deterministic = true) {
   return make_nccl_comm(group, device, {.name = "test", .deterministic = is_deterministic});
@@ -448,51 +445,5 @@ TEST(Nccl, RefusesADeviceThatIsNotThere) {
                  {"all", "rank " + std::to_string(world->size() - 1), "no GPU"});
 }
 
-// One report from many ranks: rank 0 prints all, the others what fails.
-class FailurePrinter : public testing::EmptyTestEventListener {
-  void OnTestPartResult(const testing::TestPartResult& result) override {
-    if (!result.failed()) return;
-    std::fprintf(stderr, "rank %d: %s:%d: %s\n", world->rank(), result.file_name(), result.line_number(),
-                 result.message());
-  }
-};
-
-int run_cases() {
-  const std::unique_ptr<HostComm> mpi_world = make_mpi_world();
-  world = mpi_world.get();
-  const std::unique_ptr<HostComm> host = split_by_host(*world);
-  device.index = host->rank();
-  bool has_gpus = true;
-  for (const std::string& answer : all_gather(*world, num_cuda_devices() >= host->size() ? "yes" : "no")) {
-    has_gpus = has_gpus && answer == "yes";
-  }
-  if (!has_gpus) {
-    if (world->rank() == 0) {
-      std::printf("skipped: %d GPUs for %d ranks of this host, or too few on another\n", num_cuda_devices(),
-                  host->size());
-    }
-    return kExitSkipped;
-  }
-  if (world->rank() != 0) {
-    testing::TestEventListeners& listeners = testing::UnitTest::GetInstance()->listeners();
-    delete listeners.Release(listeners.default_result_printer());
-    listeners.Append(new FailurePrinter);
-  }
-  const int result = RUN_ALL_TESTS();
-  barrier(*world);
-  return result;
-}
-
 }  // namespace
 }  // namespace cohort
-
-int main(int argc, char** argv) {
-  int provided = 0;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided);
-  testing::InitGoogleTest(&argc, argv);
-  // A rank that throws ends the job: the others would wait for it.
-  GTEST_FLAG_SET(catch_exceptions, false);
-  const int result = provided == MPI_THREAD_MULTIPLE ? cohort::run_cases() : 1;
-  MPI_Finalize();
-  return result;
-}

@@ -1,0 +1,351 @@
+// The sum over shards with residual and norm, between GPUs: by the mailbox, and by NCCL where that does not do.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/core/device_graph.h"
+#include "parallel/comm/nccl_comm.h"
+#include "parallel/tensor/all_reduce_norm.h"
+#include "tests/parallel/gpu_ranks.h"
+
+namespace cohort {
+namespace {
+
+using test::device;
+using test::world;
+
+constexpr float kEps = 1e-5f;
+
+std::unique_ptr<DeviceComm> make_comm(bool has_mailbox = true) {
+  return make_nccl_comm(*world, device, {.name = "test", .has_mailbox = has_mailbox});
+}
+
+// Uniform in +-1, rounded to `dtype`.
+std::vector<float> random_values(DType dtype, int64_t n, uint64_t seed) {
+  std::vector<float> values(static_cast<size_t>(n));
+  std::mt19937 rng(static_cast<uint32_t>(seed));
+  dispatch_float(dtype, [&]<typename T>() {
+    for (float& value : values) {
+      value = static_cast<float>(static_cast<T>(std::ldexp(static_cast<float>(rng()) - 0x1p31f, -31)));
+    }
+  });
+  return values;
+}
+
+Tensor on_device(const std::vector<float>& values, DType dtype, const Shape& shape) {
+  Tensor host(dtype, shape);
+  dispatch_float(dtype, [&]<typename T>() {
+    for (size_t i = 0; i < values.size(); ++i) host->data<T>()[i] = static_cast<T>(values[i]);
+  });
+  Tensor copy(dtype, shape, device);
+  copy_bytes(copy->data(), device, host->data(), kCpuDevice, host->num_bytes());
+  return copy;
+}
+
+std::vector<float> on_host(ConstTensorView x) {
+  const Tensor host(x.dtype(), x.shape());
+  copy_bytes(host->data(), kCpuDevice, x.data(), device, x.num_bytes());
+  std::vector<float> values(static_cast<size_t>(x.num_elements()));
+  dispatch_float(x.dtype(), [&]<typename T>() {
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(host->data<T>()[i]);
+  });
+  return values;
+}
+
+void fill(const Tensor& x, char byte) {
+  const std::vector<char> bytes(static_cast<size_t>(x->num_bytes()), byte);
+  copy_bytes(x->data(), device, bytes.data(), kCpuDevice, x->num_bytes());
+}
+
+struct Problem {
+  DType dtype;
+  int64_t num_tokens;
+  int64_t hidden;
+  bool is_layer_norm;
+  uint64_t seed;
+
+  int64_t size() const { return num_tokens * hidden; }
+  Shape shape() const { return {num_tokens, hidden}; }
+  std::vector<float> term(int rank) const {
+    return random_values(dtype, size(), seed * 100 + static_cast<uint64_t>(rank));
+  }
+  std::vector<float> residual() const { return random_values(dtype, size(), seed * 100 + 50); }
+  std::vector<float> weight() const { return random_values(DType::kF32, hidden, 7); }
+  std::vector<float> bias() const { return random_values(DType::kF32, hidden, 8); }
+};
+
+// What a call works on, all on the device.
+struct Operands {
+  explicit Operands(const Problem& p)
+      : term(on_device(p.term(world->rank()), p.dtype, p.shape())),
+        residual(on_device(p.residual(), p.dtype, p.shape())),
+        out(p.dtype, p.shape(), device),
+        weight(on_device(p.weight(), DType::kF32, {p.hidden})),
+        bias(on_device(p.bias(), DType::kF32, {p.hidden})),
+        is_layer_norm(p.is_layer_norm) {
+    fill(out, '\x7b');
+  }
+
+  void run(DeviceComm& comm, Stream& stream) const {
+    all_reduce_add_norm(out, residual, {term, &comm},
+                        {is_layer_norm, weight, is_layer_norm ? bias.view() : TensorView(), kEps}, stream);
+  }
+
+  Tensor term;      // [num_tokens, hidden], like the next two
+  Tensor residual;  // what it was, and then what it becomes
+  Tensor out;
+  Tensor weight;  // [hidden], like bias
+  Tensor bias;
+  bool is_layer_norm;
+};
+
+// residual + (terms in the order of ranks, in float32), rounded after each of both.
+std::vector<float> expected_residual(const Problem& p) {
+  std::vector<float> sums = p.term(0);
+  for (int rank = 1; rank < world->size(); ++rank) {
+    const std::vector<float> term = p.term(rank);
+    for (size_t i = 0; i < sums.size(); ++i) sums[i] += term[i];
+  }
+  std::vector<float> residual = p.residual();
+  dispatch_float(p.dtype, [&]<typename T>() {
+    for (size_t i = 0; i < sums.size(); ++i) {
+      const auto sum = static_cast<float>(static_cast<T>(sums[i]));
+      residual[i] = static_cast<float>(static_cast<T>(residual[i] + sum));
+    }
+  });
+  return residual;
+}
+
+double unit_of(DType dtype) { return dtype == DType::kBF16 ? 0x1p-8 : dtype == DType::kF16 ? 0x1p-11 : 0x1p-24; }
+
+// Of rows that are rounded already.
+std::vector<double> norm_of(const std::vector<float>& rows, const Problem& p) {
+  const std::vector<float> weight = p.weight();
+  const std::vector<float> bias = p.bias();
+  std::vector<double> out(rows.size());
+  const auto n = static_cast<size_t>(p.hidden);
+  for (size_t begin = 0; begin < rows.size(); begin += n) {
+    double mean = 0;
+    for (size_t i = 0; i < n && p.is_layer_norm; ++i) mean += rows[begin + i] / static_cast<double>(n);
+    double squares = 0;
+    for (size_t i = 0; i < n; ++i) squares += (rows[begin + i] - mean) * (rows[begin + i] - mean);
+    const double scale = 1 / std::sqrt(squares / static_cast<double>(n) + kEps);
+    for (size_t i = 0; i < n; ++i) {
+      out[begin + i] = (rows[begin + i] - mean) * scale * weight[i] + (p.is_layer_norm ? bias[i] : 0.0f);
+    }
+  }
+  return out;
+}
+
+template <typename T>
+double distance(const std::vector<float>& a, const std::vector<T>& b) {
+  double squares = 0;
+  double norm = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    squares += (a[i] - static_cast<double>(b[i])) * (a[i] - static_cast<double>(b[i]));
+    norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
+  }
+  return std::sqrt(squares / norm);
+}
+
+void expect_same_on_all_ranks(const std::vector<float>& values) {
+  const std::string_view bytes(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+  const std::string mine = std::to_string(std::hash<std::string_view>()(bytes));
+  for (const std::string& theirs : all_gather(*world, mine)) EXPECT_EQ(theirs, mine);
+}
+
+// is_exact: terms are added in the order of ranks.
+void expect_right(const Problem& p, const Operands& operands, bool is_exact) {
+  const std::vector<float> residual = on_host(operands.residual);
+  const std::vector<float> out = on_host(operands.out);
+  const std::vector<float> expected = expected_residual(p);
+  if (is_exact) {
+    EXPECT_EQ(std::memcmp(residual.data(), expected.data(), residual.size() * sizeof(float)), 0);
+  }
+  // Negated, so that NaN is wrong.
+  EXPECT_FALSE(!(distance(residual, expected) <= 4 * unit_of(p.dtype)));
+  EXPECT_FALSE(!(distance(out, norm_of(residual, p)) <= 2 * unit_of(p.dtype)));
+  expect_same_on_all_ranks(residual);
+  expect_same_on_all_ranks(out);
+}
+
+std::string to_string(const Problem& p) {
+  return std::string(dtype_name(p.dtype)) + " " + std::to_string(p.num_tokens) + " x " + std::to_string(p.hidden) +
+         (p.is_layer_norm ? " LayerNorm" : " RMSNorm");
+}
+
+bool uses_mailbox(const Problem& p, const DeviceComm& comm) {
+  return comm.mailbox() != nullptr &&
+         choose_all_reduce_norm_config(p.num_tokens, dtype_bytes(p.dtype, p.hidden), comm.size()).has_value();
+}
+
+TEST(AllReduceNorm, GivesTheNormOfTheSum) {
+  const auto comm = make_comm();
+  Stream stream(device);
+  uint64_t seed = 0;
+  int num_exact = 0;
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    for (const int64_t hidden : {8, 96, 1000, 1001, 5120, 8192, 12288}) {
+      for (const int64_t num_tokens : {1, 3, 16, 128, 129}) {
+        if (num_tokens * hidden > 128 * 5120) continue;
+        for (const bool is_layer_norm : {false, true}) {
+          const Problem p{dtype, num_tokens, hidden, is_layer_norm, ++seed};
+          SCOPED_TRACE(to_string(p));
+          const Operands operands(p);
+          operands.run(*comm, stream);
+          stream.synchronize();
+          const bool is_exact = uses_mailbox(p, *comm);
+          num_exact += is_exact ? 1 : 0;
+          expect_right(p, operands, is_exact);
+        }
+      }
+    }
+  }
+  if (comm->mailbox() != nullptr) {
+    EXPECT_GT(num_exact, 100);
+  }
+}
+
+TEST(AllReduceNorm, DoesWithoutAMailbox) {
+  const auto comm = make_comm(false);
+  EXPECT_EQ(comm->mailbox(), nullptr);
+  Stream stream(device);
+  for (const bool is_layer_norm : {false, true}) {
+    const Problem p{DType::kBF16, 16, 5120, is_layer_norm, 3};
+    const Operands operands(p);
+    operands.run(*comm, stream);
+    stream.synchronize();
+    expect_right(p, operands, false);
+  }
+}
+
+// As in steps: calls of many sizes after each other, nobody waits between them.
+TEST(AllReduceNorm, ManyCallsInARow) {
+  const auto comm = make_comm();
+  Stream stream(device);
+  std::vector<Problem> problems;
+  std::vector<Operands> operands;
+  for (uint64_t i = 0; i < 120; ++i) {
+    const int64_t num_tokens = std::vector<int64_t>{1, 1, 5, 64, 1, 2, 30}[i % 7];
+    problems.push_back({DType::kBF16, num_tokens, i % 5 == 3 ? 2048 : 1024, i % 3 == 0, 1000 + i});
+    operands.emplace_back(problems.back());
+  }
+  stream.synchronize();
+  for (const Operands& o : operands) o.run(*comm, stream);
+  stream.synchronize();
+  for (size_t i = 0; i < problems.size(); ++i) {
+    SCOPED_TRACE(std::to_string(i) + ": " + to_string(problems[i]));
+    expect_right(problems[i], operands[i], uses_mailbox(problems[i], *comm));
+  }
+}
+
+// Graphs of calls of different sizes, replayed in an order of no pattern, with calls outside of graphs between and
+// other terms each time.
+TEST(AllReduceNorm, GraphsAreReplayedInAnyOrder) {
+  constexpr int kCallsPerGraph = 7;
+  const auto comm = make_comm();
+  Stream stream(device);
+  std::vector<Problem> problems;
+  std::vector<Operands> operands;
+  std::vector<DeviceGraph> graphs;
+  for (const int64_t num_tokens : {1, 2, 16, 100}) {
+    problems.push_back({DType::kBF16, num_tokens, 2048, num_tokens == 2, 1});
+    operands.emplace_back(problems.back());
+  }
+  const auto submit = [&](const Operands& o) {
+    for (int i = 0; i < kCallsPerGraph; ++i) o.run(*comm, stream);
+  };
+  for (const Operands& o : operands) graphs.push_back(DeviceGraph::capture(stream, [&] { submit(o); }));
+  std::mt19937 rng(5);  // the same on every rank
+  for (int round = 0; round < 100; ++round) {
+    SCOPED_TRACE(round);
+    const size_t choice = rng() % problems.size();
+    Problem& p = problems[choice];
+    p.seed = 2000 + static_cast<uint64_t>(round);
+    const Operands& o = operands[choice];
+    copy_bytes(o.term->data(), device, on_device(p.term(world->rank()), p.dtype, p.shape())->data(), device,
+               o.term->num_bytes());
+    copy_bytes(o.residual->data(), device, on_device(p.residual(), p.dtype, p.shape())->data(), device,
+               o.residual->num_bytes());
+    if (rng() % 3 == 0) {
+      submit(o);
+    } else {
+      graphs[choice].launch(stream);
+    }
+    stream.synchronize();
+    std::vector<float> sums = p.term(0);
+    for (int rank = 1; rank < world->size(); ++rank) {
+      const std::vector<float> term = p.term(rank);
+      for (size_t i = 0; i < sums.size(); ++i) sums[i] += term[i];
+    }
+    std::vector<float> expected = p.residual();
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const auto sum = static_cast<float>(bf16(sums[i]));
+      for (int call = 0; call < kCallsPerGraph; ++call) expected[i] = static_cast<float>(bf16(expected[i] + sum));
+    }
+    const std::vector<float> residual = on_host(o.residual);
+    if (comm->mailbox() != nullptr) {
+      EXPECT_EQ(residual, expected);
+    }
+    EXPECT_LE(distance(on_host(o.out), norm_of(residual, p)), 2 * unit_of(p.dtype));
+    expect_same_on_all_ranks(residual);
+  }
+}
+
+TEST(Mailbox, SumsInTheOrderOfRanks) {
+  const auto comm = make_comm();
+  if (comm->mailbox() == nullptr) GTEST_SKIP() << "these GPUs have no mailbox";
+  Stream stream(device);
+  uint64_t seed = 0;
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+    for (const int64_t n : {8, 40, 1024, 5120, 5 * 4096, 128 * 1024}) {
+      SCOPED_TRACE(std::string(dtype_name(dtype)) + " x " + std::to_string(n));
+      const Problem p{dtype, 1, n, false, ++seed};
+      const Tensor sums = on_device(p.term(world->rank()), dtype, {n});
+      comm->all_reduce(sums, {}, stream);
+      stream.synchronize();
+      std::vector<float> expected = p.term(0);
+      for (int rank = 1; rank < world->size(); ++rank) {
+        const std::vector<float> term = p.term(rank);
+        for (size_t i = 0; i < term.size(); ++i) expected[i] += term[i];
+      }
+      dispatch_float(dtype, [&]<typename T>() {
+        for (float& value : expected) value = static_cast<float>(static_cast<T>(value));
+      });
+      EXPECT_EQ(on_host(sums), expected);
+    }
+  }
+}
+
+// All bits set are what a mailbox without a message holds.
+TEST(Mailbox, CarriesEveryNan) {
+  const auto comm = make_comm();
+  if (comm->mailbox() == nullptr) GTEST_SKIP() << "these GPUs have no mailbox";
+  Stream stream(device);
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+    const Tensor sums = on_device(std::vector<float>(1024, 1.0f), dtype, {1024});
+    if (world->rank() == world->size() - 1) {
+      const std::vector<char> ones(64, '\xff');
+      copy_bytes(sums->data(), device, ones.data(), kCpuDevice, 64);
+    }
+    comm->all_reduce(sums, {}, stream);
+    stream.synchronize();
+    const std::vector<float> got = on_host(sums);
+    const auto num_nans = static_cast<size_t>(512 / dtype_bits(dtype));
+    for (size_t i = 0; i < got.size(); ++i) {
+      if (i < num_nans) {
+        EXPECT_TRUE(std::isnan(got[i])) << i;
+      } else {
+        EXPECT_EQ(got[i], static_cast<float>(world->size())) << i;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cohort
