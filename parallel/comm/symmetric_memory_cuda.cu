@@ -27,6 +27,17 @@ bool all_agree(HostComm& group, bool is_so) {
   return is_so_everywhere;
 }
 
+// NCCL 2.28 says of windows that all is done when it has only begun to.
+ncclResult_t taken(ncclResult_t result) { return result == ncclSuccess ? ncclInProgress : result; }
+
+// Where GPUs cannot reach each other's memory, NCCL 2.28 gives something of the host's for a window, or nothing.
+bool is_window(ncclWindow_t window) {
+  cudaPointerAttributes attributes{};
+  if (window == nullptr) return false;
+  COHORT_CUDA_CHECK(cudaPointerGetAttributes(&attributes, window));
+  return attributes.type == cudaMemoryTypeDevice;
+}
+
 void log_error(const char* call, const std::string& text) noexcept {
   std::fprintf(stderr, "%s\n", (call + (": " + text)).c_str());
 }
@@ -48,8 +59,8 @@ std::unique_ptr<SymmetricMemory> SymmetricMemory::create(HostComm& group, ncclCo
 
   const ncclResult_t registered = ncclCommWindowRegister(comm, symmetric->memory_, static_cast<size_t>(num_bytes),
                                                          &symmetric->window_, NCCL_WIN_COLL_SYMMETRIC);
-  nccl::check("ncclCommWindowRegister", nccl::wait_for(comm, registered, timeout), comm);
-  if (!all_agree(group, symmetric->window_ != nullptr)) return nullptr;
+  nccl::check("ncclCommWindowRegister", nccl::wait_for(comm, taken(registered), timeout), comm);
+  if (!all_agree(group, is_window(symmetric->window_))) return nullptr;
 
   const auto num_address_bytes = static_cast<int64_t>(sizeof(char*)) * group.size();
   const Buffer found(num_address_bytes, device);
@@ -65,7 +76,7 @@ std::unique_ptr<SymmetricMemory> SymmetricMemory::create(HostComm& group, ncclCo
 void SymmetricMemory::close(ncclComm_t comm, std::chrono::milliseconds timeout) {
   if (window_ == nullptr) return;
   const ncclResult_t result =
-      nccl::wait_for(comm, ncclCommWindowDeregister(comm, std::exchange(window_, nullptr)), timeout);
+      nccl::wait_for(comm, taken(ncclCommWindowDeregister(comm, std::exchange(window_, nullptr))), timeout);
   if (result != ncclSuccess) log_error("symmetric memory", nccl::describe("ncclCommWindowDeregister", result, comm));
 }
 
