@@ -7,6 +7,7 @@
 #include <fstream>
 #include <vector>
 
+#include "build_commit.h"
 #include "kernels/gemm/gemm.h"
 
 namespace cohort {
@@ -30,6 +31,8 @@ uint64_t hash_of_executable() {
 }
 
 }  // namespace
+
+std::string build_version() { return COHORT_VERSION " (" COHORT_COMMIT ")"; }
 
 std::string build_facts() {
   return fmt::format("version={}\nbuild={:016x}\nbfloat16 summation order={}\n", COHORT_VERSION, hash_of_executable(),

@@ -9,4 +9,8 @@ namespace cohort {
 // which the bits of an answer depend.
 std::string build_facts();
 
+// "0.1.0 (4bc84abd7a7c)": the version, and the commit that the program was built from, with "-dirty" behind it if files
+// differed from it, or "unknown" where git did not tell.
+std::string build_version();
+
 }  // namespace cohort

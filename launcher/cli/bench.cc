@@ -1,4 +1,5 @@
-// cohort bench: what the machine gives. `cohort bench comm` measures how fast its ranks talk.
+// cohort bench: what the machine gives. `cohort bench comm` measures how fast its ranks talk, `cohort bench kernels` how
+// fast one of them computes.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -76,6 +77,8 @@ Status run_bench_comm(const BenchCommFlags& flags) {
 void add_bench(CLI::App& app, Run& run) {
   CLI::App& bench = *app.add_subcommand("bench", "Measure what the machine gives");
   bench.require_subcommand(1);
+  add_bench_kernels(bench, run);
+  add_bench_engine(bench, run);
   CLI::App& comm = *bench.add_subcommand("comm", "Measure how fast ranks talk; start it by mpirun or srun");
   auto flags = std::make_shared<BenchCommFlags>();
   const CLI::Range is_size(int64_t{1}, int64_t{1} << 40);

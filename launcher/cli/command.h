@@ -26,6 +26,8 @@ void add_tokenize(CLI::App& app, Run& run);
 void add_inspect(CLI::App& app, Run& run);
 void add_config(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);
+void add_bench_kernels(CLI::App& bench, Run& run);
+void add_bench_engine(CLI::App& bench, Run& run);
 void add_completion(CLI::App& app, Run& run);
 
 // Reads a whole file, or standard input for "-". NOT_FOUND names the file.

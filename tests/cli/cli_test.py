@@ -224,6 +224,28 @@ class Others(unittest.TestCase):
         for golden in sorted(GOLDEN.iterdir()):
             self.ok("inspect", golden)
 
+    def test_bench_kernels_measures_a_models_operations(self):
+        flags = ("bench", "kernels", "--model", MODEL, "--tp", 2, "--device", "cpu", "--dtype", "float32",
+                 "--batch", "1,3", "--context", "20,40", "--prompt", 16)  # fmt: skip
+        report = json.loads(self.ok(*flags, "--json"))
+        self.assertEqual(report["device"]["kind"], "cpu")
+        self.assertEqual(report["tensor_parallel_size"], 2)
+        self.assertRegex(report["build"], r"^\d+\.\d+\S* \(.+\)$")
+        self.assertGreater(report["ceilings"]["copy_gbps"], 0)
+        self.assertGreater(report["ceilings"]["product_tflops"], 0)
+        loads = {}
+        for result in report["results"]:
+            self.assertGreater(result["median_us"], 0)
+            self.assertGreater(result["percent_of_ceiling"], 0)
+            load = (result["sequences"], result["queries"], result["context"])
+            loads.setdefault(result["operation"], []).append(load)
+        self.assertEqual(loads["norm"], [(1, 1, 20), (3, 1, 20), (1, 16, 16)])
+        self.assertEqual(loads["attention"], [(1, 1, 20), (1, 1, 40), (3, 1, 20), (3, 1, 40), (1, 16, 16)])
+        self.assertEqual(len(loads), 11)
+        table = self.ok(*flags, "--operations", "norm,activation").splitlines()
+        self.assertIn("tensor parallel 2, float32", table[0])
+        self.assertEqual([line.split()[0] for line in table[4:]], ["norm"] * 3 + ["activation"] * 3)
+
     def test_help_version_and_completion(self):
         for command in ((), ("generate",), ("tokenize",), ("inspect",), ("completion",)):
             self.assertIn("--help", self.ok(*command, "--help"))

@@ -1,0 +1,351 @@
+#include "launcher/cli/kernel_operations.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
+
+#include "kernels/attention/attention.h"
+#include "kernels/core/check.h"
+#include "kernels/elementwise/elementwise.h"
+#include "kernels/embedding/embedding.h"
+#include "kernels/gemm/gemm.h"
+#include "kernels/norm/norm.h"
+#include "kernels/position/rotary_cache.h"
+#include "kernels/random/random.h"
+
+namespace cohort {
+namespace {
+
+constexpr int64_t kRotatedBytes = int64_t{256} << 20;  // of all sets: several times what a device caches
+constexpr int64_t kMaxSets = 4096;
+constexpr int64_t kAlignment = 256;
+constexpr int64_t kBlockSize = 16;  // positions of a block of the cache
+
+int64_t aligned(int64_t num_bytes) { return (num_bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+int num_sets_of(int64_t num_bytes) {
+  return static_cast<int>(std::clamp<int64_t>(kRotatedBytes / std::max<int64_t>(1, num_bytes) + 1, 1, kMaxSets));
+}
+
+struct Operand {
+  DType dtype;
+  Shape shape;
+};
+
+// Sets of operands, of random floating-point values, in one allocation.
+class OperandSets {
+ public:
+  OperandSets(std::vector<Operand> operands, Stream& stream) : operands_(std::move(operands)) {
+    for (const Operand& operand : operands_) {
+      offsets_.push_back(set_bytes_);
+      set_bytes_ += aligned(dtype_bytes(operand.dtype, operand.shape.num_elements()));
+    }
+    num_sets_ = num_sets_of(set_bytes_);
+    // Normal values of bfloat16 are, taken two at a time, finite float32, and float16 as well.
+    const Shape all{num_sets_ * set_bytes_ / 2};
+    memory_ = Tensor(DType::kBF16, all, stream.device());
+    fill_random(memory_, {random_key(1, "bench"), {0, 1}}, all, 0, 0, stream);
+  }
+
+  int num_sets() const { return num_sets_; }
+  TensorView at(int set, size_t operand) const {
+    const auto& [dtype, shape] = operands_[operand];
+    return {static_cast<char*>(memory_->data()) + set * set_bytes_ + offsets_[operand], dtype, shape,
+            memory_->device()};
+  }
+
+ private:
+  std::vector<Operand> operands_;
+  std::vector<int64_t> offsets_;
+  int64_t set_bytes_ = 0;
+  int num_sets_ = 0;
+  Tensor memory_;
+};
+
+template <typename T, typename F>
+Tensor make_ints(DType dtype, const Shape& shape, Device device, const F& value) {
+  std::vector<T> values(static_cast<size_t>(shape.num_elements()));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<T>(value(static_cast<int64_t>(i)));
+  Tensor tensor(dtype, shape, device);
+  copy_bytes(tensor->data(), device, values.data(), kCpuDevice, tensor->num_bytes());
+  return tensor;
+}
+
+template <typename F>
+Tensor make_int32(const Shape& shape, Device device, const F& value) {
+  return make_ints<int32_t>(DType::kI32, shape, device, value);
+}
+
+// Numbers of [0, count) without an order that hardware could foresee.
+int64_t scattered(int64_t i, int64_t count) {
+  return static_cast<int64_t>((static_cast<uint64_t>(i) * 0x9e3779b97f4a7c15u >> 20) % static_cast<uint64_t>(count));
+}
+
+struct Context {
+  const KernelModel& model;
+  const KernelLoad& load;
+  Stream& stream;
+
+  Device device() const { return stream.device(); }
+  int64_t element_bytes(int64_t n) const { return dtype_bytes(model.dtype, n); }
+};
+
+KernelOperation embedding_operation(const Context& c) {
+  const int64_t rows = c.load.num_rows();
+  const int64_t hidden = c.model.spec.hidden;
+  const int64_t vocab = c.model.shard.vocab.size();
+  const bool is_whole = c.model.shard.num_shards == 1;
+  const DType out_dtype = is_whole ? c.model.dtype : DType::kF32;
+  const auto sets = std::make_shared<OperandSets>(std::vector<Operand>{{out_dtype, {rows, hidden}}}, c.stream);
+  const auto table = std::make_shared<Tensor>(c.model.dtype, Shape{vocab, hidden}, c.device());
+  fill_random(*table, {random_key(2, "bench"), {0, 1}}, (*table)->shape(), 0, 0, c.stream);
+  const auto ids = std::make_shared<Tensor>(
+      make_int32({sets->num_sets(), rows}, c.device(), [&](int64_t i) { return scattered(i, vocab); }));
+  KernelOperation operation;
+  operation.sizes = fmt::format("{} of {} x {}", rows, vocab, hidden);
+  operation.num_bytes = c.element_bytes(rows * hidden) + dtype_bytes(out_dtype, rows * hidden) + 4 * rows;
+  operation.num_sets = sets->num_sets();
+  operation.run = [=, &stream = c.stream](int set) {
+    const TensorView own_ids = (*ids)->slice(0, set, set + 1).reshape({rows});
+    if (is_whole) return embedding(sets->at(set, 0), own_ids, *table, stream);
+    embedding_part(sets->at(set, 0), own_ids, *table, 0, stream);
+  };
+  return operation;
+}
+
+KernelOperation norm_operation(const Context& c) {
+  const ModelSpec& spec = c.model.spec;
+  const int64_t rows = c.load.num_rows();
+  const Operand row_operand{c.model.dtype, {rows, spec.hidden}};
+  const Operand weight{DType::kF32, {spec.hidden}};
+  const auto sets = std::make_shared<OperandSets>(
+      std::vector<Operand>{row_operand, row_operand, row_operand, weight, weight}, c.stream);
+  const bool is_rms = spec.norm == NormKind::kRmsNorm;
+  KernelOperation operation;
+  operation.sizes = fmt::format("{} x {}", rows, spec.hidden);
+  operation.num_bytes = 4 * c.element_bytes(rows * spec.hidden) + (is_rms ? 4 : 8) * spec.hidden;
+  operation.num_sets = sets->num_sets();
+  operation.run = [=, &stream = c.stream](int set) {
+    const TensorView out = sets->at(set, 0);
+    const TensorView residual = sets->at(set, 1);
+    if (is_rms) return add_rms_norm(out, residual, sets->at(set, 2), sets->at(set, 3), 1e-5f, stream);
+    add_layer_norm(out, residual, sets->at(set, 2), sets->at(set, 3), sets->at(set, 4), 1e-5f, stream);
+  };
+  return operation;
+}
+
+// out [rows, n] = x [rows, k] * weight^T
+KernelOperation product(int64_t rows, int64_t n, int64_t k, DType dtype, DType out_dtype, Stream& stream) {
+  const Tensor values(dtype, {n, k}, stream.device());
+  fill_random(values, {random_key(3, "bench"), {0, 0.02f}}, values->shape(), 0, 0, stream);
+  const auto weights = std::make_shared<std::vector<PackedWeight>>();
+  for (int i = 0; i < num_sets_of(values->num_bytes()); ++i) {
+    weights->push_back(PackedWeight::pack(values, WeightLayout::kOutIn, dtype, 1, stream));
+  }
+  const auto sets =
+      std::make_shared<OperandSets>(std::vector<Operand>{{out_dtype, {rows, n}}, {dtype, {rows, k}}}, stream);
+  prepare_gemm(stream);
+  KernelOperation operation;
+  operation.sizes = fmt::format("{} x {} x {}", rows, k, n);
+  operation.num_bytes = dtype_bytes(dtype, n * k + rows * k) + dtype_bytes(out_dtype, rows * n);
+  operation.num_flops = 2 * static_cast<double>(rows) * static_cast<double>(n) * static_cast<double>(k);
+  operation.num_sets = static_cast<int>(weights->size());
+  operation.run = [=, &stream](int set) {
+    const int own = set % sets->num_sets();
+    gemm(sets->at(own, 0), sets->at(own, 1), (*weights)[static_cast<size_t>(set)], {}, stream);
+  };
+  return operation;
+}
+
+KernelOperation rotate_operation(const Context& c) {
+  const ModelSpec& spec = c.model.spec;
+  const int64_t rows = c.load.num_rows();
+  const int64_t num_q = c.model.shard.heads.size();
+  const int64_t num_kv = c.model.shard.kv_heads.size();
+  const int64_t dim = spec.head_dim;
+  const int64_t num_blocks = (rows + kBlockSize - 1) / kBlockSize;
+  const Operand cache{c.model.dtype, {num_blocks, num_kv, kBlockSize, dim}};
+  const auto sets = std::make_shared<OperandSets>(
+      std::vector<Operand>{{c.model.dtype, {rows, (num_q + 2 * num_kv) * dim}}, cache, cache}, c.stream);
+  const KernelLoad load = c.load;
+  const auto positions = std::make_shared<Tensor>(make_int32(
+      {rows}, c.device(), [&](int64_t i) { return load.context_length - load.num_queries + i % load.num_queries; }));
+  const auto lengths =
+      std::make_shared<Tensor>(make_int32({rows}, c.device(), [&](int64_t) { return load.context_length; }));
+  const auto slots =
+      std::make_shared<Tensor>(make_ints<int64_t>(DType::kI64, {rows}, c.device(), [&](int64_t i) { return i; }));
+  std::shared_ptr<RotaryEmbedding> rotary;
+  if (spec.position == PositionKind::kRotary) {
+    Result<RotaryEmbedding> created = RotaryEmbedding::create(spec.rotary);
+    COHORT_CHECK(created.ok(), std::string(created.status().message()));
+    rotary = std::make_shared<RotaryEmbedding>(*std::move(created));
+    rotary->prepare(c.stream);
+  }
+  KernelOperation operation;
+  operation.sizes = fmt::format("{} x ({} + 2 x {}) x {}", rows, num_q, num_kv, dim);
+  // k and v are read and stored in the cache; q and k are turned in place.
+  const int64_t num_heads = 4 * num_kv + (rotary != nullptr ? 2 * num_q + num_kv : 0);
+  operation.num_bytes = c.element_bytes(rows * num_heads * dim);
+  operation.num_sets = sets->num_sets();
+  operation.run = [=, &stream = c.stream](int set) {
+    const TensorView qkv = sets->at(set, 0);
+    const auto heads = [&](int64_t first, int64_t count) {
+      return qkv.slice(1, first * dim, (first + count) * dim).reshape({rows, count, dim});
+    };
+    rotate_and_cache(heads(0, num_q), heads(num_q, num_kv), heads(num_q + num_kv, num_kv),
+                     {sets->at(set, 1), sets->at(set, 2)}, {*positions, *lengths, *slots}, rotary.get(), stream);
+  };
+  return operation;
+}
+
+KernelOperation attention_operation(const Context& c) {
+  const KernelLoad load = c.load;
+  const int64_t num_q = c.model.shard.heads.size();
+  const int64_t num_kv = c.model.shard.kv_heads.size();
+  const int64_t dim = c.model.spec.head_dim;
+  const int64_t seq_blocks = (load.context_length + kBlockSize - 1) / kBlockSize;
+  const int64_t num_blocks = load.num_seqs * seq_blocks;
+  const Operand heads{c.model.dtype, {load.num_rows(), num_q, dim}};
+  const Operand cache{c.model.dtype, {num_blocks, num_kv, kBlockSize, dim}};
+  const auto sets = std::make_shared<OperandSets>(std::vector<Operand>{heads, heads, cache, cache}, c.stream);
+  const auto starts = std::make_shared<Tensor>(
+      make_int32({load.num_seqs + 1}, c.device(), [&](int64_t i) { return i * load.num_queries; }));
+  const auto lengths =
+      std::make_shared<Tensor>(make_int32({load.num_seqs}, c.device(), [&](int64_t) { return load.context_length; }));
+  // Blocks of a sequence lie apart, as they do in a cache that has been in use: every number once, by a step that has
+  // no divisor in common with their count.
+  int64_t stride = num_blocks * 5 / 8 | 1;
+  while (std::gcd(stride, num_blocks) != 1) ++stride;
+  const auto tables = std::make_shared<Tensor>(
+      make_int32({load.num_seqs, seq_blocks}, c.device(), [&](int64_t i) { return i * stride % num_blocks; }));
+  const int64_t workspace_bytes = c.device().kind == DeviceKind::kCuda
+                                      ? attention_workspace_bytes(load.num_seqs, load.context_length, num_q, dim)
+                                      : 0;
+  const auto workspace = std::make_shared<Tensor>(DType::kU8, Shape{workspace_bytes}, c.device());
+  const float scale = c.model.spec.attention_scale;
+
+  KernelOperation operation;
+  operation.sizes = fmt::format("{} x {}, {} heads of {} over {}", load.num_seqs, load.num_queries, num_q, dim, num_kv);
+  operation.num_bytes =
+      c.element_bytes(2 * load.num_rows() * num_q * dim + 2 * load.num_seqs * load.context_length * num_kv * dim);
+  // Query j of n sees context_length - n + j + 1 positions.
+  const auto n = static_cast<double>(load.num_queries);
+  const double num_seen = n * static_cast<double>(load.context_length) - n * (n - 1) / 2;
+  operation.num_flops = 4 * static_cast<double>(load.num_seqs * num_q * dim) * num_seen;
+  operation.num_sets = sets->num_sets();
+  operation.run = [=, &stream = c.stream](int set) {
+    const AttentionBatch batch{*starts, *lengths, *tables, load.num_queries, load.context_length};
+    paged_attention(sets->at(set, 0), sets->at(set, 1), {sets->at(set, 2), sets->at(set, 3)}, batch, {.scale = scale},
+                    *workspace, stream);
+  };
+  return operation;
+}
+
+KernelOperation activation_operation(const Context& c) {
+  const int64_t rows = c.load.num_rows();
+  const int64_t ffn = c.model.shard.ffn.size();
+  const int64_t num_parts = c.model.spec.gated_mlp ? 2 : 1;
+  const auto sets = std::make_shared<OperandSets>(
+      std::vector<Operand>{{c.model.dtype, {rows, ffn}}, {c.model.dtype, {rows, num_parts * ffn}}}, c.stream);
+  const Activation activation = c.model.spec.activation;
+  KernelOperation operation;
+  operation.sizes = fmt::format("{} x {}", rows, ffn);
+  operation.num_bytes = c.element_bytes((num_parts + 1) * rows * ffn);
+  operation.num_sets = sets->num_sets();
+  operation.run = [=, &stream = c.stream](int set) {
+    if (num_parts == 2) return activate_gated(sets->at(set, 0), sets->at(set, 1), activation, stream);
+    activate(sets->at(set, 0), sets->at(set, 1), activation, stream);
+  };
+  return operation;
+}
+
+KernelOperation feed_operation(const Context& c) {
+  const int64_t rows = c.load.num_seqs;
+  const auto ints = [&](int64_t i) { return i % rows; };
+  const auto ids = std::make_shared<Tensor>(make_int32({rows}, c.device(), ints));
+  const auto sources = std::make_shared<Tensor>(make_int32({rows}, c.device(), ints));
+  const auto sampled = std::make_shared<Tensor>(make_int32({rows}, c.device(), ints));
+  KernelOperation operation;
+  operation.sizes = fmt::format("{}", rows);
+  operation.num_bytes = 12 * rows;
+  operation.run = [=, &stream = c.stream](int) { feed_tokens(*ids, *sources, *sampled, stream); };
+  return operation;
+}
+
+KernelOperation model_product(const Context& c, int64_t n, int64_t k) {
+  return product(c.load.num_rows(), n, k, c.model.dtype, c.model.dtype, c.stream);
+}
+
+struct NamedOperation {
+  std::string name;
+  KernelOperation (*make)(const Context&);
+};
+
+const std::vector<NamedOperation>& operations() {
+  static const std::vector<NamedOperation> all = {
+      {"feed_tokens", feed_operation},
+      {"embedding", embedding_operation},
+      {"norm", norm_operation},
+      {"qkv",
+       [](const Context& c) {
+         const int64_t num_heads = c.model.shard.heads.size() + 2 * c.model.shard.kv_heads.size();
+         return model_product(c, num_heads * c.model.spec.head_dim, c.model.spec.hidden);
+       }},
+      {"rotate_and_cache", rotate_operation},
+      {"attention", attention_operation},
+      {"attn_out",
+       [](const Context& c) {
+         return model_product(c, c.model.spec.hidden, c.model.shard.heads.size() * c.model.spec.head_dim);
+       }},
+      {"mlp_up",
+       [](const Context& c) {
+         return model_product(c, (c.model.spec.gated_mlp ? 2 : 1) * c.model.shard.ffn.size(), c.model.spec.hidden);
+       }},
+      {"activation", activation_operation},
+      {"mlp_down", [](const Context& c) { return model_product(c, c.model.spec.hidden, c.model.shard.ffn.size()); }},
+      {"logits",
+       [](const Context& c) {
+         return product(c.load.num_seqs, c.model.shard.vocab.size(), c.model.spec.hidden, c.model.dtype, DType::kF32,
+                        c.stream);
+       }},
+  };
+  return all;
+}
+
+}  // namespace
+
+const std::vector<std::string>& kernel_operation_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (const NamedOperation& operation : operations()) all.push_back(operation.name);
+    return all;
+  }();
+  return names;
+}
+
+KernelOperation make_kernel_operation(const std::string& name, const KernelModel& model, const KernelLoad& load,
+                                      Stream& stream) {
+  for (const NamedOperation& operation : operations()) {
+    if (operation.name == name) return operation.make({model, load, stream});
+  }
+  check_failed(__FILE__, __LINE__, "an operation", name);
+}
+
+KernelOperation make_copy(int64_t num_bytes, Stream& stream) {
+  const Operand half{DType::kU8, {num_bytes}};
+  const auto sets = std::make_shared<OperandSets>(std::vector<Operand>{half, half}, stream);
+  KernelOperation operation;
+  operation.sizes = fmt::format("{}", num_bytes);
+  operation.num_bytes = 2 * num_bytes;
+  operation.num_sets = sets->num_sets();
+  operation.run = [=, &stream](int set) { copy_rows(sets->at(set, 0), sets->at(set, 1), stream); };
+  return operation;
+}
+
+KernelOperation make_square_product(int64_t n, DType dtype, Stream& stream) {
+  return product(n, n, n, dtype, dtype, stream);
+}
+
+}  // namespace cohort
