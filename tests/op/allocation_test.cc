@@ -7,7 +7,7 @@
 #include "kernels/attention/attention.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/norm/norm.h"
-#include "kernels/position/rotary.h"
+#include "kernels/position/rotary_cache.h"
 #include "kernels/sampling/sampling.h"
 #include "tests/op/op_test.h"
 
@@ -92,6 +92,9 @@ TEST_F(Allocation, HeadOps) {
   for (int64_t i = 0; i < kTokens; ++i) slots.push_back(i);
   const Tensor slot = int64_tensor(slots);
   expect_no_allocation("write_kv", [&] { write_kv({keys, values}, k, k, slot, stream); });
+  expect_no_allocation("rotate_and_cache", [&] {
+    rotate_and_cache(q, k, k, {keys, values}, {tokens, tokens, slot}, &rotary, stream);
+  });
 
   const Tensor starts = int32_tensor({0, kTokens});
   const Tensor lengths = int32_tensor({kTokens});
