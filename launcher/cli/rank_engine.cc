@@ -83,6 +83,8 @@ RankEngine::RankEngine(Job& job, RankModel model, const RankPlan& plan, int num_
   const Clock::time_point start = Clock::now();
   spdlog::debug("{} with {} threads, rank {} of {} on its host", to_string(stream_.device()), stream_.num_threads(),
                 job.local_rank(), job.local_size());
+  const std::string table = rank_table(job, plan);
+  if (job.rank() == 0 && !quiet) spdlog::info("what each rank holds:\n{}", table.substr(0, table.size() - 1));
   const bool is_deterministic = model.model.numerics == Numerics::kDeterministic;
   loaded_ = load(job, std::move(model.model), plan, quiet, stream_);
   comms_ = std::make_unique<RankComms>(RankComms::create(

@@ -20,17 +20,6 @@ int64_t available_bytes(const Job& job, Device device) {
   return device == kCpuDevice ? available_host_bytes() / job.local_size() : num_free_cuda_bytes(device);
 }
 
-// Weights that do not fit would end in swapping or in the kernel's killer, long after the command was given.
-Status check_memory(const Job& job, Device device, int64_t num_weight_bytes, DType dtype) {
-  const int64_t available = available_bytes(job, device);
-  if (num_weight_bytes <= available) return ok_status();
-  const std::string place = device == kCpuDevice
-                                ? fmt::format("this host has left for each of its {} ranks", job.local_size())
-                                : to_string(device) + " has left";
-  return resource_exhausted(fmt::format("weights of {:.1f} GB in {} do not fit the {:.1f} GB of memory that {}",
-                                        gigabytes(num_weight_bytes), dtype_name(dtype), gigabytes(available), place));
-}
-
 // Blocks of the cache that the requests fill when all run at once, and that the largest of them fills.
 struct CacheNeed {
   int64_t num_requests = 0;
@@ -51,23 +40,53 @@ CacheNeed cache_need(const std::vector<GenerationRequest>& requests, const Model
   return need;
 }
 
-// The largest need of any leader and the least that any rank can afford, on every rank.
-struct CacheFacts {
+// The largest need of any leader, on every rank.
+CacheNeed gather_need(Job& job, const CacheNeed& mine) {
   CacheNeed need;
-  int64_t affordable = 0;
-};
-
-CacheFacts gather_facts(Job& job, const CacheNeed& need, int64_t affordable) {
-  const nlohmann::json mine = {need.num_requests, need.all, need.largest, affordable};
-  CacheFacts facts{.need = {}, .affordable = affordable};
-  for (const std::string& text : all_gather(job.world(), mine.dump())) {
+  for (const std::string& text :
+       all_gather(job.world(), nlohmann::json{mine.num_requests, mine.all, mine.largest}.dump())) {
     const auto of_rank = nlohmann::json::parse(text).get<std::vector<int64_t>>();
-    facts.need.num_requests = std::max(facts.need.num_requests, of_rank[0]);
-    facts.need.all = std::max(facts.need.all, of_rank[1]);
-    facts.need.largest = std::max(facts.need.largest, of_rank[2]);
-    facts.affordable = std::min(facts.affordable, of_rank[3]);
+    need.num_requests = std::max(need.num_requests, of_rank[0]);
+    need.all = std::max(need.all, of_rank[1]);
+    need.largest = std::max(need.largest, of_rank[2]);
   }
-  return facts;
+  return need;
+}
+
+// The least of any rank, on every rank.
+int64_t gather_least(Job& job, int64_t mine) {
+  int64_t least = mine;
+  for (const std::string& text : all_gather(job.world(), std::to_string(mine))) {
+    least = std::min<int64_t>(least, std::stoll(text));
+  }
+  return least;
+}
+
+EngineOptions engine_options(const Config& config, const ParallelLayout& layout, Device device, int64_t num_requests) {
+  EngineOptions engine;
+  engine.block_size = config.cache.block_size;
+  engine.num_blocks = config.cache.num_blocks;
+  engine.max_seqs = num_requests > 0 ? std::min(num_requests, config.scheduler.max_seqs) : config.scheduler.max_seqs;
+  engine.max_tokens_per_step = std::max(config.scheduler.max_tokens_per_step, engine.max_seqs);
+  engine.overlap_steps = device != kCpuDevice && layout.sizes().pipeline == 1;
+  engine.use_graphs = device != kCpuDevice;
+  engine.step_timeout = std::chrono::seconds(config.health.step_timeout_s);
+  return engine;
+}
+
+// Decides the number of blocks with the other ranks; then each knows whether it has room for them.
+void plan_cache(Job& job, const Config& config, const CacheNeed& need, int64_t bytes_per_block, RankPlan& plan) {
+  const auto wished = static_cast<double>(plan.memory.left_for_cache()) * config.cache.memory_fraction;
+  const int64_t affordable = gather_least(job, static_cast<int64_t>(wished) / bytes_per_block);
+  int64_t& num_blocks = plan.engine.num_blocks;
+  std::string why = "--num-blocks: expected fewer than";
+  if (num_blocks == 0) {
+    why = "the longest request needs";
+    num_blocks =
+        std::max({need.num_requests > 0 ? std::min(need.all, affordable) : affordable, need.largest, int64_t{1}});
+  }
+  plan.memory.cache = bytes_per_block * num_blocks;
+  job.agree([&] { return check_cache_fits(plan.memory, num_blocks, bytes_per_block, why); });
 }
 
 }  // namespace
@@ -83,48 +102,37 @@ ParallelLayout make_layout(const Job& job, const Config& config) {
 RankPlan make_rank_plan(Job& job, const Config& config, const OpenModel& model, const ParallelLayout& layout,
                         Device device, const std::vector<GenerationRequest>& requests) {
   const ModelSpec& spec = model.config.spec;
+  const CacheNeed need = gather_need(job, cache_need(requests, spec, config.cache.block_size));
   RankPlan plan;
   plan.layout = layout;
+  plan.engine = engine_options(config, layout, device, need.num_requests);
   job.agree([&]() -> Status {
     auto shard = shard_model(spec, layout);
     if (!shard.ok()) throw UsageError(shard.status().message());
     plan.shard = *shard;
-    plan.num_weight_bytes = shard_weight_bytes(spec, model.map, plan.shard, model.dtype);
-    return check_memory(job, device, plan.num_weight_bytes, model.dtype);
+    const MemoryOwner owner{device, layout, plan.shard, job.local_size()};
+    plan.memory = plan_memory(model, owner, plan.engine, available_bytes(job, device));
+    return check_model_fits(plan.memory, model, owner, plan.engine);
   });
-  const int64_t block_size = config.cache.block_size;
-  const int64_t bytes_per_block = shard_kv_bytes_per_token(spec, plan.shard, model.dtype) * block_size;
-  const auto left = static_cast<double>(available_bytes(job, device) - plan.num_weight_bytes);
-  const auto affordable = static_cast<int64_t>(left * config.cache.memory_fraction) / bytes_per_block;
-  const CacheFacts facts = gather_facts(job, cache_need(requests, spec, block_size), affordable);
-
-  EngineOptions& engine = plan.engine;
-  engine.block_size = block_size;
-  engine.num_blocks = config.cache.num_blocks;
-  if (engine.num_blocks == 0) {
-    const int64_t wanted = facts.need.num_requests > 0 ? facts.need.all : facts.affordable;
-    engine.num_blocks = std::max(std::min(wanted, facts.affordable), facts.need.largest);
-  }
-  engine.max_seqs = std::clamp<int64_t>(facts.need.num_requests, 1, config.scheduler.max_seqs);
-  engine.max_tokens_per_step = std::max(config.scheduler.max_tokens_per_step, engine.max_seqs);
-  engine.overlap_steps = device != kCpuDevice && layout.sizes().pipeline == 1;
-  engine.use_graphs = device != kCpuDevice;
-  engine.step_timeout = std::chrono::seconds(config.health.step_timeout_s);
-  plan.num_cache_bytes = bytes_per_block * engine.num_blocks;
+  const int64_t bytes_per_block = shard_kv_bytes_per_token(spec, plan.shard, model.dtype) * plan.engine.block_size;
+  plan_cache(job, config, need, bytes_per_block, plan);
   return plan;
 }
 
 std::string rank_table(Job& job, const RankPlan& plan) {
   const ModelShard& shard = plan.shard;
+  const MemoryPlan& memory = plan.memory;
   const auto range = [](Slice s) { return fmt::format("{}-{}", s.begin, s.end - 1); };
-  const std::string row =
-      fmt::format("{:>4}  {:<16} {:>7} {:>5} {:>5}  {:<9} {:<9} {:<9} {:<15} {:>10.3f} {:>10.3f}\n", job.rank(),
-                  job.host(), plan.layout.replica(), plan.layout.stage(), plan.layout.shard(), range(shard.layers),
-                  range(shard.heads), range(shard.kv_heads), shard.vocab.size() > 0 ? range(shard.vocab) : "none",
-                  gigabytes(plan.num_weight_bytes), gigabytes(plan.num_cache_bytes));
+  const std::string row = fmt::format(
+      "{:>4}  {:<16} {:>7} {:>5} {:>5}  {:<9} {:<9} {:<9} {:<15} {:>10.3f} {:>10.3f} {:>14.3f} {:>12.3f} {:>10.3f}\n",
+      job.rank(), job.host(), plan.layout.replica(), plan.layout.stage(), plan.layout.shard(), range(shard.layers),
+      range(shard.heads), range(shard.kv_heads), shard.vocab.size() > 0 ? range(shard.vocab) : "none",
+      gigabytes(memory.available), gigabytes(memory.weights), gigabytes(memory.workspace), gigabytes(memory.reserve),
+      gigabytes(memory.cache));
   std::string table =
-      fmt::format("{:>4}  {:<16} {:>7} {:>5} {:>5}  {:<9} {:<9} {:<9} {:<15} {:>10} {:>10}\n", "rank", "host",
-                  "replica", "stage", "shard", "layers", "heads", "KV heads", "vocabulary", "weights GB", "cache GB");
+      fmt::format("{:>4}  {:<16} {:>7} {:>5} {:>5}  {:<9} {:<9} {:<9} {:<15} {:>10} {:>10} {:>14} {:>12} {:>10}\n",
+                  "rank", "host", "replica", "stage", "shard", "layers", "heads", "KV heads", "vocabulary", "free GB",
+                  "weights GB", "activations GB", "libraries GB", "cache GB");
   for (const std::string& other : all_gather(job.world(), row)) table += other;
   return table;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "launcher/bootstrap/job.h"
+#include "launcher/cli/memory_plan.h"
 #include "parallel/layout/parallel_layout.h"
 #include "runtime/config/config.h"
 #include "runtime/decoding/request.h"
@@ -16,17 +17,16 @@ namespace cohort {
 struct RankPlan {
   ParallelLayout layout;
   ModelShard shard;
-  EngineOptions engine;          // the same on every rank
-  int64_t num_weight_bytes = 0;  // in memory
-  int64_t num_cache_bytes = 0;
+  EngineOptions engine;  // the same on every rank
+  MemoryPlan memory;
 };
 
 // The sizes of the configuration. UsageError unless they make as many ranks as there are.
 ParallelLayout make_layout(const Job& job, const Config& config);
 
 // What `requests` (of a leader; none on other ranks) need of the cache and how much of it fits every rank decide its
-// size, in the memory of `device`; without any requests it is what fits. Every rank takes part. JobFailure when weights
-// do not fit, on any rank.
+// size, in the memory of `device`; without any requests it is what fits. Every rank takes part. JobFailure when
+// weights, activations or the cache do not fit, on any rank; it says what would.
 RankPlan make_rank_plan(Job& job, const Config& config, const OpenModel& model, const ParallelLayout& layout,
                         Device device, const std::vector<GenerationRequest>& requests);
 

@@ -21,7 +21,7 @@ struct ReductionWorkspace {
 
   Tensor sums;     // [max_rows * n] float32
   Tensor scratch;  // likewise
-  int64_t num_bytes() const { return sums->num_bytes() + scratch->num_bytes(); }
+  static int64_t num_bytes_for(int64_t max_rows, int64_t n) { return 2 * dtype_bytes(DType::kF32, max_rows * n); }
 
   // sums as [num_rows, n].
   TensorView sums_of(int64_t num_rows, int64_t n) const {

@@ -52,7 +52,6 @@ class ModelRunner {
   const EngineOptions& options() const { return options_; }
   Monitor* monitor() const { return monitor_; }
   int64_t num_cache_bytes() const { return cache_.shape().bytes_per_block() * options_.num_blocks; }
-  int64_t num_workspace_bytes() const { return workspace_.num_bytes(); }
   int64_t num_graph_bytes() const { return num_graph_bytes_; }
 
  private:

@@ -14,6 +14,10 @@ struct Workspace {
   Workspace(const ModelSpec& spec, const ModelShard& shard, DType dtype, int64_t max_tokens, int64_t max_logit_rows,
             Device device);
 
+  // What a workspace takes of the memory of `device`.
+  static int64_t num_bytes_for(const ModelSpec& spec, const ModelShard& shard, DType dtype, int64_t max_tokens,
+                               int64_t max_logit_rows, Device device);
+
   Tensor residual;               // [max_tokens, hidden]: the residual stream
   Tensor delta;                  // [max_tokens, hidden]: what the last sublayer adds to it, or this shard's term
   Tensor normed;                 // [max_tokens, hidden]
@@ -27,8 +31,6 @@ struct Workspace {
   Tensor logit_parts;            // [max_logit_rows * local vocab] float32: another shard's on their way; shard 0's
   ReductionWorkspace reduction;  // of [max_tokens, hidden]
   Tensor attention;              // [num_bytes] uint8: partial softmax states; empty on the CPU
-
-  int64_t num_bytes() const;
 };
 
 }  // namespace cohort
