@@ -5,7 +5,9 @@
 #include <cstring>
 
 #include "kernels/embedding/embedding.h"
+#include "kernels/norm/norm.h"
 #include "parallel/comm/rank_comms.h"
+#include "parallel/tensor/all_reduce_norm.h"
 #include "parallel/tensor/row_parallel.h"
 #include "parallel/tensor/vocab_parallel.h"
 #include "runtime/models/shard_size.h"
@@ -62,6 +64,47 @@ TEST_P(TensorParallelTest, RowParallelProductsHaveEqualBits) {
   });
 }
 
+TEST_P(TensorParallelTest, NormsOfSumsHaveEqualBits) {
+  run_ranks(GetParam(), [](HostComm& world) {
+    constexpr int64_t kN = 40;
+    constexpr int64_t kK = 16 * 6;
+    constexpr int64_t kNumRows = 7;
+    constexpr float kEps = 1e-5f;
+    Stream stream(kCpuDevice, 1);
+    const std::unique_ptr<DeviceComm> comm = world.size() > 1 ? world.make_cpu_comm("tensor") : nullptr;
+    const Slice part = even_slice(kK, world.rank(), world.size());
+    const Tensor weight = random_tensor(DType::kBF16, Shape{kN, kK}, 1);
+    const Tensor norm_weight = random_tensor(DType::kF32, Shape{kN}, 2);
+    const Tensor norm_bias = random_tensor(DType::kF32, Shape{kN}, 3);
+    const Tensor x = random_tensor(DType::kBF16, Shape{kNumRows, kK}, 4);
+    const PackedWeight whole = PackedWeight::pack(weight, WeightLayout::kOutIn, DType::kBF16, 16, stream);
+    const PackedWeight mine = PackedWeight::pack(weight->slice(1, part.begin, part.end), WeightLayout::kOutIn,
+                                                 DType::kBF16, 16 / world.size(), stream);
+    const Tensor product(DType::kBF16, Shape{kNumRows, kN});
+    gemm(product, x, whole, {}, stream);
+    for (const bool is_layer_norm : {false, true}) {
+      const Tensor expected_residual = random_tensor(DType::kBF16, Shape{kNumRows, kN}, 5);
+      const Tensor expected(DType::kBF16, Shape{kNumRows, kN});
+      if (is_layer_norm) {
+        add_layer_norm(expected, expected_residual, product, norm_weight, norm_bias, kEps, stream);
+      } else {
+        add_rms_norm(expected, expected_residual, product, norm_weight, kEps, stream);
+      }
+      ReductionWorkspace workspace(kNumRows, kN, kCpuDevice);
+      const Tensor delta(DType::kBF16, Shape{kNumRows, kN});
+      const Tensor residual = random_tensor(DType::kBF16, Shape{kNumRows, kN}, 5);
+      const Tensor out(DType::kBF16, Shape{kNumRows, kN});
+      const ShardedSum sum =
+          row_parallel_gemm(delta, x->slice(1, part.begin, part.end), mine, {}, comm.get(), workspace, stream);
+      EXPECT_EQ(sum.comm, nullptr);  // complete, as it is on CPUs
+      all_reduce_add_norm(out, residual, sum,
+                          {is_layer_norm, norm_weight, is_layer_norm ? norm_bias.view() : TensorView(), kEps}, stream);
+      EXPECT_TRUE(same_bits(residual, expected_residual));
+      EXPECT_TRUE(same_bits(out, expected));
+    }
+  });
+}
+
 TEST_P(TensorParallelTest, EmbeddingsKeepTheirBitsEvenOfZeros) {
   run_ranks(GetParam(), [](HostComm& world) {
     Stream stream(kCpuDevice, 1);
@@ -114,6 +157,27 @@ TEST_P(TensorParallelTest, LogitsAreGatheredInOrder) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, TensorParallelTest, testing::Values(1, 2, 4, 8));
+
+TEST(AllReduceNormConfigTest, AVectorAThreadAndAtMostTwo) {
+  const auto config = [](int64_t num_tokens, int64_t row_bytes, int num_ranks) {
+    const auto chosen = choose_all_reduce_norm_config(num_tokens, row_bytes, num_ranks);
+    return chosen ? std::pair(chosen->num_threads, chosen->vectors_per_thread) : std::pair(0, 0);
+  };
+  EXPECT_EQ(config(1, 2 * 5120, 2), std::pair(640, 1));
+  EXPECT_EQ(config(1, 2 * 8192, 8), std::pair(1024, 1));
+  EXPECT_EQ(config(1, 2 * 12288, 2), std::pair(768, 2));
+  EXPECT_EQ(config(1, 2 * 16384, 2), std::pair(1024, 2));
+  EXPECT_EQ(config(1, 16, 2), std::pair(32, 1));
+  EXPECT_EQ(config(128, 2 * 5120, 2), std::pair(640, 1));
+}
+
+TEST(AllReduceNormConfigTest, WhatTheKernelCannotOrShouldNot) {
+  EXPECT_FALSE(choose_all_reduce_norm_config(1, 2 * 5121, 2));   // not in vectors of 16 bytes
+  EXPECT_FALSE(choose_all_reduce_norm_config(1, 2 * 16392, 2));  // longer than a slot
+  EXPECT_FALSE(choose_all_reduce_norm_config(129, 1024, 2));     // more rows than slots
+  EXPECT_TRUE(choose_all_reduce_norm_config(64, 2 * 8192, 4));
+  EXPECT_FALSE(choose_all_reduce_norm_config(128, 2 * 8192, 8));  // 14 MB out of each GPU
+}
 
 ModelShard shard_of(const ModelSpec& spec, int tensor, int pipeline, int rank) {
   const auto shard = shard_model(spec, ParallelLayout({.tensor = tensor, .pipeline = pipeline}, rank));
