@@ -11,6 +11,7 @@
 #include "kernels/core/device_graph.h"
 #include "parallel/comm/nccl_comm.h"
 #include "parallel/tensor/all_reduce_norm.h"
+#include "parallel/tensor/vocab_parallel.h"
 #include "tests/parallel/gpu_ranks.h"
 
 namespace cohort {
@@ -318,6 +319,37 @@ TEST(Mailbox, SumsInTheOrderOfRanks) {
         for (float& value : expected) value = static_cast<float>(static_cast<T>(value));
       });
       EXPECT_EQ(on_host(sums), expected);
+    }
+  }
+}
+
+// Vocabularies of parts that are whole vectors and of others, of shards that have less than the rest or nothing.
+TEST(Mailbox, LogitsAreGatheredInOrder) {
+  const auto comm = make_comm();
+  Stream stream(device);
+  for (const int64_t vocab : {8, 1000, 1003, 32000, 50272, 128256}) {
+    for (const int64_t num_rows : {1, 3, 16}) {
+      SCOPED_TRACE(std::to_string(num_rows) + " x " + std::to_string(vocab));
+      const Slice part = padded_slice(vocab, world->rank(), world->size());
+      const auto value_at = [](int64_t row, int64_t token) { return static_cast<float>(row * 200000 + token); };
+      std::vector<float> mine;
+      for (int64_t row = 0; row < num_rows; ++row) {
+        for (int64_t token = part.begin; token < part.end; ++token) mine.push_back(value_at(row, token));
+      }
+      const Tensor local = on_device(mine, DType::kF32, {num_rows, part.size()});
+      const Tensor logits(DType::kF32, {num_rows, vocab}, device);
+      const Tensor scratch(DType::kF32, {num_rows * padded_slice(vocab, 0, world->size()).size()}, device);
+      fill(logits, '\x7b');
+      gather_logits(logits, local, vocab, *comm, scratch, stream);
+      stream.synchronize();
+      if (world->rank() != 0) continue;
+      const std::vector<float> got = on_host(logits);
+      int64_t num_wrong = 0;
+      for (size_t i = 0; i < got.size(); ++i) {
+        const auto index = static_cast<int64_t>(i);
+        num_wrong += got[i] == value_at(index / vocab, index % vocab) ? 0 : 1;
+      }
+      EXPECT_EQ(num_wrong, 0);
     }
   }
 }
