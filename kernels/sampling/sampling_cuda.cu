@@ -127,7 +127,8 @@ __device__ void add_to_bins(Sum* bins, int bin, Sum weight) {
   const unsigned counted = __ballot_sync(kAllLanes, is_counted);
   if (counted == 0) return;
   const int leader = __ffs(static_cast<int>(counted)) - 1;
-  const bool is_shared = is_counted && bin == __shfl_sync(kAllLanes, bin, leader);
+  const int leader_bin = __shfl_sync(kAllLanes, bin, leader);
+  const bool is_shared = is_counted && bin == leader_bin;
   Sum shared = is_shared ? weight : 0;
   for (int offset = 16; offset > 0; offset /= 2) shared += __shfl_xor_sync(kAllLanes, shared, offset);
   if (lane() == leader) atomicAdd(&bins[bin], shared);

@@ -54,15 +54,14 @@ void ModelRunner::capture_graphs(const std::function<void(int64_t, int64_t)>& re
   if (!options_.use_graphs) return;
   const int64_t num_free_before = num_free_cuda_bytes(stream_.device());
   const std::vector<int64_t> sizes = graph_batch_sizes(options_.max_seqs);
-  const int64_t max_context_length = decoder_.spec().max_position;
   for (const int64_t size : sizes) {
     const Deadline deadline(monitor_, "making a graph", options_.step_timeout);
     batch_.clear();
     batch_.pad_to(size);
     batch_.upload(stream_);
-    forward(max_context_length);  // loads kernels and chooses algorithms, which cannot be done while capturing
+    forward(batch_.lasting_view());  // loads kernels and chooses algorithms, which cannot be done while capturing
     stream_.synchronize();
-    graphs_.emplace(size, DeviceGraph::capture(stream_, [&] { forward(max_context_length); }));
+    graphs_.emplace(size, DeviceGraph::capture(stream_, [&] { forward(batch_.lasting_view()); }));
     if (report) report(static_cast<int64_t>(graphs_.size()), static_cast<int64_t>(sizes.size()));
   }
   num_graph_bytes_ = num_free_before - num_free_cuda_bytes(stream_.device());
@@ -87,7 +86,7 @@ void ModelRunner::start(const wire::StepPlan& plan) {
   if (graph != nullptr) {
     graph->launch(stream_);
   } else {
-    forward(0);
+    forward(batch_.view());
   }
   sample_step(plan.step());
   if (timer_ != nullptr) timer_->end(stream_);
@@ -115,10 +114,9 @@ void ModelRunner::fill_batch(const wire::StepPlan& plan) {
   }
 }
 
-TensorView ModelRunner::forward(int64_t max_context_length) {
+void ModelRunner::forward(const BatchView& batch) {
   if (options_.overlap_steps) batch_.feed(sampled_, stream_);
-  return decoder_.forward(batch_.view(max_context_length), cache_.layers(), workspace_, comms_,
-                          probe_ ? &probe_ : nullptr, stream_);
+  decoder_.forward(batch, cache_.layers(), workspace_, comms_, probe_ ? &probe_ : nullptr, stream_);
 }
 
 void ModelRunner::sample_step(int64_t step) {

@@ -59,9 +59,8 @@ class ModelRunner {
   void fill_batch(const wire::StepPlan& plan);
   // The graph for what is in batch_, which is padded to fit it; null if there is none.
   const DeviceGraph* pad_for_graph();
-  // What a graph holds: from the fed tokens to the logits, if they are made here. max_context_length: as
-  // StepBatch::view().
-  TensorView forward(int64_t max_context_length);
+  // What a graph holds: from the fed tokens to the logits, if they are made here.
+  void forward(const BatchView& batch);
   void sample_step(int64_t step);
 
   const Decoder& decoder_;

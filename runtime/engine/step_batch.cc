@@ -116,7 +116,7 @@ BatchView StepBatch::view(int64_t max_context_length) const {
                     .context_lengths = tensor(arrays_.context_lengths, DType::kI32, Shape{num_seqs_}),
                     .block_tables = tensor(arrays_.block_tables, DType::kI32, Shape{num_seqs_, max_blocks_per_seq_}),
                     .max_query_length = max_query_length_,
-                    .max_context_length = std::max(max_context_length, max_context_length_)},
+                    .max_context_length = max_context_length},
       .logit_rows = tensor(arrays_.logit_rows, DType::kI32, Shape{num_logit_rows_}),
   };
 }

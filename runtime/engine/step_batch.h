@@ -32,9 +32,10 @@ class StepBatch {
   void upload(Stream& stream);
   // On the device, fills in the tokens that are fed: elements of `sampled` [n] (int32).
   void feed(ConstTensorView sampled, Stream& stream) const;
-  // Valid until the next clear(), add() or pad_to(); what it points at is always in the same place. Contexts are
-  // promised to be no longer than `max_context_length`, or than they are if that is 0.
-  BatchView view(int64_t max_context_length = 0) const;
+  // Valid until the next clear(), add() or pad_to(); what it points at is always in the same place.
+  BatchView view() const { return view(max_context_length_); }
+  // The same that stays valid for every later batch of as many tokens and sequences, whatever their contexts.
+  BatchView lasting_view() const { return view(max_blocks_per_seq_ * block_size_); }
 
  private:
   // Where an array lies in the memory; `T` is its element.
@@ -60,6 +61,8 @@ class StepBatch {
   };
 
   int64_t max_tokens_;
+  BatchView view(int64_t max_context_length) const;
+
   int64_t max_seqs_;
   int64_t max_blocks_per_seq_;
   int64_t block_size_;
