@@ -3,6 +3,7 @@
 
 #include "kernels/attention/attention_args.cuh"
 #include "kernels/attention/attention_backends.h"
+#include "kernels/attention/attention_prefill_sm90.h"
 #include "kernels/core/cuda_check.h"
 
 namespace cohort::cuda {
@@ -92,7 +93,9 @@ void launch_tiled(AttentionArgs args, const AttentionProblem& problem, const Ten
     args.folds = plan.num_partials == 0 && problem.max_context_length > plan.run_length;
     launch_decode(args, plan, dtype, stream);
   }
-  if (plan.runs_prefill) {  // nothing is cut here, so only the deterministic mode has runs
+  if (plan.runs_prefill && can_prefill_sm90(args, problem)) {
+    launch_prefill_sm90(args, problem, dtype, stream);
+  } else if (plan.runs_prefill) {  // nothing is cut here, so only the deterministic mode has runs
     args.run_length = static_cast<int>(problem.deterministic ? kRunLength : kMaxInt);
     args.partials = {};
     args.folds = problem.max_context_length > args.run_length;

@@ -1,0 +1,188 @@
+// Times prefills by paged attention on CUDA: bfloat16, blocks that lie anywhere in the cache.
+//
+//   attention_prefill_cuda_bench [--json FILE] [--case I]
+//
+// What counts is operations a second, those above the diagonal not counted. Every call reads other blocks, so that the
+// L2 cache has none of them; times are medians of CUDA graphs. peers/attention_torch.py times PyTorch on some of these.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "kernels/attention/attention.h"
+#include "tests/bench/cuda_bench.h"
+
+namespace cohort {
+namespace {
+
+// bfloat16 of magnitude 1 to 2 and either sign: zeros would cost less power, and be faster.
+Tensor random_tensor(const Shape& shape, uint32_t seed) {
+  constexpr int64_t kMaxDrawn = 1 << 22;  // of which a larger tensor has copies
+  Tensor out(DType::kBF16, shape, kCuda);
+  const int64_t n = out->num_elements();
+  std::vector<uint16_t> bits(static_cast<size_t>(std::min(n, kMaxDrawn)));
+  for (uint16_t& b : bits) {
+    seed = seed * 1664525u + 1013904223u;
+    b = static_cast<uint16_t>(((seed >> 16) & 0x807fu) | 0x3f80u);
+  }
+  const auto num_drawn = static_cast<int64_t>(bits.size());
+  copy_bytes(out->data(), kCuda, bits.data(), kCpuDevice, num_drawn * 2);
+  for (int64_t i = num_drawn; i < n; i += num_drawn) {
+    copy_bytes(static_cast<char*>(out->data()) + i * 2, kCuda, out->data(), kCuda, std::min(num_drawn, n - i) * 2);
+  }
+  return out;
+}
+
+Tensor int32s(const std::vector<int32_t>& values, const Shape& shape) {
+  Tensor out(DType::kI32, shape, kCuda);
+  copy_bytes(out->data(), kCuda, values.data(), kCpuDevice, out->num_bytes());
+  return out;
+}
+
+// One sequence: its last `num_queries` positions are queries.
+struct Sequence {
+  int64_t context;
+  int64_t num_queries;
+};
+
+struct Case {
+  std::string name;
+  int64_t num_heads;
+  int64_t num_kv_heads;
+  int64_t head_dim;
+  int64_t block_size;
+  std::vector<Sequence> seqs;
+
+  int64_t num_tokens() const {
+    return std::accumulate(seqs.begin(), seqs.end(), int64_t{0}, [](int64_t n, auto& s) { return n + s.num_queries; });
+  }
+  int64_t max_context() const {
+    return std::max_element(seqs.begin(), seqs.end(), [](auto& a, auto& b) { return a.context < b.context; })->context;
+  }
+  int64_t max_queries() const {
+    return std::max_element(seqs.begin(), seqs.end(), [](auto& a, auto& b) { return a.num_queries < b.num_queries; })
+        ->num_queries;
+  }
+  int64_t blocks_per_seq() const { return (max_context() + block_size - 1) / block_size; }
+  int64_t num_blocks() const { return static_cast<int64_t>(seqs.size()) * blocks_per_seq(); }
+  int64_t cache_bytes() const { return num_blocks() * num_kv_heads * block_size * head_dim * 4; }
+  double num_flops() const {
+    double num_pairs = 0;
+    for (const Sequence& s : seqs) {
+      num_pairs += static_cast<double>(s.num_queries) * static_cast<double>(2 * s.context - s.num_queries + 1) / 2;
+    }
+    return 4.0 * static_cast<double>(num_heads * head_dim) * num_pairs;
+  }
+};
+
+double time_case(const Case& c, Stream& stream) {
+  const auto num_seqs = static_cast<int64_t>(c.seqs.size());
+  const int64_t num_tables = std::clamp<int64_t>((kRotatedBytes + c.cache_bytes() - 1) / c.cache_bytes(), 1, 16);
+  const int64_t num_blocks = num_tables * c.num_blocks();
+  const Shape cache_shape{num_blocks, c.num_kv_heads, c.block_size, c.head_dim};
+  const Tensor keys = random_tensor(cache_shape, 1);
+  const Tensor values = random_tensor(cache_shape, 2);
+  std::vector<int32_t> order(static_cast<size_t>(num_blocks));
+  std::iota(order.begin(), order.end(), 0);
+  std::shuffle(order.begin(), order.end(), std::mt19937(3));
+  const Tensor tables = int32s(order, Shape{num_tables, c.num_blocks()});
+  std::vector<int32_t> query_starts = {0};
+  std::vector<int32_t> contexts;
+  for (const Sequence& s : c.seqs) {
+    query_starts.push_back(query_starts.back() + static_cast<int32_t>(s.num_queries));
+    contexts.push_back(static_cast<int32_t>(s.context));
+  }
+  const Tensor starts = int32s(query_starts, Shape{num_seqs + 1});
+  const Tensor lengths = int32s(contexts, Shape{num_seqs});
+  // As in a model: queries are a part of what the product of queries, keys and values writes.
+  const int64_t width = c.num_heads * c.head_dim;
+  const Tensor qkv = random_tensor(Shape{c.num_tokens(), width + 2 * c.num_kv_heads * c.head_dim}, 4);
+  const ConstTensorView q = qkv->slice(1, 0, width).reshape(Shape{c.num_tokens(), c.num_heads, c.head_dim});
+  const Tensor out(DType::kBF16, Shape{c.num_tokens(), c.num_heads, c.head_dim}, kCuda);
+  const Tensor workspace(DType::kU8,
+                         Shape{attention_workspace_bytes(num_seqs, c.max_context(), c.num_heads, c.head_dim)}, kCuda);
+  const AttentionParams params{1 / std::sqrt(static_cast<float>(c.head_dim))};
+  const int num_calls = static_cast<int>(std::clamp<int64_t>(num_tables, 4, 16));
+  return time_us(stream, num_calls, [&](int i) {
+    const ConstTensorView table =
+        tables->slice(0, i % num_tables, i % num_tables + 1).reshape({num_seqs, c.blocks_per_seq()});
+    paged_attention(out, q, {keys, values}, {starts, lengths, table, c.max_queries(), c.max_context()}, params,
+                    workspace, stream);
+  });
+}
+
+std::vector<Case> cases() {
+  const std::vector<Sequence> four(4, {4096, 4096});
+  std::vector<Case> cases;
+  for (const auto& [num_heads, num_kv_heads] : {std::pair<int64_t, int64_t>{40, 40}, {64, 8}, {32, 32}}) {
+    cases.push_back({"2k", num_heads, num_kv_heads, 128, 16, {{2048, 2048}}});
+    cases.push_back({"8k", num_heads, num_kv_heads, 128, 16, {{8192, 8192}}});
+    cases.push_back({"4 x 4k", num_heads, num_kv_heads, 128, 16, four});
+  }
+  for (const int64_t block_size : {32, 64}) {
+    cases.push_back({"2k", 40, 40, 128, block_size, {{2048, 2048}}});
+    cases.push_back({"8k", 40, 40, 128, block_size, {{8192, 8192}}});
+    cases.push_back({"8k", 64, 8, 128, block_size, {{8192, 8192}}});
+  }
+  for (const int64_t head_dim : {64, 80, 96, 256}) cases.push_back({"8k", 32, 32, head_dim, 16, {{8192, 8192}}});
+  cases.push_back({"2k after 30k", 40, 40, 128, 16, {{32768, 2048}}});
+  cases.push_back({"512 after 8k", 64, 8, 128, 16, {{8704, 512}}});
+  cases.push_back({"ragged", 40, 40, 128, 16, {{3000, 3000}, {700, 700}, {100, 100}, {2000, 1500}, {5000, 400}}});
+  std::vector<Sequence> mixed(32, {2000, 1});
+  mixed.push_back({2048, 2048});
+  cases.push_back({"2k, 32 decodes", 40, 40, 128, 16, mixed});
+  cases.push_back({"16 x 100", 64, 8, 128, 16, std::vector<Sequence>(16, {100, 100})});
+  return cases;
+}
+
+int run_bench(int argc, char** argv) {
+  CLI::App app("Times prefills by paged attention on CUDA.");
+  std::string json_path;
+  int only = -1;
+  app.add_option("--case", only, "run only this case, the first being 0");
+  app.add_option("--json", json_path, "write the results to this file as well");
+  CLI11_PARSE(app, argc, argv);
+  if (num_cuda_devices() == 0) {
+    fmt::print(stderr, "no CUDA device\n");
+    return 1;
+  }
+  Stream stream(kCuda);
+  cudaDeviceProp properties;
+  COHORT_CUDA_CHECK(cudaGetDeviceProperties(&properties, kCuda.index));
+  nlohmann::json json = {{"device", properties.name}, {"results", nlohmann::json::array()}};
+  fmt::print("{}\n{:<15} {:>6} {:>5} {:>6} {:>10} {:>8}\n", properties.name, "queries", "heads", "dim", "block", "us",
+             "TFLOP/s");
+  const std::vector<Case> all = cases();
+  for (size_t i = 0; i < all.size(); ++i) {
+    const Case& c = all[i];
+    if (only >= 0 && i != static_cast<size_t>(only)) continue;
+    const double us = time_case(c, stream);
+    const double tflops = c.num_flops() / us * 1e-6;
+    fmt::print("{:<15} {:>6} {:>5} {:>6} {:>10.2f} {:>8.1f}\n", c.name,
+               fmt::format("{}:{}", c.num_heads, c.num_kv_heads), c.head_dim, c.block_size, us, tflops);
+    json["results"].push_back({{"queries", c.name},
+                               {"heads", c.num_heads},
+                               {"kv_heads", c.num_kv_heads},
+                               {"head_dim", c.head_dim},
+                               {"block_size", c.block_size},
+                               {"us", us},
+                               {"tflops", tflops}});
+  }
+  if (json_path.empty()) return 0;
+  std::ofstream file(json_path);
+  file << json.dump(2) << "\n";
+  file.close();
+  if (!file) fmt::print(stderr, "{}: cannot be written\n", json_path);
+  return file ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace cohort
+
+int main(int argc, char** argv) { return cohort::run_bench(argc, argv); }
