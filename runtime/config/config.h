@@ -40,7 +40,7 @@ struct DeviceConfigSection {
 
 struct CacheConfigSection {
   int64_t block_size = 16;       // positions
-  double memory_fraction = 0.8;  // of what host or device has left once the weights are loaded
+  double memory_fraction = 0.8;  // of what weights, activations and libraries leave
   int64_t num_blocks = 0;        // 0: as many as fit memory_fraction
   bool operator==(const CacheConfigSection&) const = default;
 };
