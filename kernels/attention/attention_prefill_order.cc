@@ -5,8 +5,10 @@
 namespace cohort::cuda {
 namespace {
 
-// Of keys and values; Hopper's L2 cache has 50 MB, and queries and results pass through it as well.
-constexpr int64_t kSectionBytes = 32 << 20;
+// Keys and values of a sequence that are taken as one section, and of a section where there is more: Hopper's L2 cache
+// has 50 MB, through which queries and results pass as well.
+constexpr int64_t kMaxWholeBytes = 48 << 20;
+constexpr int64_t kSectionBytes = 24 << 20;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -29,7 +31,9 @@ PrefillOrder order_prefill(const AttentionProblem& p) {
   order.num_slots = static_cast<int>(p.num_heads / heads_per_slot);
 
   const int64_t kv_head_bytes = 2 * p.max_context_length * p.head_dim * 2;  // of 16 bits
-  const int64_t fitting = std::clamp<int64_t>(kSectionBytes / kv_head_bytes, 1, p.num_kv_heads);
+  const bool is_whole = kv_head_bytes * p.num_kv_heads <= kMaxWholeBytes;
+  const int64_t fitting =
+      is_whole ? p.num_kv_heads : std::clamp<int64_t>(kSectionBytes / kv_head_bytes, 1, p.num_kv_heads);
   const int64_t num_sections = ceil_div(p.num_kv_heads, fitting);
   order.slots_per_section = static_cast<int>(ceil_div(p.num_kv_heads, num_sections) * (group_size / heads_per_slot));
   return order;

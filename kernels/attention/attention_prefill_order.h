@@ -31,12 +31,8 @@ struct PrefillOrder {
 
   COHORT_HOST_DEVICE int num_items() const { return num_tiles * num_slots; }
 
-  // Blocks to launch. Where the longest tiles of all come first and the shortest last, a few that stay divide the work
-  // evenly; otherwise there is one for each item, and each begins as soon as another has made room.
-  int num_blocks(int num_multiprocessors) const {
-    const bool is_sorted = tiles_per_seq == num_tiles && slots_per_section == num_slots;
-    return is_sorted && num_items() > num_multiprocessors ? num_multiprocessors : num_items();
-  }
+  // Whether no item sees more than the one before it, as far as the host knows.
+  bool is_sorted() const { return tiles_per_seq == num_tiles && slots_per_section == num_slots; }
 
   COHORT_HOST_DEVICE PrefillItem item(int index) const {
     const int section_items = num_tiles * slots_per_section;

@@ -91,11 +91,18 @@ TEST(AttentionPrefillOrder, SequencesThatAreAlikeHaveNoEmptyTiles) {
 
 TEST(AttentionPrefillOrder, LastTilesOfASectionComeFirst) {
   const PrefillOrder order = order_prefill(problem_of({8192}, 8192, 40, 40));
-  EXPECT_EQ(order.slots_per_section, 8);  // 4 MB each
-  for (int i = 0; i < order.num_items(); ++i) {
-    EXPECT_EQ(order.item(i).slot / 8, i / (64 * 8));
-    EXPECT_EQ(order.item(i).tile, 63 - i % (64 * 8) / 8);
+  EXPECT_EQ(order.slots_per_section, 6);  // 4 MB each
+  EXPECT_FALSE(order.is_sorted());
+  for (int i = 0; i < 64 * 36; ++i) {
+    EXPECT_EQ(order.item(i).slot / 6, i / (64 * 6));
+    EXPECT_EQ(order.item(i).tile, 63 - i % (64 * 6) / 6);
   }
+}
+
+TEST(AttentionPrefillOrder, WhatFitsTheCacheIsSorted) {
+  EXPECT_TRUE(order_prefill(problem_of({2048}, 2048, 40, 40)).is_sorted());
+  EXPECT_TRUE(order_prefill(problem_of({8192}, 8192, 64, 8)).is_sorted());
+  EXPECT_FALSE(order_prefill(problem_of({2048, 2048}, 2048, 40, 40)).is_sorted());
 }
 
 }  // namespace
