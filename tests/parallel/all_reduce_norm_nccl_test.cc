@@ -10,8 +10,8 @@
 
 #include "kernels/core/device_graph.h"
 #include "parallel/comm/nccl_comm.h"
-#include "parallel/tensor/all_reduce_norm.h"
 #include "parallel/tensor/vocab_parallel.h"
+#include "tests/parallel/all_reduce_norm_problem.h"
 #include "tests/parallel/gpu_ranks.h"
 
 namespace cohort {
@@ -20,138 +20,21 @@ namespace {
 using test::device;
 using test::world;
 
-constexpr float kEps = 1e-5f;
+using test::distance;
+using test::expected_residual;
+using test::fill;
+using test::norm_of;
+using test::on_host;
+using test::Operands;
+using test::Problem;
+using test::unit_of;
+
+Tensor on_device(const std::vector<float>& values, DType dtype, const Shape& shape) {
+  return test::on_device(values, dtype, shape, device);
+}
 
 std::unique_ptr<DeviceComm> make_comm(bool has_mailbox = true) {
   return make_nccl_comm(*world, device, {.name = "test", .has_mailbox = has_mailbox});
-}
-
-// Uniform in +-1, rounded to `dtype`.
-std::vector<float> random_values(DType dtype, int64_t n, uint64_t seed) {
-  std::vector<float> values(static_cast<size_t>(n));
-  std::mt19937 rng(static_cast<uint32_t>(seed));
-  dispatch_float(dtype, [&]<typename T>() {
-    for (float& value : values) {
-      value = static_cast<float>(static_cast<T>(std::ldexp(static_cast<float>(rng()) - 0x1p31f, -31)));
-    }
-  });
-  return values;
-}
-
-Tensor on_device(const std::vector<float>& values, DType dtype, const Shape& shape) {
-  Tensor host(dtype, shape);
-  dispatch_float(dtype, [&]<typename T>() {
-    for (size_t i = 0; i < values.size(); ++i) host->data<T>()[i] = static_cast<T>(values[i]);
-  });
-  Tensor copy(dtype, shape, device);
-  copy_bytes(copy->data(), device, host->data(), kCpuDevice, host->num_bytes());
-  return copy;
-}
-
-std::vector<float> on_host(ConstTensorView x) {
-  const Tensor host(x.dtype(), x.shape());
-  copy_bytes(host->data(), kCpuDevice, x.data(), device, x.num_bytes());
-  std::vector<float> values(static_cast<size_t>(x.num_elements()));
-  dispatch_float(x.dtype(), [&]<typename T>() {
-    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(host->data<T>()[i]);
-  });
-  return values;
-}
-
-void fill(const Tensor& x, char byte) {
-  const std::vector<char> bytes(static_cast<size_t>(x->num_bytes()), byte);
-  copy_bytes(x->data(), device, bytes.data(), kCpuDevice, x->num_bytes());
-}
-
-struct Problem {
-  DType dtype;
-  int64_t num_tokens;
-  int64_t hidden;
-  bool is_layer_norm;
-  uint64_t seed;
-
-  int64_t size() const { return num_tokens * hidden; }
-  Shape shape() const { return {num_tokens, hidden}; }
-  std::vector<float> term(int rank) const {
-    return random_values(dtype, size(), seed * 100 + static_cast<uint64_t>(rank));
-  }
-  std::vector<float> residual() const { return random_values(dtype, size(), seed * 100 + 50); }
-  std::vector<float> weight() const { return random_values(DType::kF32, hidden, 7); }
-  std::vector<float> bias() const { return random_values(DType::kF32, hidden, 8); }
-};
-
-// What a call works on, all on the device.
-struct Operands {
-  explicit Operands(const Problem& p)
-      : term(on_device(p.term(world->rank()), p.dtype, p.shape())),
-        residual(on_device(p.residual(), p.dtype, p.shape())),
-        out(p.dtype, p.shape(), device),
-        weight(on_device(p.weight(), DType::kF32, {p.hidden})),
-        bias(on_device(p.bias(), DType::kF32, {p.hidden})),
-        is_layer_norm(p.is_layer_norm) {
-    fill(out, '\x7b');
-  }
-
-  void run(DeviceComm& comm, Stream& stream) const {
-    all_reduce_add_norm(out, residual, {term, &comm},
-                        {is_layer_norm, weight, is_layer_norm ? bias.view() : TensorView(), kEps}, stream);
-  }
-
-  Tensor term;      // [num_tokens, hidden], like the next two
-  Tensor residual;  // what it was, and then what it becomes
-  Tensor out;
-  Tensor weight;  // [hidden], like bias
-  Tensor bias;
-  bool is_layer_norm;
-};
-
-// residual + (terms in the order of ranks, in float32), rounded after each of both.
-std::vector<float> expected_residual(const Problem& p) {
-  std::vector<float> sums = p.term(0);
-  for (int rank = 1; rank < world->size(); ++rank) {
-    const std::vector<float> term = p.term(rank);
-    for (size_t i = 0; i < sums.size(); ++i) sums[i] += term[i];
-  }
-  std::vector<float> residual = p.residual();
-  dispatch_float(p.dtype, [&]<typename T>() {
-    for (size_t i = 0; i < sums.size(); ++i) {
-      const auto sum = static_cast<float>(static_cast<T>(sums[i]));
-      residual[i] = static_cast<float>(static_cast<T>(residual[i] + sum));
-    }
-  });
-  return residual;
-}
-
-double unit_of(DType dtype) { return dtype == DType::kBF16 ? 0x1p-8 : dtype == DType::kF16 ? 0x1p-11 : 0x1p-24; }
-
-// Of rows that are rounded already.
-std::vector<double> norm_of(const std::vector<float>& rows, const Problem& p) {
-  const std::vector<float> weight = p.weight();
-  const std::vector<float> bias = p.bias();
-  std::vector<double> out(rows.size());
-  const auto n = static_cast<size_t>(p.hidden);
-  for (size_t begin = 0; begin < rows.size(); begin += n) {
-    double mean = 0;
-    for (size_t i = 0; i < n && p.is_layer_norm; ++i) mean += rows[begin + i] / static_cast<double>(n);
-    double squares = 0;
-    for (size_t i = 0; i < n; ++i) squares += (rows[begin + i] - mean) * (rows[begin + i] - mean);
-    const double scale = 1 / std::sqrt(squares / static_cast<double>(n) + kEps);
-    for (size_t i = 0; i < n; ++i) {
-      out[begin + i] = (rows[begin + i] - mean) * scale * weight[i] + (p.is_layer_norm ? bias[i] : 0.0f);
-    }
-  }
-  return out;
-}
-
-template <typename T>
-double distance(const std::vector<float>& a, const std::vector<T>& b) {
-  double squares = 0;
-  double norm = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    squares += (a[i] - static_cast<double>(b[i])) * (a[i] - static_cast<double>(b[i]));
-    norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
-  }
-  return std::sqrt(squares / norm);
 }
 
 void expect_same_on_all_ranks(const std::vector<float>& values) {
@@ -164,7 +47,7 @@ void expect_same_on_all_ranks(const std::vector<float>& values) {
 void expect_right(const Problem& p, const Operands& operands, bool is_exact) {
   const std::vector<float> residual = on_host(operands.residual);
   const std::vector<float> out = on_host(operands.out);
-  const std::vector<float> expected = expected_residual(p);
+  const std::vector<float> expected = expected_residual(p, world->size());
   if (is_exact) {
     EXPECT_EQ(std::memcmp(residual.data(), expected.data(), residual.size() * sizeof(float)), 0);
   }
@@ -173,11 +56,6 @@ void expect_right(const Problem& p, const Operands& operands, bool is_exact) {
   EXPECT_FALSE(!(distance(out, norm_of(residual, p)) <= 2 * unit_of(p.dtype)));
   expect_same_on_all_ranks(residual);
   expect_same_on_all_ranks(out);
-}
-
-std::string to_string(const Problem& p) {
-  return std::string(dtype_name(p.dtype)) + " " + std::to_string(p.num_tokens) + " x " + std::to_string(p.hidden) +
-         (p.is_layer_norm ? " LayerNorm" : " RMSNorm");
 }
 
 bool uses_mailbox(const Problem& p, const DeviceComm& comm) {
@@ -197,7 +75,7 @@ TEST(AllReduceNorm, GivesTheNormOfTheSum) {
         for (const bool is_layer_norm : {false, true}) {
           const Problem p{dtype, num_tokens, hidden, is_layer_norm, ++seed};
           SCOPED_TRACE(to_string(p));
-          const Operands operands(p);
+          const Operands operands(p, world->rank(), device);
           operands.run(*comm, stream);
           stream.synchronize();
           const bool is_exact = uses_mailbox(p, *comm);
@@ -218,7 +96,7 @@ TEST(AllReduceNorm, DoesWithoutAMailbox) {
   Stream stream(device);
   for (const bool is_layer_norm : {false, true}) {
     const Problem p{DType::kBF16, 16, 5120, is_layer_norm, 3};
-    const Operands operands(p);
+    const Operands operands(p, world->rank(), device);
     operands.run(*comm, stream);
     stream.synchronize();
     expect_right(p, operands, false);
@@ -234,7 +112,7 @@ TEST(AllReduceNorm, ManyCallsInARow) {
   for (uint64_t i = 0; i < 120; ++i) {
     const int64_t num_tokens = std::vector<int64_t>{1, 1, 5, 64, 1, 2, 30}[i % 7];
     problems.push_back({DType::kBF16, num_tokens, i % 5 == 3 ? 2048 : 1024, i % 3 == 0, 1000 + i});
-    operands.emplace_back(problems.back());
+    operands.emplace_back(problems.back(), world->rank(), device);
   }
   stream.synchronize();
   for (const Operands& o : operands) o.run(*comm, stream);
@@ -256,7 +134,7 @@ TEST(AllReduceNorm, GraphsAreReplayedInAnyOrder) {
   std::vector<DeviceGraph> graphs;
   for (const int64_t num_tokens : {1, 2, 16, 100}) {
     problems.push_back({DType::kBF16, num_tokens, 2048, num_tokens == 2, 1});
-    operands.emplace_back(problems.back());
+    operands.emplace_back(problems.back(), world->rank(), device);
   }
   const auto submit = [&](const Operands& o) {
     for (int i = 0; i < kCallsPerGraph; ++i) o.run(*comm, stream);
@@ -279,16 +157,7 @@ TEST(AllReduceNorm, GraphsAreReplayedInAnyOrder) {
       graphs[choice].launch(stream);
     }
     stream.synchronize();
-    std::vector<float> sums = p.term(0);
-    for (int rank = 1; rank < world->size(); ++rank) {
-      const std::vector<float> term = p.term(rank);
-      for (size_t i = 0; i < sums.size(); ++i) sums[i] += term[i];
-    }
-    std::vector<float> expected = p.residual();
-    for (size_t i = 0; i < expected.size(); ++i) {
-      const auto sum = static_cast<float>(bf16(sums[i]));
-      for (int call = 0; call < kCallsPerGraph; ++call) expected[i] = static_cast<float>(bf16(expected[i] + sum));
-    }
+    const std::vector<float> expected = expected_residual(p, world->size(), kCallsPerGraph);
     const std::vector<float> residual = on_host(o.residual);
     if (comm->mailbox() != nullptr) {
       EXPECT_EQ(residual, expected);
@@ -310,11 +179,7 @@ TEST(Mailbox, SumsInTheOrderOfRanks) {
       const Tensor sums = on_device(p.term(world->rank()), dtype, {n});
       comm->all_reduce(sums, {}, stream);
       stream.synchronize();
-      std::vector<float> expected = p.term(0);
-      for (int rank = 1; rank < world->size(); ++rank) {
-        const std::vector<float> term = p.term(rank);
-        for (size_t i = 0; i < term.size(); ++i) expected[i] += term[i];
-      }
+      std::vector<float> expected = test::sum_of_terms(p, world->size());
       dispatch_float(dtype, [&]<typename T>() {
         for (float& value : expected) value = static_cast<float>(static_cast<T>(value));
       });
