@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -153,6 +154,12 @@ class DeviceState {
     return algorithms_.emplace(key, chosen).first->second;
   }
 
+  // Whether this is the first time that it is asked about the shape of `p`.
+  bool begin_tuning(const Product& p) {
+    const std::scoped_lock lock(mutex_);
+    return tuned_.insert(key_of(p)).second;
+  }
+
   void set_algorithm(const Product& p, const cublasLtMatmulAlgo_t& algorithm) {
     const std::scoped_lock lock(mutex_);
     algorithms_[key_of(p)] = algorithm;
@@ -191,6 +198,7 @@ class DeviceState {
   std::mutex mutex_;
   std::map<void*, Buffer> workspaces_;  // by stream
   std::map<ShapeKey, std::optional<cublasLtMatmulAlgo_t>> algorithms_;
+  std::set<ShapeKey> tuned_;  // shapes whose algorithm has been measured
 };
 
 // Made at the first use and never destroyed: CUDA may be gone before static objects are.
@@ -248,7 +256,7 @@ void tune(const Product& p, DeviceState& state, Stream& stream) {
 
 // False if cuBLASLt has no algorithm.
 bool try_multiply(const Product& p, DeviceState& state, Stream& stream, bool tunes) {
-  if (tunes) tune(p, state, stream);
+  if (tunes && state.begin_tuning(p)) tune(p, state, stream);
   const std::optional<cublasLtMatmulAlgo_t> algorithm = state.algorithm(p);
   if (!algorithm) return false;
   COHORT_CUBLAS_CHECK(multiply(p, *algorithm, state, stream));

@@ -26,6 +26,8 @@ void check_gemm(const ConstTensorView& out, const ConstTensorView& x, const Pack
                    to_string(weight.device()) + ", stream on " + to_string(stream.device()));
 }
 
+thread_local int num_tunings = 0;  // GemmTuning objects that live
+
 bool is_cuda(const Stream& stream) { return stream.device().kind == DeviceKind::kCuda; }
 
 }  // namespace
@@ -33,7 +35,10 @@ bool is_cuda(const Stream& stream) { return stream.device().kind == DeviceKind::
 void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias, Stream& stream) {
   check_gemm(out, x, weight, bias, stream);
   if (out.empty()) return;
-  if (is_cuda(stream)) return cuda::gemm(out, x, weight, bias, stream);
+  if (is_cuda(stream)) {
+    if (num_tunings > 0) cuda::autotune_gemm(out, x, weight, bias, stream);
+    return cuda::gemm(out, x, weight, bias, stream);
+  }
   const gemm_internal::Problem problem{.num_rows = x.dim(0),
                                        .n = weight.n(),
                                        .k = weight.k(),
@@ -42,6 +47,9 @@ void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTe
                                        .num_threads = stream.num_threads()};
   run_gemm(choose_config(problem, cpu_features()), out, x, weight, bias, stream);
 }
+
+GemmTuning::GemmTuning() { ++num_tunings; }
+GemmTuning::~GemmTuning() { --num_tunings; }
 
 void prepare_gemm(Stream& stream) {
   if (is_cuda(stream)) cuda::prepare_gemm(stream);

@@ -90,9 +90,18 @@ void prepare_gemm(Stream& stream);
 inline constexpr int64_t kGemmWorkspaceBytes = int64_t{64} << 20;
 
 // gemm(), and for this shape on this device the fastest by measurement of the algorithms that cuBLASLt offers, for all
-// later calls. For the start: it runs the product some fifty times and waits. Does nothing more than gemm() on the CPU
-// and where another kernel than cuBLASLt's is chosen.
+// later calls. For the start: the first time it runs the product some fifty times and waits. Does nothing more than
+// gemm() on the CPU, for a shape that it has met, and where another kernel than cuBLASLt's is chosen.
 void autotune_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias, Stream& stream);
+
+// While one lives, gemm() on its thread is autotune_gemm(): for the steps that warm an engine up.
+class GemmTuning {
+ public:
+  GemmTuning();
+  ~GemmTuning();
+  GemmTuning(const GemmTuning&) = delete;
+  GemmTuning& operator=(const GemmTuning&) = delete;
+};
 
 // The order in which this CPU sums products of `dtype` within a chunk, as a word: CPUs with equal words give equal
 // bits.

@@ -46,10 +46,10 @@ LoadedModel load(Job& job, OpenModel model, const RankPlan& plan, bool quiet, St
   return loaded;
 }
 
-void capture_graphs(ModelRunner& runner, bool shows_progress) {
+void prepare(ModelRunner& runner, bool shows_progress) {
   const Clock::time_point start = Clock::now();
   int64_t num_graphs = 0;
-  runner.capture_graphs([&](int64_t num_done, int64_t total) {
+  runner.prepare([&](int64_t num_done, int64_t total) {
     num_graphs = total;
     if (!shows_progress || ::isatty(STDERR_FILENO) != 1) return;
     fmt::print(stderr, "\rmaking graphs: {} of {}{}", num_done, total, num_done < total ? "" : "\n");
@@ -91,7 +91,7 @@ RankEngine::RankEngine(Job& job, RankModel model, const RankPlan& plan, int num_
       job.world(), plan.layout.sizes(), stream_.device(),
       {.recorder = job.recorder(), .deterministic = is_deterministic, .on_failure = job.on_failure()}));
   runner_ = std::make_unique<ModelRunner>(*loaded_.decoder, *comms_, plan.engine, stream_, job.monitor());
-  capture_graphs(*runner_, job.rank() == 0 && !quiet);
+  prepare(*runner_, job.rank() == 0 && !quiet);
   load_seconds_ = seconds_since(start);
 }
 

@@ -50,7 +50,24 @@ ModelRunner::ModelRunner(const Decoder& decoder, const RankComms& comms, const E
   }
 }
 
-void ModelRunner::capture_graphs(const std::function<void(int64_t, int64_t)>& report) {
+void ModelRunner::warm_up_prefill() {
+  const Deadline deadline(monitor_, "warming up", options_.step_timeout);
+  const int64_t num_tokens = std::min({options_.max_tokens_per_step, decoder_.spec().max_position,
+                                       max_blocks_per_seq(decoder_.spec(), options_) * options_.block_size});
+  Sequence sequence;
+  sequence.prompt.assign(static_cast<size_t>(num_tokens), 0);
+  for (int32_t block = 0; block * options_.block_size < num_tokens; ++block) sequence.block_table.push_back(block);
+  batch_.clear();
+  batch_.add(sequence, num_tokens);
+  batch_.upload(stream_);
+  const GemmTuning tuning;
+  forward(batch_.view());
+  stream_.synchronize();
+}
+
+void ModelRunner::prepare(const std::function<void(int64_t, int64_t)>& report) {
+  if (stream_.device() == kCpuDevice) return;
+  warm_up_prefill();
   if (!options_.use_graphs) return;
   const int64_t num_free_before = num_free_cuda_bytes(stream_.device());
   const std::vector<int64_t> sizes = graph_batch_sizes(options_.max_seqs);
@@ -59,8 +76,11 @@ void ModelRunner::capture_graphs(const std::function<void(int64_t, int64_t)>& re
     batch_.clear();
     batch_.pad_to(size);
     batch_.upload(stream_);
-    forward(batch_.lasting_view());  // loads kernels and chooses algorithms, which cannot be done while capturing
-    stream_.synchronize();
+    {
+      const GemmTuning tuning;
+      forward(batch_.lasting_view());
+      stream_.synchronize();
+    }
     graphs_.emplace(size, DeviceGraph::capture(stream_, [&] { forward(batch_.lasting_view()); }));
     if (report) report(static_cast<int64_t>(graphs_.size()), static_cast<int64_t>(sizes.size()));
   }

@@ -34,9 +34,10 @@ class ModelRunner {
   ModelRunner(const Decoder& decoder, const RankComms& comms, const EngineOptions& options, Stream& stream,
               Monitor* monitor = nullptr);
 
-  // Makes the graphs that options.use_graphs asks for; every rank of the replica takes part, before the first step.
-  // `report` is told how many of how many are done, and may be empty.
-  void capture_graphs(const std::function<void(int64_t num_done, int64_t num_graphs)>& report);
+  // On CUDA: runs steps of the sizes that will come, in vain, so that no later one loads kernels or chooses algorithms,
+  // and makes the graphs that options.use_graphs asks for. Every rank of the replica takes part, before the first step.
+  // `report` is told how many graphs of how many are done, and may be empty.
+  void prepare(const std::function<void(int64_t num_done, int64_t num_graphs)>& report);
 
   // Starts this rank's part of the step.
   void start(const wire::StepPlan& plan);
@@ -55,6 +56,8 @@ class ModelRunner {
   int64_t num_graph_bytes() const { return num_graph_bytes_; }
 
  private:
+  // The longest prefill that can be, of token 0, to the cache's first blocks, which nobody owns yet.
+  void warm_up_prefill();
   // Fills batch_, and sampled_sequences_ with those whose last token is in it.
   void fill_batch(const wire::StepPlan& plan);
   // The graph for what is in batch_, which is padded to fit it; null if there is none.

@@ -41,6 +41,7 @@ Result<Decoder> Decoder::load(const ModelSpec& spec, const ModelShard& shard, co
   COHORT_ASSIGN_OR_RETURN(decoder.final_norm_,
                           Norm::load(map.final_norm, spec.norm, spec.norm_eps, source, stream.device()));
   if (!map.head && shard.is_first_stage) {  // tied, and here already
+    COHORT_RETURN_IF_ERROR(source.wait());
     decoder.head_ = Linear::pack(decoder.embedding_, arithmetic, stream);
     return decoder;
   }

@@ -88,6 +88,7 @@ Result<PackedWeight> load_packed(const LinearMap& map, const LinearSlices& slice
   const Shape shape = is_out_in ? Shape{num_outputs, num_inputs} : Shape{num_inputs, num_outputs};
   const Tensor stacked(dtype, shape, source.device());
   COHORT_RETURN_IF_ERROR(stack_weights(stacked, map, slices, source));
+  COHORT_RETURN_IF_ERROR(source.wait());
   return PackedWeight::pack(stacked, map.layout, dtype, num_chunks, mode, stream);
 }
 

@@ -93,12 +93,16 @@ std::optional<wire::StepPlan> Scheduler::next_plan() {
   plan.set_step(next_step_++);
   for (const int64_t id : released_) plan.add_released(id);
   released_.clear();
-  // Every sequence gets one token before any prompt gets a chunk, so that decodes never wait for prefills.
-  int64_t spare = options_.max_tokens_per_step - static_cast<int64_t>(chosen.size());
+  // Decodes never wait for prefills: those share what is left of the step, the first in line all that it can use.
+  const auto is_decode = [](const Running* running) { return running->sequence.num_pending() <= 1; };
+  int64_t spare = options_.max_tokens_per_step - std::count_if(chosen.begin(), chosen.end(), is_decode);
   for (Running* running : chosen) {
-    const int64_t num_tokens = 1 + std::min(std::max<int64_t>(running->sequence.num_pending() - 1, 0), spare);
-    spare -= num_tokens - 1;
-    add_work(plan, *running, num_tokens);
+    if (is_decode(running)) {
+      add_work(plan, *running, 1);
+    } else if (const int64_t num_tokens = std::min(running->sequence.num_pending(), spare); num_tokens > 0) {
+      add_work(plan, *running, num_tokens);
+      spare -= num_tokens;
+    }
   }
   under_way_.push_back(plan.step());
   return plan;

@@ -184,6 +184,13 @@ Result<fs::path> Checkpoint::file_of(std::string_view name) const {
   return files_[place.file].path();
 }
 
+Status Checkpoint::read(std::string_view name, void* to, const void* from, int64_t num_bytes) const {
+  const auto found = entries_.find(name);
+  COHORT_CHECK(found != entries_.end(), name);
+  const Status status = files_[found->second.file].read(to, from, num_bytes);
+  return status.ok() ? status : data_loss(status.message() + ": tensor " + std::string(name));
+}
+
 void Checkpoint::will_need(std::string_view name, const ConstTensorView& view) const {
   const auto found = entries_.find(name);
   COHORT_CHECK(found != entries_.end(), name);

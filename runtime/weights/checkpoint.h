@@ -43,6 +43,9 @@ class Checkpoint {
   Result<std::string> dtype_in_file(std::string_view name) const;  // "BF16", "F64", ...
   Result<std::filesystem::path> file_of(std::string_view name) const;
 
+  // As read of the file that has the tensor. Requires contains(name) and bytes of that tensor.
+  Status read(std::string_view name, void* to, const void* from, int64_t num_bytes) const;
+
   // As will_need of the file that has the tensor. Requires contains(name) and a view of that
   // tensor.
   void will_need(std::string_view name, const ConstTensorView& view) const;

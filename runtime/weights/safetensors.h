@@ -66,6 +66,10 @@ class SafetensorsFile {
   // does not pad. `entry` must be one of entries().
   ConstTensorView tensor(const SafetensorsEntry& entry) const;
 
+  // Copies [from, from + num_bytes), which lies in the mapping, to `to` by reading the file: without
+  // page faults, by any number of threads at once. kDataLoss when the file cannot be read.
+  Status read(void* to, const void* from, int64_t num_bytes) const;
+
   // Tells the kernel that the bytes of `view`, a part of a tensor of this file, are wanted soon;
   // only their pages are then read ahead.
   void will_need(const ConstTensorView& view) const;
@@ -75,6 +79,7 @@ class SafetensorsFile {
   void swap(SafetensorsFile& other) noexcept;
 
   std::filesystem::path path_;
+  int fd_ = -1;
   void* map_ = nullptr;  // the whole file
   int64_t map_bytes_ = 0;
   int64_t data_begin_ = 0;  // where the data part is in the file

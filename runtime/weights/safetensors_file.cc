@@ -14,7 +14,7 @@
 namespace cohort {
 namespace {
 
-// Closes what it opened; the mapping outlives the descriptor.
+// Closes what it opened, unless that is taken.
 class FileDescriptor {
  public:
   explicit FileDescriptor(const char* path) : fd_(::open(path, O_RDONLY | O_CLOEXEC)) {}
@@ -24,6 +24,7 @@ class FileDescriptor {
     if (fd_ >= 0) ::close(fd_);
   }
   int get() const { return fd_; }
+  int take() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;
@@ -42,7 +43,7 @@ void advise_pages(const char* begin, const char* end) {
 }  // namespace
 
 Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path) {
-  const FileDescriptor file(path.c_str());
+  FileDescriptor file(path.c_str());
   if (file.get() < 0) {
     const int error = errno;
     const std::string message = path.string() + ": cannot be opened: " + std::strerror(error);
@@ -62,6 +63,7 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path)
   ::madvise(map, static_cast<size_t>(info.st_size), MADV_RANDOM);
   advise_pages(begin, begin + std::min<int64_t>(info.st_size, kHeaderGuessBytes));
   opened.path_ = path;
+  opened.fd_ = file.take();
   opened.map_ = map;
   opened.map_bytes_ = info.st_size;
   const std::span prefix(static_cast<const uint8_t*>(map), static_cast<size_t>(info.st_size));
@@ -74,10 +76,12 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path)
 
 SafetensorsFile::~SafetensorsFile() {
   if (map_ != nullptr) ::munmap(map_, static_cast<size_t>(map_bytes_));
+  if (fd_ >= 0) ::close(fd_);
 }
 
 void SafetensorsFile::swap(SafetensorsFile& other) noexcept {
   std::swap(path_, other.path_);
+  std::swap(fd_, other.fd_);
   std::swap(map_, other.map_);
   std::swap(map_bytes_, other.map_bytes_);
   std::swap(data_begin_, other.data_begin_);
@@ -89,6 +93,19 @@ ConstTensorView SafetensorsFile::tensor(const SafetensorsEntry& entry) const {
   if (dtype_bytes(entry.dtype, entry.shape.num_elements()) != entry.num_bytes())
     return {data, DType::kU8, Shape{entry.num_bytes()}};
   return {data, entry.dtype, entry.shape};
+}
+
+Status SafetensorsFile::read(void* to, const void* from, int64_t num_bytes) const {
+  const int64_t begin = static_cast<const char*>(from) - static_cast<const char*>(map_);
+  for (int64_t done = 0; done < num_bytes;) {
+    const ssize_t num_read =
+        ::pread(fd_, static_cast<char*>(to) + done, static_cast<size_t>(num_bytes - done), begin + done);
+    if (num_read < 0 && errno == EINTR) continue;
+    if (num_read < 0) return data_loss(path_.string() + ": cannot be read: " + std::strerror(errno));
+    if (num_read == 0) return data_loss(path_.string() + ": truncated while it was read");
+    done += num_read;
+  }
+  return ok_status();
 }
 
 void SafetensorsFile::will_need(const ConstTensorView& view) const {

@@ -113,6 +113,7 @@ class CheckpointSource : public WeightSource {
 
   Result<WeightSlice> load(std::string_view name, const Shape& shape, int dim, int64_t begin, int64_t end) override {
     COHORT_ASSIGN_OR_RETURN(const ConstTensorView view, mapped(name, shape, dim, begin, end));
+    note_progress(view.num_bytes());
     checkpoint_.will_need(name, view);
     if (is_aligned(view)) return WeightSlice{view, std::nullopt};
     Tensor copy(view.dtype(), view.shape());
@@ -124,22 +125,32 @@ class CheckpointSource : public WeightSource {
   Status load_into(const TensorView& out, std::string_view name, const Shape& shape, int dim, int64_t begin,
                    int64_t end) override {
     COHORT_RETURN_IF_ERROR(check_out(out, device(), name, shape, dim, begin, end));
-    COHORT_ASSIGN_OR_RETURN(const ConstTensorView view, mapped(name, shape, dim, begin, end));
-    if (loader_) {
-      loader_->load(out, view, [&](const ConstTensorView& piece) { checkpoint_.will_need(name, piece); });
-    } else {
-      checkpoint_.will_need(name, view);
-      copy_tensor(out, view);
+    auto view = mapped(name, shape, dim, begin, end);
+    if (!loader_) {
+      COHORT_RETURN_IF_ERROR(view.status());
+      note_progress(view->num_bytes());
+      checkpoint_.will_need(name, *view);
+      copy_tensor(out, *view);
+      return ok_status();
     }
+    if (!view.ok()) {
+      (void)loader_->wait();  // the caller gives up, and so does the memory of what is under way
+      return view.status();
+    }
+    loader_->load(out, *view, [this, tensor = std::string(name)](void* to, const ConstTensorView& rows) {
+      return read_rows(to, tensor, rows);
+    });
     return ok_status();
   }
 
+  Status wait() override { return loader_ ? loader_->wait() : ok_status(); }
   Device device() const override { return device_; }
   bool contains(std::string_view name) const override { return checkpoint_.contains(name); }
   int64_t bytes_read() const override { return bytes_read_.load(std::memory_order_relaxed); }
   void skip(std::string_view name) override { note(name); }
 
   Status finish(std::span<const std::string> ignorable) override {
+    COHORT_RETURN_IF_ERROR(wait());
     const std::lock_guard lock(mutex_);
     std::vector<std::string> unexpected;
     for (const std::string& name : checkpoint_.names()) {
@@ -163,8 +174,28 @@ class CheckpointSource : public WeightSource {
     const ConstTensorView view = shape.rank() == 0 ? whole : whole.slice(dim, begin, end);
     note(name);
     bytes_read_.fetch_add(view.num_bytes(), std::memory_order_relaxed);
-    if (progress_ != nullptr) progress_->add(view.num_bytes());
     return view;
+  }
+
+  // Writes rows of the tensor `name` to `to`, one after the other.
+  Status read_rows(void* to, std::string_view name, const ConstTensorView& rows) {
+    if (rows.is_dense()) {
+      COHORT_RETURN_IF_ERROR(checkpoint_.read(name, to, rows.data(), rows.num_bytes()));
+    } else {  // a call for each of many short rows would take longer than the mapping's page faults
+      checkpoint_.will_need(name, rows);
+      const int64_t row_bytes = dtype_bytes(rows.dtype(), rows.dim(1));
+      const int64_t stride_bytes = dtype_bytes(rows.dtype(), rows.stride(0));
+      for (int64_t i = 0; i < rows.dim(0); ++i) {
+        std::memcpy(static_cast<char*>(to) + i * row_bytes, static_cast<const char*>(rows.data()) + i * stride_bytes,
+                    static_cast<size_t>(row_bytes));
+      }
+    }
+    note_progress(rows.num_bytes());
+    return ok_status();
+  }
+
+  void note_progress(int64_t num_bytes) {
+    if (progress_ != nullptr) progress_->add(num_bytes);
   }
 
   void note(std::string_view name) {
@@ -175,10 +206,10 @@ class CheckpointSource : public WeightSource {
   const Checkpoint checkpoint_;
   Progress* const progress_;
   Device device_ = kCpuDevice;
-  std::optional<DeviceLoader> loader_;  // where tensors go to a GPU
   std::atomic<int64_t> bytes_read_{0};
   std::mutex mutex_;
   std::set<std::string, std::less<>> asked_;
+  std::optional<DeviceLoader> loader_;  // where tensors go to a GPU; its threads use the checkpoint
 };
 
 class RandomSource : public WeightSource {
@@ -207,6 +238,7 @@ class RandomSource : public WeightSource {
   }
 
   Device device() const override { return stream_.device(); }
+  Status wait() override { return ok_status(); }
   bool contains(std::string_view) const override { return true; }
   int64_t bytes_read() const override { return bytes_read_.load(std::memory_order_relaxed); }
   void skip(std::string_view) override {}

@@ -51,9 +51,14 @@ class WeightSource {
 
   // As load, but written into `out`, of the slice's shape, float32, float16 or bfloat16, dense or
   // strided, in the memory of the source's device. Values are rounded to its dtype. A random
-  // source makes them in place. On CUDA the work is queued on the source's stream.
+  // source makes them in place. On CUDA this begins only: the memory of `out` must stay until wait().
   virtual Status load_into(const TensorView& out, std::string_view name, const Shape& shape, int dim, int64_t begin,
                            int64_t end) = 0;
+
+  // Returns when all that load_into began is read, or the first failure to read, which names file
+  // and tensor: then what is queued on the source's stream finds the values. On a CPU there is
+  // nothing to wait for.
+  virtual Status wait() = 0;
 
   // Whether there is such a tensor; a random source has them all.
   virtual bool contains(std::string_view name) const = 0;
@@ -65,8 +70,8 @@ class WeightSource {
   // Bytes of all slices handed out so far, in the source's dtype.
   virtual int64_t bytes_read() const = 0;
 
-  // What to say when all is loaded: kInvalidArgument, naming file and tensor, when the checkpoint
-  // has tensors that nobody asked for, so that a part of the model would be left out in silence.
+  // Waits. What to say when all is loaded: the failure of wait(), or kInvalidArgument, naming file and tensor, when the
+  // checkpoint has tensors that nobody asked for, so that a part of the model would be left out in silence.
   // `ignorable`: names, or patterns with
   // '*' for any run of characters ("*.attn.bias", "lm_head.weight"), of tensors that a family saves
   // and does not use.

@@ -1,69 +1,24 @@
 // Every checkpoint of tests/data/golden against what Hugging Face transformers computes with it (make_golden.py).
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <filesystem>
 #include <map>
 
 #include "runtime/engine/engine.h"
 #include "runtime/engine/load_model.h"
-#include "runtime/weights/safetensors.h"
+#include "tests/golden/golden_data.h"
 
 namespace cohort {
 namespace {
 
-namespace fs = std::filesystem;
+using test::Expected;
+using test::golden_dir;
+using test::golden_names;
+using test::kNumGreedy;
+using test::kNumPrompts;
+using test::kTolerance;
+using test::relative_error;
 
-constexpr int kNumPrompts = 6;
 constexpr int kProbePrompt = 1;
-constexpr int64_t kNumGreedy = 32;
-constexpr double kTolerance = 1e-4;  // of ||actual - expected|| / ||expected||, in float32
-
-fs::path golden_dir() { return fs::path(COHORT_SOURCE_DIR) / "tests/data/golden"; }
-
-std::vector<std::string> golden_names() {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(golden_dir())) names.push_back(entry.path().filename());
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-// What golden.safetensors says, by name.
-class Expected {
- public:
-  explicit Expected(const fs::path& dir) {
-    auto file = SafetensorsFile::open(dir / "golden.safetensors");
-    EXPECT_TRUE(file.ok()) << file.status().message();
-    file_ = std::make_unique<SafetensorsFile>(*std::move(file));
-    for (const SafetensorsEntry& entry : file_->entries()) entries_[entry.name] = &entry;
-  }
-
-  bool has(const std::string& name) const { return entries_.count(name) > 0; }
-  ConstTensorView tensor(const std::string& name) const { return file_->tensor(*entries_.at(name)); }
-  std::vector<int32_t> ids(const std::string& name) const {
-    const ConstTensorView t = tensor(name);
-    std::vector<int32_t> ids(static_cast<size_t>(t.num_elements()));
-    std::memcpy(ids.data(), t.data(), static_cast<size_t>(t.num_bytes()));
-    return ids;
-  }
-  std::vector<float> floats(const std::string& name) const {
-    const ConstTensorView t = tensor(name);
-    std::vector<float> values(static_cast<size_t>(t.num_elements()));
-    std::memcpy(values.data(), t.data(), static_cast<size_t>(t.num_bytes()));
-    return values;
-  }
-  std::vector<std::string> probe_names() const {
-    std::vector<std::string> names;
-    for (const auto& [name, entry] : entries_) {
-      if (name.starts_with("probe.")) names.push_back(name.substr(6));
-    }
-    return names;
-  }
-
- private:
-  std::unique_ptr<SafetensorsFile> file_;
-  std::map<std::string, const SafetensorsEntry*> entries_;
-};
 
 std::vector<float> to_floats(ConstTensorView x) {
   std::vector<float> values;
@@ -80,17 +35,6 @@ std::vector<float> to_floats(ConstTensorView x) {
     values.insert(values.end(), x.row<float>(i), x.row<float>(i) + row_size);
   }
   return values;
-}
-
-double relative_error(const std::vector<float>& actual, const std::vector<float>& expected) {
-  if (actual.size() != expected.size()) return INFINITY;
-  double difference = 0;
-  double norm = 0;
-  for (size_t i = 0; i < actual.size(); ++i) {
-    difference += std::pow(double{actual[i]} - expected[i], 2);
-    norm += std::pow(double{expected[i]}, 2);
-  }
-  return std::sqrt(difference / norm);
 }
 
 struct GoldenCase {

@@ -1,0 +1,142 @@
+// Every checkpoint of tests/data/golden on GPUs, as the program runs them: alone, split into shards, split into stages,
+// with CUDA graphs. Started by mpirun; every rank runs every case.
+#include "runtime/engine/engine.h"
+#include "runtime/engine/load_model.h"
+#include "tests/golden/golden_data.h"
+#include "tests/parallel/gpu_ranks.h"
+
+namespace cohort {
+namespace {
+
+using test::device;
+using test::Expected;
+using test::golden_dir;
+using test::golden_names;
+using test::kNumGreedy;
+using test::kNumPrompts;
+using test::relative_error;
+using test::world;
+
+struct Layout {
+  const char* name;
+  int tensor;
+  int pipeline;
+};
+constexpr Layout kLayouts[] = {{"solo", 1, 1}, {"tp2", 2, 1}, {"pp2", 1, 2}};
+
+struct Case {
+  std::string name;
+  DType dtype;
+  Layout layout;
+};
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const std::string& name : golden_names()) {
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      for (const Layout& layout : kLayouts) all.push_back({name, dtype, layout});
+    }
+  }
+  return all;
+}
+
+// Of log-probabilities. bfloat16 has 8 bits: every weight and every activation is rounded by up to 2^-9 of itself.
+double tolerance(DType dtype) { return dtype == DType::kF32 ? test::kTolerance : 2e-2; }
+
+// log softmax
+std::vector<float> log_probabilities(std::vector<float> logits) {
+  double sum = 0;
+  const float largest = *std::max_element(logits.begin(), logits.end());
+  for (const float logit : logits) sum += std::exp(double{logit} - largest);
+  for (float& logit : logits) logit = static_cast<float>(logit - largest - std::log(sum));
+  return logits;
+}
+
+class GoldenRanks : public testing::TestWithParam<Case> {
+ protected:
+  // What the engine answers to all prompts at once: of each its tokens, and the log-probabilities of its first one.
+  struct Answers {
+    std::vector<std::vector<int32_t>> tokens;
+    std::vector<std::vector<float>> logprobs;
+  };
+
+  // On the leader; empty on other ranks.
+  Answers generate(const RankComms& comms, const Expected& expected) {
+    Stream stream(device);
+    auto open = open_model(golden_dir() / GetParam().name, {.dtype = GetParam().dtype});
+    EXPECT_TRUE(open.ok()) << open.status().message();
+    const auto shard = shard_model(open->config.spec, comms.layout);
+    EXPECT_TRUE(shard.ok()) << shard.status().message();  // all have two layers and an even number of KV heads, or one
+    const auto model = load_model(*std::move(open), *shard, nullptr, stream);
+    EXPECT_TRUE(model.ok()) << model.status().message();
+    const auto vocab = static_cast<size_t>(model->decoder->spec().vocab);
+    ModelRunner runner(*model->decoder, comms,
+                       {.num_blocks = 64,
+                        .max_tokens_per_step = 64,
+                        .max_seqs = 4,
+                        .overlap_steps = GetParam().layout.pipeline == 1,
+                        .use_graphs = true},
+                       stream);
+    runner.prepare({});
+    Answers answers;
+    if (!comms.layout.is_leader()) {
+      follow(runner, comms);
+      return answers;
+    }
+    Engine engine(runner, comms);
+    for (int prompt = 0; prompt < kNumPrompts; ++prompt) {
+      GenerationRequest request;
+      request.prompt = expected.ids("prompt" + std::to_string(prompt) + ".ids");
+      request.max_tokens = kNumGreedy;
+      request.sampling.temperature = 0;
+      request.top_logprobs = static_cast<int>(vocab);
+      EXPECT_TRUE(engine.submit(request).ok());
+    }
+    answers.tokens.resize(kNumPrompts);
+    answers.logprobs.resize(kNumPrompts, std::vector<float>(vocab));
+    while (engine.has_work()) {
+      for (const TokenEvent& event : engine.step()) {
+        const auto prompt = static_cast<size_t>(event.request_id);
+        if (answers.tokens[prompt].empty()) {
+          for (const TokenLogprob& t : event.top_logprobs) {
+            answers.logprobs[prompt][static_cast<size_t>(t.id)] = t.logprob;
+          }
+        }
+        answers.tokens[prompt].push_back(event.token);
+      }
+    }
+    return answers;
+  }
+};
+
+TEST_P(GoldenRanks, AnswersAreThoseOfTransformers) {
+  const Layout& layout = GetParam().layout;
+  if (layout.tensor * layout.pipeline > world->size()) GTEST_SKIP() << world->size() << " ranks";
+  const bool is_solo = layout.tensor * layout.pipeline == 1;  // then every rank is one by itself
+  const RankComms comms =
+      is_solo ? RankComms::solo()
+              : RankComms::create(*world, {.tensor = layout.tensor, .pipeline = layout.pipeline}, device);
+  const Expected expected(golden_dir() / GetParam().name);
+  const Answers answers = generate(comms, expected);
+  if (!comms.layout.is_leader()) return;
+  for (int i = 0; i < kNumPrompts; ++i) {
+    const std::string prompt = "prompt" + std::to_string(i);
+    const auto place = static_cast<size_t>(i);
+    EXPECT_LT(relative_error(answers.logprobs[place], log_probabilities(expected.floats(prompt + ".last_logits"))),
+              tolerance(GetParam().dtype))
+        << prompt;
+    if (GetParam().dtype == DType::kF32) {
+      EXPECT_EQ(answers.tokens[place], expected.ids(prompt + ".greedy_ids")) << prompt;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, GoldenRanks, testing::ValuesIn(cases()), [](const auto& param) {
+  std::string name =
+      param.param.name + "_" + std::string(dtype_name(param.param.dtype)) + "_" + param.param.layout.name;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace cohort
