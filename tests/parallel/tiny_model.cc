@@ -24,21 +24,21 @@ const char* const kOneKvHeadConfig = R"({
   "num_hidden_layers": 3, "num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 6,
   "intermediate_size": 96, "max_position_embeddings": 96, "rms_norm_eps": 1e-5, "rope_theta": 10000.0})";
 
-OpenModel open_tiny(const std::string& config, DType dtype) {
+OpenModel open_tiny(const std::string& config, DType dtype, Numerics numerics) {
   static std::atomic<int> counter{0};
   const auto dir = std::filesystem::path(testing::TempDir()) /
                    ("tiny_model_" + std::to_string(getpid()) + "_" + std::to_string(counter++));
   std::filesystem::create_directories(dir);
   std::ofstream(dir / "config.json") << config;
-  auto model = open_model(dir, {.dtype = dtype, .random_weights = true, .random_seed = 7});
+  auto model = open_model(dir, {.dtype = dtype, .random_weights = true, .random_seed = 7, .numerics = numerics});
   std::filesystem::remove_all(dir);
   EXPECT_TRUE(model.ok()) << model.status().message();
   return *std::move(model);
 }
 
-std::unique_ptr<Decoder> load_tiny(const std::string& config, DType dtype, const ParallelLayout& layout,
-                                   Stream& stream) {
-  OpenModel model = open_tiny(config, dtype);
+std::unique_ptr<Decoder> load_tiny(const std::string& config, DType dtype, const ParallelLayout& layout, Stream& stream,
+                                   Numerics numerics) {
+  OpenModel model = open_tiny(config, dtype, numerics);
   const auto shard = shard_model(model.config.spec, layout);
   EXPECT_TRUE(shard.ok()) << shard.status().message();
   auto loaded = load_model(std::move(model), *shard, nullptr, stream);

@@ -16,10 +16,10 @@ extern const char* const kGpt2Config;
 extern const char* const kOneKvHeadConfig;
 
 // Looks at the model that `config`, a config.json, describes.
-OpenModel open_tiny(const std::string& config, DType dtype);
+OpenModel open_tiny(const std::string& config, DType dtype, Numerics numerics = Numerics::kFast);
 
 // The part of the rank at `layout`. Fails the test for what cannot be.
-std::unique_ptr<Decoder> load_tiny(const std::string& config, DType dtype, const ParallelLayout& layout,
-                                   Stream& stream);
+std::unique_ptr<Decoder> load_tiny(const std::string& config, DType dtype, const ParallelLayout& layout, Stream& stream,
+                                   Numerics numerics = Numerics::kFast);
 
 }  // namespace cohort::test
