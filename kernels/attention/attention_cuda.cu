@@ -85,11 +85,11 @@ void launch_tiled(AttentionArgs args, const AttentionProblem& problem, const Ten
                   cudaStream_t stream) {
   const AttentionPlan plan = plan_attention(problem);
   args.max_decode_queries = static_cast<int>(plan.max_decode_queries);
+  args.workspace = static_cast<float*>(workspace.data());
   if (plan.runs_decode) {
     args.run_length = static_cast<int>(plan.run_length);
     args.runs_per_split = static_cast<int>(plan.runs_per_split);
     args.partials = partial_layout(problem, plan);
-    args.workspace = static_cast<float*>(workspace.data());
     args.folds = plan.num_partials == 0 && problem.max_context_length > plan.run_length;
     launch_decode(args, plan, dtype, stream);
   }
