@@ -20,6 +20,8 @@ void* allocate(int64_t num_bytes, int device);
 void free(void* data, int device) noexcept;
 void* allocate_pinned(int64_t num_bytes);  // host memory that the device copies by itself
 void free_pinned(void* data) noexcept;
+void pin(void* data, int64_t num_bytes);  // memory that somebody else took, as if by allocate_pinned
+void unpin(void* data) noexcept;
 void copy_async(void* destination, const void* source, int64_t num_bytes, void* stream);  // queued
 void copy(void* destination, const void* source, int64_t num_bytes);                      // any two places, synchronous
 

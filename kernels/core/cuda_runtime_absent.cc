@@ -19,6 +19,8 @@ void* allocate(int64_t, int) { absent(); }
 void free(void*, int) noexcept {}
 void* allocate_pinned(int64_t) { absent(); }
 void free_pinned(void*) noexcept {}
+void pin(void*, int64_t) { absent(); }
+void unpin(void*) noexcept {}
 void copy_async(void*, const void*, int64_t, void*) { absent(); }
 void copy(void*, const void*, int64_t) { absent(); }
 void* create_stream(int) { absent(); }

@@ -84,6 +84,12 @@ void* allocate_pinned(int64_t num_bytes) {
 
 void free_pinned(void* data) noexcept { log_error("cudaFreeHost", cudaFreeHost(data)); }
 
+void pin(void* data, int64_t num_bytes) {
+  COHORT_CUDA_CHECK(cudaHostRegister(data, static_cast<size_t>(num_bytes), cudaHostRegisterPortable));
+}
+
+void unpin(void* data) noexcept { log_error("cudaHostUnregister", cudaHostUnregister(data)); }
+
 void copy_async(void* destination, const void* source, int64_t num_bytes, void* stream) {
   COHORT_CUDA_CHECK(cudaMemcpyAsync(destination, source, static_cast<size_t>(num_bytes), cudaMemcpyDefault,
                                     static_cast<cudaStream_t>(stream)));

@@ -56,6 +56,7 @@ class DeviceSource : public ::testing::Test {
     const auto middle = [&](const Tensor& t) { return t->slice(1, gap / 2, gap / 2 + num_columns); };
     ASSERT_TRUE(on_host.load_into(middle(expected), name, shape, dim, begin, end).ok());
     ASSERT_TRUE(on_device.load_into(middle(actual), name, shape, dim, begin, end).ok());
+    ASSERT_TRUE(on_device.wait().ok());
     stream_->synchronize();
     copy_bytes(fetched->data(), kCpuDevice, actual->data(), kCuda, fetched->num_bytes());
     EXPECT_EQ(std::memcmp(fetched->data(), expected->data(), static_cast<size_t>(fetched->num_bytes())), 0);
@@ -107,6 +108,70 @@ TEST_F(DeviceSource, CutsRowsThatAreLongerThanAPiece) {
     expect_same(*on_device, *on_host, to, "F32", {2, kColumns}, 0, 0, 2, 6);
     expect_same(*on_device, *on_host, to, "F32", {2, kColumns}, 1, 3, kColumns - 2, 0);
   }
+}
+
+TEST_F(DeviceSource, LoadsManyTensorsAtOnce) {
+  constexpr int64_t kRows = 257, kColumns = 4099;
+  const TemporaryDirectory directory;
+  SafetensorsWriter writer;
+  std::vector<std::string> names;
+  for (int i = 0; i < 12; ++i) {
+    names.push_back("tensor" + std::to_string(i));
+    writer.add(names.back(), "F32", {kRows + i, kColumns}, random_values<float>((kRows + i) * kColumns));
+  }
+  write_file(directory / "model.safetensors", writer.bytes());
+  Progress progress(0, {.quiet = true});
+  Result<Checkpoint> checkpoint = Checkpoint::open(directory.path());
+  ASSERT_TRUE(checkpoint.ok());
+  const auto on_device = checkpoint_source(*std::move(checkpoint), &progress, stream_.get(), 4);
+  const auto on_host = open_source(directory, nullptr, 1);
+  std::vector<Tensor> loaded;
+  for (int i = 0; i < 12; ++i) {
+    loaded.emplace_back(DType::kBF16, Shape{kRows + i, kColumns}, kCuda);
+    ASSERT_TRUE(
+        on_device->load_into(loaded.back(), names[static_cast<size_t>(i)], {kRows + i, kColumns}, 0, 0, kRows + i)
+            .ok());
+  }
+  ASSERT_TRUE(on_device->finish({}).ok());
+  EXPECT_EQ(progress.done_bytes(), on_device->bytes_read());
+  stream_->synchronize();
+  for (int i = 0; i < 12; ++i) {
+    const Tensor expected(DType::kBF16, {kRows + i, kColumns});
+    const Tensor fetched(DType::kBF16, {kRows + i, kColumns});
+    ASSERT_TRUE(
+        on_host->load_into(expected, names[static_cast<size_t>(i)], {kRows + i, kColumns}, 0, 0, kRows + i).ok());
+    copy_bytes(fetched->data(), kCpuDevice, loaded[static_cast<size_t>(i)]->data(), kCuda, fetched->num_bytes());
+    EXPECT_EQ(std::memcmp(fetched->data(), expected->data(), static_cast<size_t>(fetched->num_bytes())), 0) << i;
+  }
+}
+
+// A source that goes in the middle of a load gives up what is left.
+TEST_F(DeviceSource, MayGoWhileItLoads) {
+  constexpr int64_t kRows = 3001, kColumns = 10007;
+  const TemporaryDirectory directory;
+  write_file(directory / "model.safetensors",
+             SafetensorsWriter().add("w", "F32", {kRows, kColumns}, random_values<float>(kRows * kColumns)).bytes());
+  const Tensor out(DType::kF32, {kRows, kColumns}, kCuda);
+  for (int i = 0; i < 3; ++i) {
+    const auto source = open_source(directory, stream_.get(), 2);
+    ASSERT_TRUE(source->load_into(out, "w", {kRows, kColumns}, 0, 0, kRows).ok());
+  }
+  stream_->synchronize();
+}
+
+// The file shrinks after it was opened.
+TEST_F(DeviceSource, NamesTheTensorThatCannotBeRead) {
+  const TemporaryDirectory directory;
+  const std::string bytes = SafetensorsWriter().add("w", "F32", {1000, 1000}, random_values<float>(1000000)).bytes();
+  write_file(directory / "model.safetensors", bytes);
+  const auto source = open_source(directory, stream_.get(), 2);
+  std::filesystem::resize_file(directory / "model.safetensors", bytes.size() / 2);
+  const Tensor out(DType::kF32, {1000, 1000}, kCuda);
+  ASSERT_TRUE(source->load_into(out, "w", {1000, 1000}, 0, 0, 1000).ok());
+  const Status status = source->finish({});
+  EXPECT_EQ(status.code(), StatusCode::kDataLoss);
+  EXPECT_NE(status.message().find("model.safetensors: truncated while it was read: tensor w"), std::string::npos)
+      << status.message();
 }
 
 TEST_F(DeviceSource, NamesWhatIsMissing) {
