@@ -1,5 +1,7 @@
 #include "parallel/tensor/all_reduce_norm.h"
 
+#include <algorithm>
+
 #include "kernels/norm/norm.h"
 #include "parallel/tensor/all_reduce_norm_kernel.h"
 
@@ -9,6 +11,13 @@ namespace {
 constexpr int64_t kVecBytes = 16;
 constexpr int64_t kWarpSize = 32;
 constexpr int64_t kMaxThreads = 1024;
+constexpr int64_t kMaxBlocksPerRow = 4;
+// Few rows are shared out among more multiprocessors, as far as there are and each has something to do.
+constexpr int64_t kMaxSmallBlocks = 64;
+constexpr int64_t kMinThreads = 128;
+// A block waits for those of the same index elsewhere, so all must find a place at once: sm_90 has 132 multiprocessors
+// (H100 and H200, SXM), each with registers for kMaxThreads.
+constexpr int64_t kMinMultiprocessors = 128;
 // Of a rank to all others. Beyond that NCCL moves the bytes quicker, by more than a norm of its own costs.
 constexpr int64_t kMaxSentBytes = int64_t{4} << 20;
 
@@ -24,13 +33,20 @@ bool has_vectors(ConstTensorView x) {
 }  // namespace
 
 std::optional<AllReduceNormConfig> choose_all_reduce_norm_config(int64_t num_tokens, int64_t row_bytes, int num_ranks) {
-  if (num_tokens > Mailbox::kNumSlots || row_bytes > Mailbox::kSlotBytes || row_bytes % kVecBytes != 0) return {};
-  if (num_tokens * row_bytes * (num_ranks - 1) > kMaxSentBytes) return {};
+  if (row_bytes % kVecBytes != 0 || num_tokens * row_bytes * (num_ranks - 1) > kMaxSentBytes) return {};
   const int64_t num_vectors = row_bytes / kVecBytes;
-  const int64_t vectors_per_thread = (num_vectors + kMaxThreads - 1) / kMaxThreads;
-  const int64_t num_threads = (num_vectors + vectors_per_thread - 1) / vectors_per_thread;
-  const int64_t num_warps = (num_threads + kWarpSize - 1) / kWarpSize;
-  return AllReduceNormConfig{static_cast<int>(num_warps * kWarpSize), static_cast<int>(vectors_per_thread)};
+  int64_t blocks_per_row = 1;
+  while (blocks_per_row < kMaxBlocksPerRow &&
+         (num_vectors > blocks_per_row * kMaxThreads ||
+          (num_vectors >= 2 * blocks_per_row * kMinThreads && 2 * blocks_per_row * num_tokens <= kMaxSmallBlocks))) {
+    blocks_per_row *= 2;
+  }
+  const int64_t threads = (num_vectors + blocks_per_row - 1) / blocks_per_row;
+  const int64_t num_threads = (threads + kWarpSize - 1) / kWarpSize * kWarpSize;
+  if (num_threads > kMaxThreads) return {};
+  const int64_t max_blocks = std::min<int64_t>(kMinMultiprocessors * (kMaxThreads / num_threads), Mailbox::kNumSlots);
+  if (num_tokens * blocks_per_row > max_blocks) return {};
+  return AllReduceNormConfig{static_cast<int>(blocks_per_row), static_cast<int>(num_threads)};
 }
 
 void all_reduce_add_norm(TensorView out, TensorView residual, const ShardedSum& delta, const NormWeights& norm,

@@ -21,10 +21,10 @@ struct NormWeights {
 void all_reduce_add_norm(TensorView out, TensorView residual, const ShardedSum& delta, const NormWeights& norm,
                          Stream& stream);
 
-// How the kernel goes over a row: a block a row, a slot a block.
+// How the kernel goes over a row: a vector of 16 bytes a thread, a slot of the mailbox a block.
 struct AllReduceNormConfig {
-  int num_threads;         // of a row; whole warps
-  int vectors_per_thread;  // of 16 bytes: 1 or 2
+  int blocks_per_row;  // a cluster: 1, 2 or 4
+  int num_threads;     // of a block; whole warps
 };
 
 // For dense rows of `row_bytes`, aligned to 16 bytes. Nothing where the kernel cannot or would be the slower way.

@@ -1,3 +1,5 @@
+#include <cooperative_groups.h>
+
 #include "kernels/core/cuda_launch.cuh"
 #include "parallel/comm/mailbox.cuh"
 #include "parallel/tensor/all_reduce_norm_kernel.h"
@@ -5,147 +7,110 @@
 namespace cohort::cuda {
 namespace {
 
+namespace cg = cooperative_groups;
+
 constexpr int kWarpSize = 32;
 constexpr int kMaxThreads = 1024;
-constexpr int kMaxWarps = kMaxThreads / kWarpSize;
 
-// The sum over the block's threads, the same bits in each of them. Called by all threads.
-__device__ float sum_of_threads(float value, float* warp_sums) {  // warp_sums: shared [kMaxWarps], of this sum alone
+// The sum over the threads of the row's blocks, the same bits in each of them: over each warp, then over the warps,
+// whose sums each block gets of all. Called by all threads, after a barrier of the cluster: all of its blocks must have
+// begun.
+template <int kBlocksPerRow>
+__device__ float sum_of_row(float value, float* warp_sums) {  // warp_sums: shared, of this sum alone
+  const auto lane = static_cast<int>(threadIdx.x % kWarpSize);
+  const auto warp = static_cast<int>(threadIdx.x / kWarpSize);
+  const auto num_warps = static_cast<int>(blockDim.x / kWarpSize);
 #pragma unroll
   for (int offset = kWarpSize / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
-  const unsigned lane = threadIdx.x % kWarpSize;
-  if (lane == 0) warp_sums[threadIdx.x / kWarpSize] = value;
-  __syncthreads();  // the other warps' sums are there
-  value = lane < blockDim.x / kWarpSize ? warp_sums[lane] : 0.0f;
+  if constexpr (kBlocksPerRow == 1) {
+    if (lane == 0) warp_sums[warp] = value;
+    __syncthreads();  // the other warps' sums are there
+  } else {
+    const cg::cluster_group row = cg::this_cluster();
+    float* const mine = warp_sums + static_cast<int>(row.block_rank()) * num_warps + warp;
+    if (lane < kBlocksPerRow) *row.map_shared_rank(mine, lane) = value;
+    row.sync();  // likewise, of all blocks
+  }
+  value = 0;
+  for (int i = lane; i < kBlocksPerRow * num_warps; i += kWarpSize) value += warp_sums[i];
 #pragma unroll
   for (int offset = kWarpSize / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
   return value;
 }
 
-// The thread's part of a row: vector j is vector j * blockDim.x + threadIdx.x of the row.
-template <typename T, int kNumVectors>
-struct ThreadRow {
-  static constexpr int kVecSize = kVecBytes / sizeof(T);
-  using Values = Vec<float, kVecSize>;
-
-  int num_vectors;  // of the row
-  Values values[kNumVectors];
-
-  static __device__ int index(int j) { return static_cast<int>(j * blockDim.x + threadIdx.x); }
-  __device__ bool has(int j) const { return index(j) < num_vectors; }
-
-  // The sum over ranks of x, rounded to T.
-  template <int kNumRanks>
-  __device__ void set_sum(const Slot<kNumRanks>& slot, const uint4 (&own)[kNumVectors]) {
-#pragma unroll
-    for (int j = 0; j < kNumVectors; ++j) {
-      if (!has(j)) continue;
-      uint4 vectors[kNumRanks];
-      slot.receive(index(j), own[j], vectors);
-      values[j] = sum_of_ranks<T>(vectors);
-#pragma unroll
-      for (float& value : values[j].values) value = to_float(round_to<T>(value));
-    }
-  }
-
-  // Adds `x`, and rounds to T.
-  __device__ void add(const Vec<T, kVecSize> (&x)[kNumVectors]) {
-#pragma unroll
-    for (int j = 0; j < kNumVectors; ++j) {
-      if (!has(j)) continue;
-#pragma unroll
-      for (int i = 0; i < kVecSize; ++i) {
-        values[j].values[i] = to_float(round_to<T>(to_float(x[j].values[i]) + values[j].values[i]));
-      }
-    }
-  }
-
-  __device__ void store_to(T* row) const {
-#pragma unroll
-    for (int j = 0; j < kNumVectors; ++j) {
-      if (has(j)) store<T, kVecSize>(row + index(j) * kVecSize, values[j], kVecSize);
-    }
-  }
-
-  // The sum of f(value).
-  template <typename F>
-  __device__ float sum(const F& f) const {
-    float total = 0;
-#pragma unroll
-    for (int j = 0; j < kNumVectors; ++j) {
-      if (!has(j)) continue;
-#pragma unroll
-      for (const float value : values[j].values) total += f(value);
-    }
-    return total;
-  }
-};
-
-template <int kVecSize, int kNumVectors>
-using Weights = Vec<float, kVecSize>[kNumVectors];
-
-// A block a row; x is this rank's term. bias may be null.
-template <typename T, int kNumRanks, int kNumVectors, bool kIsLayerNorm>
-__global__ void __launch_bounds__(kMaxThreads)
+// A cluster of blocks a row, a vector a thread; x is this rank's term. bias may be null.
+template <typename T, int kNumRanks, int kBlocksPerRow, bool kIsLayerNorm>
+__global__ void __cluster_dims__(kBlocksPerRow) __launch_bounds__(kMaxThreads)
     all_reduce_add_norm_kernel(T* out, T* residual, const T* x, const float* weight, const float* bias, float eps,
                                int num_vectors, const __grid_constant__ Mailbox mailbox) {
-  using Row = ThreadRow<T, kNumVectors>;
-  constexpr int kVecSize = Row::kVecSize;
-  __shared__ float warp_sums[2][kMaxWarps];
+  constexpr int kVecSize = kVecBytes / sizeof(T);
+  using Values = Vec<float, kVecSize>;
+  __shared__ float warp_sums[2][kBlocksPerRow * kMaxThreads / kWarpSize];
   let_next_begin();
-  Row row{num_vectors, {}};
+  if constexpr (kBlocksPerRow > 1) cg::this_cluster().barrier_arrive();
+  const auto row = static_cast<int>(blockIdx.x / kBlocksPerRow);
+  const auto column = static_cast<int>(blockIdx.x % kBlocksPerRow * blockDim.x + threadIdx.x);  // in vectors
+  const bool has_vector = column < num_vectors;
   // What no step writes comes before the wait, and with it the way to memory.
-  Weights<kVecSize, kNumVectors> weights;
-  Weights<kVecSize, kNumVectors> biases = {};
-#pragma unroll
-  for (int j = 0; j < kNumVectors; ++j) {
-    if (!row.has(j)) continue;
-    weights[j] = load<float, kVecSize>(weight + row.index(j) * kVecSize, kVecSize);
-    if (kIsLayerNorm && bias != nullptr) {
-      biases[j] = load<float, kVecSize>(bias + row.index(j) * kVecSize, kVecSize);
-    }
+  Values weights = {};
+  Values biases = {};
+  if (has_vector) weights = load<float, kVecSize>(weight + column * kVecSize, kVecSize);
+  if (has_vector && kIsLayerNorm && bias != nullptr) {
+    biases = load<float, kVecSize>(bias + column * kVecSize, kVecSize);
   }
   wait_for_previous();
 
   const Slot<kNumRanks> slot(mailbox, static_cast<int>(blockIdx.x));
-  const int64_t begin = int64_t{blockIdx.x} * num_vectors * kVecSize;
-  uint4 own[kNumVectors];
-  Vec<T, kVecSize> before[kNumVectors];
-#pragma unroll
-  for (int j = 0; j < kNumVectors; ++j) {
-    if (!row.has(j)) continue;
-    own[j] = sendable(reinterpret_cast<const uint4*>(x + begin)[row.index(j)]);
-    slot.send(row.index(j), own[j]);
-    before[j] = reinterpret_cast<const Vec<T, kVecSize>*>(residual + begin)[row.index(j)];
-  }
-  row.set_sum(slot, own);
-  row.add(before);
-  row.store_to(residual + begin);
-
-  const auto n = static_cast<float>(num_vectors * kVecSize);
-  float mean = 0;
-  if constexpr (kIsLayerNorm) mean = sum_of_threads(row.sum([](float a) { return a; }), warp_sums[0]) / n;
-  const float squares = sum_of_threads(row.sum([mean](float a) { return (a - mean) * (a - mean); }), warp_sums[1]);
-  const float scale = 1.0f / sqrtf(squares / n + eps);
-  if (threadIdx.x == 0) slot.end();  // the sums had barriers
-#pragma unroll
-  for (int j = 0; j < kNumVectors; ++j) {
+  const int64_t begin = (int64_t{row} * num_vectors + column) * kVecSize;
+  Values values = {};
+  if (has_vector) {
+    const uint4 own = sendable(*reinterpret_cast<const uint4*>(x + begin));
+    slot.send(static_cast<int>(threadIdx.x), own);
+    const Values before = load<T, kVecSize>(residual + begin, kVecSize);
+    uint4 vectors[kNumRanks];
+    slot.receive(static_cast<int>(threadIdx.x), own, vectors);
+    values = sum_of_ranks<T>(vectors);
 #pragma unroll
     for (int i = 0; i < kVecSize; ++i) {
-      float& value = row.values[j].values[i];
-      value = (value - mean) * scale * weights[j].values[i];
-      if (kIsLayerNorm && bias != nullptr) value += biases[j].values[i];
+      const float sum = to_float(round_to<T>(values.values[i]));
+      values.values[i] = to_float(round_to<T>(before.values[i] + sum));
     }
+    store<T, kVecSize>(residual + begin, values, kVecSize);
   }
-  row.store_to(out + begin);
+
+  if constexpr (kBlocksPerRow > 1) cg::this_cluster().barrier_wait();
+  const auto n = static_cast<float>(num_vectors * kVecSize);
+  float mean = 0;
+  if constexpr (kIsLayerNorm) {
+    float sum = 0;
+#pragma unroll
+    for (const float value : values.values) sum += value;
+    mean = sum_of_row<kBlocksPerRow>(sum, warp_sums[0]) / n;
+  }
+  float squares = 0;
+#pragma unroll
+  for (const float value : values.values) squares += has_vector ? (value - mean) * (value - mean) : 0.0f;
+  squares = sum_of_row<kBlocksPerRow>(squares, warp_sums[1]);
+  if (threadIdx.x == 0) slot.end();  // the sum had a barrier: all have received
+  if (!has_vector) return;
+  const float scale = 1.0f / sqrtf(squares / n + eps);
+#pragma unroll
+  for (int i = 0; i < kVecSize; ++i) {
+    values.values[i] = (values.values[i] - mean) * scale * weights.values[i] + biases.values[i];
+  }
+  store<T, kVecSize>(out + begin, values, kVecSize);
 }
 
+// Calls f.operator()<kBlocksPerRow>().
 template <typename F>
-void dispatch_bool(bool value, F&& f) {
-  if (value) {
-    f.template operator()<true>();
-  } else {
-    f.template operator()<false>();
+void dispatch_blocks_per_row(int blocks_per_row, F&& f) {
+  switch (blocks_per_row) {
+    case 1:
+      return f.template operator()<1>();
+    case 2:
+      return f.template operator()<2>();
+    default:
+      return f.template operator()<4>();
   }
 }
 
@@ -156,17 +121,19 @@ void all_reduce_add_norm(TensorView out, TensorView residual, ConstTensorView x,
   const cudaStream_t handle = enter(stream);
   const float* const bias = norm.bias.empty() ? nullptr : norm.bias.data<float>();
   const auto num_vectors = static_cast<int>(dtype_bytes(x.dtype(), x.dim(1)) / kVecBytes);
+  const auto launch = [&]<typename T, int kNumRanks, int kBlocksPerRow, bool kIsLayerNorm>() {
+    launch_chained(all_reduce_add_norm_kernel<T, kNumRanks, kBlocksPerRow, kIsLayerNorm>,
+                   dim3(static_cast<unsigned>(x.dim(0) * kBlocksPerRow)),
+                   dim3(static_cast<unsigned>(config.num_threads)), 0, handle, static_cast<T*>(out.data()),
+                   static_cast<T*>(residual.data()), static_cast<const T*>(x.data()), norm.weight.data<float>(), bias,
+                   norm.eps, num_vectors, mailbox);
+  };
   dispatch_float(x.dtype(), [&]<typename T>() {
     using D = DeviceType<T>;
     dispatch_num_ranks(mailbox.size, [&]<int kNumRanks>() {
-      dispatch_bool(config.vectors_per_thread == 1, [&]<bool kIsOneVector>() {
-        dispatch_bool(norm.is_layer_norm, [&]<bool kIsLayerNorm>() {
-          launch_chained(all_reduce_add_norm_kernel < D, kNumRanks, kIsOneVector ? 1 : 2, kIsLayerNorm >,
-                         dim3(static_cast<unsigned>(x.dim(0))), dim3(static_cast<unsigned>(config.num_threads)), 0,
-                         handle, static_cast<D*>(out.data()), static_cast<D*>(residual.data()),
-                         static_cast<const D*>(x.data()), norm.weight.data<float>(), bias, norm.eps, num_vectors,
-                         mailbox);
-        });
+      dispatch_blocks_per_row(config.blocks_per_row, [&]<int kBlocksPerRow>() {
+        if (norm.is_layer_norm) return launch.template operator()<D, kNumRanks, kBlocksPerRow, true>();
+        launch.template operator()<D, kNumRanks, kBlocksPerRow, false>();
       });
     });
   });

@@ -87,8 +87,7 @@ TEST_P(MailboxTest, NormsOfSums) {
   uint64_t seed = 0;
   for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
     for (const int64_t hidden : {8, 1000, 5120, 12288}) {
-      for (const int64_t num_tokens : {1, 5, 9}) {
-        if (dtype_bytes(dtype, hidden) > Mailbox::kSlotBytes) continue;
+      for (const int64_t num_tokens : {1, 3}) {
         for (const bool is_layer_norm : {false, true}) {
           const Problem p{dtype, num_tokens, hidden, is_layer_norm, ++seed};
           SCOPED_TRACE(to_string(p));

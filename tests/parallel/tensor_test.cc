@@ -158,23 +158,32 @@ TEST_P(TensorParallelTest, LogitsAreGatheredInOrder) {
 
 INSTANTIATE_TEST_SUITE_P(Ranks, TensorParallelTest, testing::Values(1, 2, 4, 8));
 
-TEST(AllReduceNormConfigTest, AVectorAThreadAndAtMostTwo) {
-  const auto config = [](int64_t num_tokens, int64_t row_bytes, int num_ranks) {
-    const auto chosen = choose_all_reduce_norm_config(num_tokens, row_bytes, num_ranks);
-    return chosen ? std::pair(chosen->num_threads, chosen->vectors_per_thread) : std::pair(0, 0);
-  };
-  EXPECT_EQ(config(1, 2 * 5120, 2), std::pair(640, 1));
-  EXPECT_EQ(config(1, 2 * 8192, 8), std::pair(1024, 1));
-  EXPECT_EQ(config(1, 2 * 12288, 2), std::pair(768, 2));
-  EXPECT_EQ(config(1, 2 * 16384, 2), std::pair(1024, 2));
-  EXPECT_EQ(config(1, 16, 2), std::pair(32, 1));
-  EXPECT_EQ(config(128, 2 * 5120, 2), std::pair(640, 1));
+// {blocks a row, threads a block}; {0, 0} for nothing.
+std::pair<int, int> all_reduce_norm_config(int64_t num_tokens, int64_t row_bytes, int num_ranks) {
+  const auto config = choose_all_reduce_norm_config(num_tokens, row_bytes, num_ranks);
+  return config ? std::pair(config->blocks_per_row, config->num_threads) : std::pair(0, 0);
+}
+
+TEST(AllReduceNormConfigTest, FewRowsGetManyBlocks) {
+  EXPECT_EQ(all_reduce_norm_config(1, 2 * 5120, 2), std::pair(4, 160));
+  EXPECT_EQ(all_reduce_norm_config(16, 2 * 5120, 2), std::pair(4, 160));
+  EXPECT_EQ(all_reduce_norm_config(17, 2 * 5120, 2), std::pair(2, 320));
+  EXPECT_EQ(all_reduce_norm_config(33, 2 * 5120, 2), std::pair(1, 640));
+  EXPECT_EQ(all_reduce_norm_config(128, 2 * 5120, 2), std::pair(1, 640));
+  EXPECT_EQ(all_reduce_norm_config(1, 2 * 8192, 8), std::pair(4, 256));
+  EXPECT_EQ(all_reduce_norm_config(1, 2 * 1000, 2), std::pair(1, 128));
+  EXPECT_EQ(all_reduce_norm_config(1, 16, 2), std::pair(1, 32));
+}
+
+TEST(AllReduceNormConfigTest, LongRowsNeedBlocks) {
+  EXPECT_EQ(all_reduce_norm_config(64, 2 * 12288, 2), std::pair(2, 768));
+  EXPECT_EQ(all_reduce_norm_config(20, 4 * 16384, 2), std::pair(4, 1024));
+  EXPECT_EQ(all_reduce_norm_config(1, 4 * 16388, 2), std::pair(0, 0));
 }
 
 TEST(AllReduceNormConfigTest, WhatTheKernelCannotOrShouldNot) {
-  EXPECT_FALSE(choose_all_reduce_norm_config(1, 2 * 5121, 2));   // not in vectors of 16 bytes
-  EXPECT_FALSE(choose_all_reduce_norm_config(1, 2 * 16392, 2));  // longer than a slot
-  EXPECT_FALSE(choose_all_reduce_norm_config(129, 1024, 2));     // more rows than slots
+  EXPECT_FALSE(choose_all_reduce_norm_config(1, 2 * 5121, 2));    // not in vectors of 16 bytes
+  EXPECT_FALSE(choose_all_reduce_norm_config(129, 2 * 5120, 2));  // more blocks than find a place
   EXPECT_TRUE(choose_all_reduce_norm_config(64, 2 * 8192, 4));
   EXPECT_FALSE(choose_all_reduce_norm_config(128, 2 * 8192, 8));  // 14 MB out of each GPU
 }
