@@ -1,4 +1,5 @@
 #include "kernels/core/check.h"
+#include "kernels/core/cuda_check.h"
 #include "kernels/gemm/kernels_cuda.h"
 
 namespace cohort::cuda {
@@ -13,7 +14,21 @@ bool is_aligned(const void* p, DType dtype, int64_t stride) {
   return reinterpret_cast<uintptr_t>(p) % kAlignment == 0 && dtype_bytes(dtype, stride) % kAlignment == 0;
 }
 
-CudaProblem problem_of(const ConstTensorView& x, const PackedWeight& weight) {
+// Whether sm_90a, for which kernels are built, is the current device's.
+bool is_hopper() {
+  int device = 0;
+  int major = 0;
+  int minor = 0;
+  COHORT_CUDA_CHECK(cudaGetDevice(&device));
+  COHORT_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  COHORT_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+  return major == 9 && minor == 0;
+}
+
+}  // namespace
+
+CudaProblem problem_of(const ConstTensorView& x, const PackedWeight& weight, const Stream& stream) {
+  COHORT_CUDA_CHECK(cudaSetDevice(stream.device().index));
   const DType dtype = weight.dtype();
   const int64_t x_stride = x.dim(0) == 1 ? 0 : x.stride(0);
   return {.num_rows = x.dim(0),
@@ -21,10 +36,9 @@ CudaProblem problem_of(const ConstTensorView& x, const PackedWeight& weight) {
           .k = weight.k(),
           .dtype = dtype,
           .mode = weight.mode(),
-          .is_aligned = is_aligned(x.data(), dtype, x_stride) && is_aligned(weight.data(), dtype, weight.k())};
+          .is_aligned = is_aligned(x.data(), dtype, x_stride) && is_aligned(weight.data(), dtype, weight.k()),
+          .is_hopper = is_hopper()};
 }
-
-}  // namespace
 
 void run_gemm(CudaKernel kernel, TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
               Stream& stream) {
@@ -32,9 +46,7 @@ void run_gemm(CudaKernel kernel, TensorView out, ConstTensorView x, const Packed
     case CudaKernel::kCublasLt:
       return run_cublaslt_gemm(out, x, weight, bias, stream, false);
     case CudaKernel::kSkinny:
-      COHORT_CHECK(x.dim(0) <= gemm_internal::kMaxSkinnyRows && weight.dtype() != DType::kF32 &&
-                       problem_of(x, weight).is_aligned,
-                   x.shape().to_string());
+      COHORT_CHECK(can_be_skinny(problem_of(x, weight, stream)), x.shape().to_string());
       return run_skinny_gemm(out, x, weight, bias, stream);
     case CudaKernel::kTiled:
       return run_tiled_gemm(out, x, weight, bias, stream);
@@ -42,12 +54,12 @@ void run_gemm(CudaKernel kernel, TensorView out, ConstTensorView x, const Packed
 }
 
 void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias, Stream& stream) {
-  run_gemm(choose_gemm_kernel(problem_of(x, weight)), out, x, weight, bias, stream);
+  run_gemm(choose_gemm_kernel(problem_of(x, weight, stream)), out, x, weight, bias, stream);
 }
 
 void autotune_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
                    Stream& stream) {
-  if (choose_gemm_kernel(problem_of(x, weight)) != CudaKernel::kCublasLt) return;
+  if (choose_gemm_kernel(problem_of(x, weight, stream)) != CudaKernel::kCublasLt) return;
   run_cublaslt_gemm(out, x, weight, bias, stream, true);
 }
 

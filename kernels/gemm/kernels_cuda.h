@@ -7,7 +7,7 @@
 
 namespace cohort::cuda {
 
-// Requires at most kMaxSkinnyRows rows of 16-bit elements, and rows of x and weight at multiples of 16 bytes.
+// Requires that can_be_skinny().
 void run_skinny_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
                      Stream& stream);
 

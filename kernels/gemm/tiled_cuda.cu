@@ -6,6 +6,7 @@
 // takes 8 rows of x at least.
 #include <type_traits>
 
+#include "kernels/core/cuda_launch.cuh"
 #include "kernels/gemm/mma_cuda.cuh"
 #include "kernels/gemm/tiled_cuda.cuh"
 
@@ -134,6 +135,8 @@ __device__ void store_sums(const TiledArgs<T, Out>& args, const float (&sums)[Ti
 
 template <typename T, typename Out, typename Tile, int kLevels, bool kIsAligned>
 __global__ void __launch_bounds__(Tile::kNumThreads) tiled_gemm_kernel(const TiledArgs<T, Out> args) {
+  let_next_begin();
+  wait_for_previous();
   extern __shared__ __align__(16) unsigned char smem[];
   T* const stages = reinterpret_cast<T*>(smem);  // [kStages, kColumns + kRows, kPitch]
   const int64_t first_row = int64_t{blockIdx.x} * Tile::kRows;
@@ -172,8 +175,7 @@ void launch(const TiledArgs<T, Out>& args, cudaStream_t handle) {
   }
   const dim3 grid(static_cast<unsigned>((args.num_rows + Tile::kRows - 1) / Tile::kRows),
                   static_cast<unsigned>((args.n + Tile::kColumns - 1) / Tile::kColumns));
-  kernel<<<grid, Tile::kNumThreads, Tile::kSmemBytes, handle>>>(args);
-  COHORT_CUDA_CHECK(cudaGetLastError());
+  launch_chained(kernel, grid, dim3(Tile::kNumThreads), Tile::kSmemBytes, handle, args);
 }
 
 // Calls f.operator()<Tile>().

@@ -1,4 +1,5 @@
 // The tiled product of float32: one fused multiply-add after the other along a chunk, as the CPU does, and its bits.
+#include "kernels/core/cuda_launch.cuh"
 #include "kernels/gemm/tiled_cuda.cuh"
 
 namespace cohort::cuda {
@@ -23,6 +24,8 @@ __device__ void load_tile(float (&into)[kTile][kPitch], const float* from, int64
 
 template <int kLevels>
 __global__ void __launch_bounds__(kNumThreads) tiled_f32_gemm_kernel(const Args args) {
+  let_next_begin();
+  wait_for_previous();
   __shared__ float rows[kTile][kPitch];
   __shared__ float columns[kTile][kPitch];
   const int64_t first_row = int64_t{blockIdx.x} * kTile;
@@ -64,12 +67,8 @@ void run_tiled_f32_gemm(const TensorView& out, const ConstTensorView& x, const P
   const Args args = tiled_args<float, float>(out, x, weight, bias);
   const dim3 grid(static_cast<unsigned>((args.num_rows + kTile - 1) / kTile),
                   static_cast<unsigned>((args.n + kTile - 1) / kTile));
-  if (args.num_chunks > 1) {
-    tiled_f32_gemm_kernel<kMaxTreeLevels><<<grid, kNumThreads, 0, handle>>>(args);
-  } else {
-    tiled_f32_gemm_kernel<0><<<grid, kNumThreads, 0, handle>>>(args);
-  }
-  COHORT_CUDA_CHECK(cudaGetLastError());
+  const auto kernel = args.num_chunks > 1 ? tiled_f32_gemm_kernel<kMaxTreeLevels> : tiled_f32_gemm_kernel<0>;
+  launch_chained(kernel, grid, dim3(kNumThreads), 0, handle, args);
 }
 
 }  // namespace cohort::cuda

@@ -13,7 +13,6 @@ namespace cohort {
 namespace {
 
 using gemm_internal::choose_gemm_kernel;
-using gemm_internal::choose_skinny_columns;
 using gemm_internal::choose_tile_size;
 using gemm_internal::CudaKernel;
 using gemm_internal::CudaProblem;
@@ -25,12 +24,14 @@ struct ProductShape {
   int64_t m, n, k;
 };
 
-// One row to several tiles; n and k odd, below and above whatever a kernel takes at once. 13000 columns are wide blocks
-// of the skinny kernel on up to 135 multiprocessors.
-constexpr ProductShape kShapes[] = {{1, 1, 1},      {1, 3, 7},       {2, 16, 16},     {3, 77, 259},    {5, 256, 96},
-                                    {7, 24, 264},   {8, 1003, 1024}, {1, 640, 2760},  {8, 40, 4104},   {2, 13000, 72},
-                                    {9, 64, 64},    {16, 77, 128},   {17, 259, 77},   {33, 130, 1000}, {64, 1003, 96},
-                                    {65, 96, 1003}, {100, 33, 40},   {128, 128, 128}, {300, 256, 264}, {300, 77, 131}};
+// One row to several tiles; n and k odd, below and above whatever a kernel takes at once. 13000 to 50000 columns are
+// strips of two to four tiles of the skinny kernel, and two strips a block.
+constexpr ProductShape kShapes[] = {
+    {1, 1, 1},        {1, 3, 7},       {2, 16, 16},     {3, 77, 259},    {5, 256, 96},
+    {7, 24, 264},     {8, 1003, 1024}, {1, 640, 2760},  {8, 40, 4104},   {2, 13000, 72},
+    {16, 13000, 136}, {5, 50000, 64},  {40, 20000, 64}, {64, 30000, 72}, {61, 517, 1096},
+    {9, 64, 64},      {16, 77, 128},   {17, 259, 77},   {33, 130, 1000}, {64, 1003, 96},
+    {65, 96, 1003},   {100, 33, 40},   {128, 128, 128}, {300, 256, 264}, {300, 77, 131}};
 
 // Aligned rows of x and dense ones of out; aligned and strided; nothing aligned.
 struct Placements {
@@ -74,12 +75,6 @@ Matrix product(std::optional<CudaKernel> kernel, const DeviceCase& c, const Pack
   return out.fetch();
 }
 
-// Whether the skinny kernel takes a shape and a placement.
-bool is_skinny(const ProductShape& s, DType dtype, const Placement& x) {
-  return s.m <= gemm_internal::kMaxSkinnyRows && dtype != DType::kF32 && s.k % 8 == 0 && x.offset % 8 == 0 &&
-         x.gap % 8 == 0;
-}
-
 class GemmCudaKernel : public GemmCuda, public testing::WithParamInterface<DType> {};
 
 TEST_P(GemmCudaKernel, MatchesDoublePrecision) {
@@ -90,7 +85,9 @@ TEST_P(GemmCudaKernel, MatchesDoublePrecision) {
     for (const Placements& placements : kPlacements) {
       const DeviceCase device_case(c, placements.x);
       std::vector<std::optional<CudaKernel>> kernels = {std::nullopt, CudaKernel::kCublasLt, CudaKernel::kTiled};
-      if (is_skinny(s, GetParam(), placements.x)) kernels.push_back(CudaKernel::kSkinny);
+      if (can_be_skinny(cuda::problem_of(device_case.x.view(), weight, stream))) {
+        kernels.push_back(CudaKernel::kSkinny);
+      }
       for (const std::optional<CudaKernel> kernel : kernels) {
         for (const DType out_dtype : {GetParam(), DType::kF32}) {
           for (const bool has_bias : {false, true}) {
@@ -207,21 +204,27 @@ TEST_F(GemmCuda, DeterministicFloat32HasTheBitsOfTheCpu) {
   }
 }
 
-TEST_F(GemmCuda, SkinnyRowsDoNotDependOnEachOther) {
+// Every number of rows: the bits of two runs, and of a row whose tile has other rows.
+TEST_F(GemmCuda, SkinnyRunsAgree) {
   Stream stream(kCuda);
-  const Case c(DType::kBF16, 8, 300, 1096);
+  const Case c(DType::kBF16, gemm_internal::kMaxSkinnyRows, 300, 1096);
   const DeviceCase device_case(c);
   const PackedWeight weight = pack(c.weight.view(), DType::kBF16, 1, GemmMode::kFast, stream);
-  const Matrix all = product(CudaKernel::kSkinny, device_case, weight, DType::kBF16, {}, false, stream);
-  for (int64_t first = 0; first < 8; ++first) {
-    for (int64_t m = 1; first + m <= 8; m += 3) {
+  if (!can_be_skinny(cuda::problem_of(device_case.x.view(), weight, stream))) GTEST_SKIP() << "no Hopper";
+  std::optional<Matrix> before;  // with one row less
+  for (int64_t m = 1; m <= gemm_internal::kMaxSkinnyRows; ++m) {
+    const auto run = [&] {
       const DeviceMatrix out(DType::kBF16, m, 300);
-      cuda::run_gemm(CudaKernel::kSkinny, out.view(), device_case.x.view().slice(0, first, first + m), weight, {},
+      cuda::run_gemm(CudaKernel::kSkinny, out.view(), device_case.x.view().slice(0, 0, m), weight, device_case.bias,
                      stream);
       stream.synchronize();
-      const Matrix some = out.fetch();
-      for (int64_t r = 0; r < m; ++r) EXPECT_TRUE(some.row_equals(r, all, first + r)) << first << ", " << r;
-    }
+      return out.fetch();
+    };
+    Matrix first = run();
+    expect_product(c, first, true, std::to_string(m) + " rows");
+    EXPECT_TRUE(all_equal(run(), first)) << m;
+    for (int64_t r = 0; r + 1 < m; ++r) EXPECT_TRUE(first.row_equals(r, *before, r)) << m << ", " << r;
+    before.emplace(std::move(first));
   }
 }
 
@@ -292,16 +295,26 @@ TEST_F(GemmCuda, TunedProductsAreRight) {
 }
 
 TEST(GemmCudaPolicy, ChoosesTheKernel) {
-  const CudaProblem decode{.num_rows = 1, .n = 5120, .k = 5120, .dtype = DType::kBF16, .is_aligned = true};
-  EXPECT_EQ(choose_gemm_kernel(decode), CudaKernel::kCublasLt);
+  const CudaProblem decode{
+      .num_rows = 1, .n = 5120, .k = 5120, .dtype = DType::kBF16, .is_aligned = true, .is_hopper = true};
+  EXPECT_EQ(choose_gemm_kernel(decode), CudaKernel::kSkinny);
   const auto with = [&](auto&& change) {
     CudaProblem problem = decode;
     change(problem);
     return choose_gemm_kernel(problem);
   };
-  EXPECT_EQ(with([](CudaProblem& p) { p.num_rows = 2048; }), CudaKernel::kCublasLt);
+  EXPECT_EQ(with([](CudaProblem& p) { p.num_rows = 64; }), CudaKernel::kSkinny);
+  EXPECT_EQ(with([](CudaProblem& p) { p.num_rows = 65; }), CudaKernel::kCublasLt);
+  EXPECT_EQ(with([](CudaProblem& p) { p.n = 2560; }), CudaKernel::kCublasLt);
+  EXPECT_EQ(with([](CudaProblem& p) { p.k = 1024; }), CudaKernel::kSkinny);
+  EXPECT_EQ(with([](CudaProblem& p) {
+              p.k = 1024;
+              p.num_rows = 64;
+            }),
+            CudaKernel::kCublasLt);
   EXPECT_EQ(with([](CudaProblem& p) { p.dtype = DType::kF32; }), CudaKernel::kCublasLt);
   EXPECT_EQ(with([](CudaProblem& p) { p.is_aligned = false; }), CudaKernel::kCublasLt);
+  EXPECT_EQ(with([](CudaProblem& p) { p.is_hopper = false; }), CudaKernel::kCublasLt);
   EXPECT_EQ(with([](CudaProblem& p) { p.k = 0; }), CudaKernel::kTiled);
   // One kernel for every number of rows.
   for (const int64_t num_rows : {1, 8, 9, 64, 2048}) {
@@ -313,9 +326,27 @@ TEST(GemmCudaPolicy, ChoosesTheKernel) {
   }
 }
 
+TEST(GemmCudaPolicy, SkinnyPlansFitTheProblem) {
+  constexpr int kMaxSmemBytes = 227 << 10;
+  for (const int num_multiprocessors : {1, 78, 132}) {
+    for (const int64_t num_rows : {1, 8, 9, 16, 33, 64}) {
+      for (const int64_t n : {1, 8, 1000, 5120, 15360, 27648, 128256}) {
+        const auto plan = gemm_internal::plan_skinny(num_rows, n, num_multiprocessors);
+        EXPECT_GE(plan.padded_rows, num_rows);
+        EXPECT_LE(plan.strip_columns, gemm_internal::kSkinnyColumns);
+        EXPECT_GE(int64_t{plan.strip_columns} * plan.num_strips, n);
+        EXPECT_LT(int64_t{plan.strip_columns} * (plan.num_strips - 1), n);  // none is empty
+        EXPECT_LE(plan.num_blocks, num_multiprocessors);
+        EXPECT_GE(plan.num_stages, 4);
+        EXPECT_LT(plan.smem_bytes(), kMaxSmemBytes - 2048);  // alignment and barriers
+      }
+    }
+  }
+  EXPECT_EQ(gemm_internal::plan_skinny(1, 5120, 132).strip_columns, 39);   // one strip a multiprocessor
+  EXPECT_EQ(gemm_internal::plan_skinny(1, 27648, 132).strip_columns, 53);  // four
+}
+
 TEST(GemmCudaPolicy, BlocksFitTheProblem) {
-  EXPECT_EQ(choose_skinny_columns(5120, 132), 16);
-  EXPECT_EQ(choose_skinny_columns(15360, 132), 32);
   EXPECT_EQ(choose_tile_size(1), TileSize::k32x8);
   EXPECT_EQ(choose_tile_size(9), TileSize::k32x32);
   EXPECT_EQ(choose_tile_size(2048), TileSize::k64x64);
