@@ -48,6 +48,8 @@ struct Barriers {
   uint64_t empty[kMaxSkinnyStages];
 };
 
+constexpr int kMaxDynamicSmemBytes = (227 << 10) - static_cast<int>(sizeof(Barriers));  // on Hopper
+
 // A way through the ring of stages. What loads and multiplies must be short between two stages.
 class Ring {
  public:
@@ -284,7 +286,8 @@ void launch(const TensorView& out, const ConstTensorView& x, const PackedWeight&
                         .plan = plan};
   const int num_smem_bytes = plan.smem_bytes() + kSmemAlignment;
   const auto kernel = skinny_gemm_kernel<T, kRows>;
-  COHORT_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, num_smem_bytes));
+  // Not what this launch takes: another thread's may take more.
+  COHORT_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kMaxDynamicSmemBytes));
   COHORT_CUDA_CHECK(
       cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared));
   const int64_t x_stride = x.dim(0) == 1 ? x.dim(1) : x.stride(0);
