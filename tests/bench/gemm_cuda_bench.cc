@@ -1,19 +1,25 @@
-// Times the kernels behind gemm() on CUDA with the matrices of a 13B model.
+// Times the kernels behind gemm() on CUDA.
 //
 //   gemm_cuda_bench [--json FILE]
 //
-// For few rows what counts is bytes a second, against what copying memory reaches in the same run; for many, operations
-// a second. Weights rotate, so that the L2 cache has none of them; times are medians of CUDA graphs.
+// Chains are what decides for few rows: the products of a decoder layer, of a 13B model and of a shard of a 70B one,
+// with a small kernel after each, as one CUDA graph; what counts is bytes of weights a second, against what copying
+// memory reaches in the same run. Then each product of the 13B model alone; for many rows what counts is operations a
+// second. Weights rotate, so that the L2 cache has none of them; times are medians of CUDA graphs.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 #include "kernels/gemm/kernels_cuda.h"
 #include "tests/bench/cuda_bench.h"
+#include "tests/bench/gemm_chain_cuda.h"
 
 namespace cohort {
 namespace {
@@ -26,6 +32,15 @@ struct WeightShape {
   int64_t k, n;
 };
 constexpr WeightShape kShapes[] = {{5120, 15360}, {5120, 5120}, {5120, 27648}, {13824, 5120}};
+
+// Of a decoder layer: queries, keys and values; attention's output; gate and up; down.
+struct Layer {
+  const char* name;
+  std::array<WeightShape, 4> shapes;
+};
+constexpr Layer kLayers[] = {{"13B", {kShapes[0], kShapes[1], kShapes[2], kShapes[3]}},
+                             {"70B, 1 of 2", {{{8192, 5120}, {4096, 8192}, {8192, 28672}, {14336, 8192}}}}};
+constexpr int kNumLayers = 4;  // of distinct weights
 
 // bfloat16 of magnitude 1 to 2 and either sign: zeros would cost less power, and be faster.
 Tensor random_matrix(int64_t rows, int64_t columns, uint32_t seed) {
@@ -59,17 +74,93 @@ std::vector<PackedWeight> rotating_weights(const WeightShape& shape, Stream& str
   return weights;
 }
 
+// The products of decoder layers, each followed by a small kernel, which depends on it and on which the next depends.
+class Chain {
+ public:
+  Chain(const Layer& layer, Stream& stream) : stream_(stream) {
+    for (const WeightShape& shape : layer.shapes) {
+      std::vector<PackedWeight>& weights = weights_.emplace_back();
+      const Tensor host = random_matrix(shape.n, shape.k, 1);
+      for (int i = 0; i < kNumLayers; ++i) {
+        weights.push_back(PackedWeight::pack(host, WeightLayout::kOutIn, DType::kBF16, 1, stream));
+      }
+      num_bytes_ += weights[0].num_bytes();
+      x_.push_back(on_device(random_matrix(gemm_internal::kMaxSkinnyRows, shape.k, 2)));
+      out_.emplace_back(DType::kBF16, Shape{gemm_internal::kMaxSkinnyRows, shape.n}, kCuda);
+    }
+  }
+
+  int64_t num_bytes() const { return num_bytes_; }  // of the weights of a layer
+
+  // Microseconds of a layer.
+  double time(int64_t num_rows, const std::function<void(TensorView, ConstTensorView, const PackedWeight&)>& product) {
+    return time_us(stream_, kNumLayers, [&](int layer) {
+      for (size_t i = 0; i < weights_.size(); ++i) {
+        const TensorView out = out_[i]->slice(0, 0, num_rows);
+        product(out, x_[i]->slice(0, 0, num_rows), weights_[i][static_cast<size_t>(layer)]);
+        const TensorView next = x_[(i + 1) % x_.size()]->slice(0, 0, num_rows);
+        // The magnitude of a product of elements of 1 to 2.
+        pass_on(next.slice(1, 0, std::min(out.dim(1), next.dim(1))), out, 128, stream_);
+      }
+    });
+  }
+
+ private:
+  Stream& stream_;
+  std::vector<std::vector<PackedWeight>> weights_;  // [product] [layer]
+  std::vector<Tensor> x_;                           // [product], [kMaxSkinnyRows, k]
+  std::vector<Tensor> out_;                         // [product], [kMaxSkinnyRows, n]
+  int64_t num_bytes_ = 0;
+};
+
 class Bench {
  public:
   explicit Bench(Stream& stream) : stream_(stream), ceiling_(copy_ceiling(stream)) {
     cudaDeviceProp properties;
     COHORT_CUDA_CHECK(cudaGetDeviceProperties(&properties, kCuda.index));
-    json_ = {{"device", properties.name}, {"copy_gb_per_s", ceiling_ / 1e9}, {"results", nlohmann::json::array()}};
+    json_ = {{"device", properties.name},
+             {"copy_gb_per_s", ceiling_ / 1e9},
+             {"chains", nlohmann::json::array()},
+             {"results", nlohmann::json::array()}};
     fmt::print("{}, copying at {:.0f} GB/s\n", properties.name, ceiling_ / 1e9);
-    fmt::print("{:>6} {:>6} {:>6}  {:<16} {:>9} {:>7} {:>7} {:>8}\n", "k", "n", "rows", "kernel", "us", "GB/s",
-               "of copy", "TFLOP/s");
   }
 
+  void run_chains() {
+    fmt::print("{:>12} {:>6}  {:<16} {:>9} {:>7} {:>7}\n", "layer", "rows", "kernel", "us", "GB/s", "of copy");
+    for (const Layer& layer : kLayers) {
+      Chain chain(layer, stream_);
+      for (const int64_t num_rows : {1, 2, 4, 8, 16, 32, 64}) {
+        const auto measure = [&](const char* name, std::optional<CudaKernel> kernel) {
+          const double us = chain.time(num_rows, [&](TensorView out, ConstTensorView x, const PackedWeight& weight) {
+            if (kernel) return cuda::run_gemm(*kernel, out, x, weight, {}, stream_);
+            gemm(out, x, weight, {}, stream_);
+          });
+          const double bytes_per_s = static_cast<double>(chain.num_bytes()) / us * 1e6;
+          fmt::print("{:>12} {:>6}  {:<16} {:>9.2f} {:>7.0f} {:>6.1f}%\n", layer.name, num_rows, name, us,
+                     bytes_per_s / 1e9, 100 * bytes_per_s / ceiling_);
+          json_["chains"].push_back({{"layer", layer.name},
+                                     {"rows", num_rows},
+                                     {"kernel", name},
+                                     {"us", us},
+                                     {"gb_per_s", bytes_per_s / 1e9},
+                                     {"of_copy", bytes_per_s / ceiling_}});
+        };
+        measure("cuBLASLt", CudaKernel::kCublasLt);
+        measure("skinny", CudaKernel::kSkinny);
+        measure("chosen", {});
+      }
+    }
+  }
+
+  void run_products() {
+    fmt::print("{:>6} {:>6} {:>6}  {:<16} {:>9} {:>7} {:>7} {:>8}\n", "k", "n", "rows", "kernel", "us", "GB/s",
+               "of copy", "TFLOP/s");
+    for (const WeightShape& shape : kShapes) run(shape);
+  }
+
+  const nlohmann::json& json() const { return json_; }
+
+ private:
   void run(const WeightShape& shape) {
     const std::vector<PackedWeight> weights = rotating_weights(shape, stream_);
     const Tensor x = on_device(random_matrix(kMaxRows, shape.k, 2));
@@ -93,9 +184,6 @@ class Bench {
     }
   }
 
-  const nlohmann::json& json() const { return json_; }
-
- private:
   void report(const WeightShape& shape, int64_t num_rows, const char* kernel, double us) {
     const auto num_elements = static_cast<double>(shape.n * shape.k + num_rows * (shape.k + shape.n));
     const double bytes_per_s = 2 * num_elements / us * 1e6;
@@ -129,7 +217,8 @@ int run_bench(int argc, char** argv) {
   Stream stream(kCuda);
   prepare_gemm(stream);
   Bench bench(stream);
-  for (const WeightShape& shape : kShapes) bench.run(shape);
+  bench.run_chains();
+  bench.run_products();
   if (json_path.empty()) return 0;
   std::ofstream file(json_path);
   file << bench.json().dump(2) << "\n";
