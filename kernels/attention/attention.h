@@ -9,13 +9,16 @@
 
 namespace cohort {
 
-// Which queries belong to which sequence, and where its keys are. Prefill chunks and decodes mix freely.
+// Which queries belong to which sequence, and where its keys are. Prefill chunks and decodes mix freely. On CUDA a
+// sequence of queries may have context length 0, to fill a batch up: its rows of the output become zero.
 struct AttentionBatch {
   ConstTensorView query_starts;     // [num_seqs + 1] int32: queries of sequence i are rows [starts[i], starts[i + 1])
   ConstTensorView context_lengths;  // [num_seqs] int32: cached positions, those of this step counted
   ConstTensorView block_tables;  // [num_seqs, max_blocks_per_seq] int32; entries past a sequence's length are not read
-  // No query run and no context of the tensors above is longer; the closer, the better the fit of a launch. The host
-  // of a GPU goes by these, because it cannot read the tensors in a step. The CPU reads neither.
+  // No query run and no context of the tensors above is longer. The host of a GPU goes by these, because it cannot read
+  // the tensors in a step; the CPU reads neither. What is launched depends on max_query_length, and in the
+  // deterministic mode on max_context_length: the closer they are, the better the fit. Decodes of the fast mode are
+  // divided on the device, so that one recorded launch serves every context up to the limit.
   int64_t max_query_length = 0;
   int64_t max_context_length = 0;
   int64_t num_seqs() const { return context_lengths.dim(0); }
@@ -29,7 +32,8 @@ struct AttentionParams {
 };
 
 // Bytes of a workspace that lets the CUDA backend cut sequences along their positions wherever that helps; a smaller
-// or an empty one costs speed and changes no bits of the deterministic mode. The CPU needs none.
+// or an empty one costs speed and changes no bits of the deterministic mode. What it holds before does not matter, and
+// contexts make it larger only up to some ten MB. The CPU needs none.
 int64_t attention_workspace_bytes(int64_t max_seqs, int64_t max_context_length, int64_t num_heads, int64_t head_dim);
 
 // out [num_tokens, num_heads, head_dim] = softmax(scale * q k^T, causal) v, with q like out (rows of both may be

@@ -17,19 +17,24 @@ struct AttentionArgs {
   const int32_t* query_starts;
   const int32_t* context_lengths;
   const int32_t* block_tables;
-  float* workspace;  // as `partials` says
+  float* workspace;  // as `decode_workspace` or `partials` says
   int64_t out_stride, out_head_stride, q_stride, q_head_stride, block_table_stride;
   int num_seqs, num_blocks, num_kv_heads, group_size, head_dim, block_size;
   int max_decode_queries, max_context_length;
-  int run_length, runs_per_split;  // as in AttentionPlan
+  int table_positions;  // that a row of the block tables has room for
+  // Of the decode kernel:
+  bool cuts_items;
+  DecodeWorkspace decode_workspace;
+  // Of the kernels that go by runs:
+  int run_length, runs_per_split;  // positions; runs of a block
   bool folds;                      // the block has room to merge the states of several runs
   PartialLayout partials;
   float scale;
   float scale_log2;  // scale / ln 2, so that exponentials are powers of two
 };
 
-// One sequence of the batch. Row r of a KV head is query r / group_size under the head's query head r % group_size, so
-// that rows see more and more positions.
+// One sequence of the batch. One that only fills it up may have queries though it has no positions. Row r of a KV head
+// is query r / group_size under the head's query head r % group_size, so that rows see more and more positions.
 struct SequenceView {
   int first_query;  // row of q
   int num_queries;
@@ -41,7 +46,8 @@ struct SequenceView {
         num_queries(args.query_starts[seq + 1] - first_query),
         context_length(args.context_lengths[seq]),
         block_table(args.block_tables + seq * args.block_table_stride) {
-    check_on_device(num_queries <= context_length && context_length <= args.max_context_length);
+    check_on_device(num_queries <= context_length || context_length == 0);
+    check_on_device(context_length <= args.max_context_length);
   }
 
   __device__ int num_visible(int query) const { return context_length - num_queries + query + 1; }
@@ -64,9 +70,10 @@ __device__ int find_sequence(int num_seqs, int64_t i, const F& first_of) {
   return begin;
 }
 
-// Each queues its kernel; the caller checks the launch. The first two require what can_tile() of attention_cuda.cu
+// Each queues its kernels; the caller checks the launch. All but the last require what can_tile() of attention_cuda.cu
 // requires.
-void launch_decode(const AttentionArgs& args, const AttentionPlan& plan, DType dtype, cudaStream_t stream);
+void launch_decode(const AttentionArgs& args, DType dtype, cudaStream_t stream);
+void launch_runs(const AttentionArgs& args, const AttentionPlan& plan, DType dtype, cudaStream_t stream);
 void launch_prefill(const AttentionArgs& args, const AttentionPlan& plan, DType dtype, cudaStream_t stream);
 void launch_simple(const AttentionArgs& args, int64_t num_tokens, DType dtype, cudaStream_t stream);
 

@@ -24,6 +24,8 @@ AttentionProblem problem_of(const ConstTensorView& q, const KvCacheView& cache, 
           .num_heads = q.dim(1),
           .num_kv_heads = cache.num_kv_heads(),
           .head_dim = q.dim(2),
+          .block_size = cache.block_size(),
+          .table_positions = batch.block_tables.dim(1) * cache.block_size(),
           .deterministic = params.deterministic,
           .num_multiprocessors = num_multiprocessors,
           .workspace_bytes = workspace.num_bytes()};
@@ -86,12 +88,18 @@ void launch_tiled(AttentionArgs args, const AttentionProblem& problem, const Ten
   const AttentionPlan plan = plan_attention(problem);
   args.max_decode_queries = static_cast<int>(plan.max_decode_queries);
   args.workspace = static_cast<float*>(workspace.data());
-  if (plan.runs_decode) {
-    args.run_length = static_cast<int>(plan.run_length);
+  if (plan.decode == DecodeKernel::kShares) {
+    args.table_positions = static_cast<int>(problem.table_positions);
+    args.cuts_items = plan.cuts_items;
+    args.decode_workspace = decode_workspace(problem, plan);
+    launch_decode(args, dtype, stream);
+  }
+  if (plan.decode == DecodeKernel::kRuns) {
+    args.run_length = static_cast<int>(kRunLength);
     args.runs_per_split = static_cast<int>(plan.runs_per_split);
     args.partials = partial_layout(problem, plan);
-    args.folds = plan.num_partials == 0 && problem.max_context_length > plan.run_length;
-    launch_decode(args, plan, dtype, stream);
+    args.folds = plan.num_partials == 0 && problem.max_context_length > kRunLength;
+    launch_runs(args, plan, dtype, stream);
   }
   if (plan.runs_prefill && can_prefill_sm90(args, problem)) {
     launch_prefill_sm90(args, problem, dtype, stream);

@@ -49,8 +49,103 @@ struct TileLayout {
   COHORT_HOST_DEVICE constexpr int num_bytes() const { return totals() + (folds ? rows * (dim / 8 + 1) * 32 : 0); }
 };
 
-// The workspace: softmax states of parts of sequences, float32. A state is a row of values [head_dim], not yet divided
-// by their sum, and behind all those rows a largest score and a sum of each.
+// The decode kernel's unit of work is a tile: so many positions of one sequence and KV head, each warp's share of which
+// is as many as a tensor core product takes. Copies are of chunks of positions, which must lie in one block of the
+// cache.
+inline constexpr int kDecodeRows = 16;  // of a KV head in one tensor core tile
+inline constexpr int kDecodeTile = 64;
+inline constexpr int kDecodeChunk = 8;
+inline constexpr int kDecodeChunks = kDecodeTile / kDecodeChunk;
+inline constexpr int kDecodeWarps = 4;  // that compute; one more loads
+
+// Tiles of a sequence and KV head. One without positions has one as well, so that its output is written.
+COHORT_HOST_DEVICE constexpr int decode_tiles(int context_length) {
+  return context_length <= kDecodeTile ? 1 : (context_length - 1) / kDecodeTile + 1;
+}
+
+// How blocks divide the tiles of all sequences and KV heads, which are numbered sequence by sequence, KV head by KV
+// head (an item), position by position: block b has the `share` tiles from first_tile(b) on. An item that no block has
+// whole leaves a softmax state with each block that has some of it, the first of them in the block's second place, the
+// others in their first: a block ends inside of one item at most, and begins inside of one.
+struct DecodeShares {
+  int num_tiles;
+  int share;
+
+  COHORT_HOST_DEVICE constexpr DecodeShares(int tiles, int num_blocks)
+      : num_tiles(tiles), share(tiles > num_blocks ? (tiles - 1) / num_blocks + 1 : 1) {}
+
+  COHORT_HOST_DEVICE constexpr int first_tile(int block) const {
+    return int64_t{block} * share < num_tiles ? block * share : num_tiles;
+  }
+  COHORT_HOST_DEVICE constexpr int block_of(int tile) const { return tile / share; }
+  // Where block `block` leaves its state of the item of tiles [begin, end); -1 if it has the item whole.
+  COHORT_HOST_DEVICE constexpr int place_of(int block, int begin, int end) const {
+    const bool is_whole = begin >= first_tile(block) && end <= first_tile(block + 1);
+    return is_whole ? -1 : 2 * block + (begin < first_tile(block) ? 0 : 1);
+  }
+  // How many blocks have some of the item of tiles [begin, end), asked by the block that it begins in; 0 if that one
+  // has it whole, and for any other block.
+  COHORT_HOST_DEVICE constexpr int num_states(int block, int begin, int end) const {
+    const bool begins_here = first_tile(block) <= begin && begin < first_tile(block + 1);
+    return begins_here && end > first_tile(block + 1) ? block_of(end - 1) - block + 1 : 0;
+  }
+};
+
+// Shared memory of a block of the decode kernel, in bytes: a ring of stages with queries, keys and values of a tile
+// each, and states on their way from warp to warp.
+struct DecodeLayout {
+  int head_dim;
+  int max_rows;  // of a KV head, at most kDecodeRows
+
+  COHORT_HOST_DEVICE constexpr int row_bytes() const { return head_dim * 2; }
+  // A matrix of the tensor cores takes one position of each chunk: 16 bytes more than the chunk make them begin in
+  // eight different groups of banks.
+  COHORT_HOST_DEVICE constexpr int chunk_bytes() const { return kDecodeChunk * row_bytes() + 16; }
+  COHORT_HOST_DEVICE constexpr int query_row_bytes() const { return row_bytes() + 16; }
+  COHORT_HOST_DEVICE constexpr int keys() const { return 0; }  // within a stage
+  COHORT_HOST_DEVICE constexpr int values() const { return kDecodeChunks * chunk_bytes(); }
+  COHORT_HOST_DEVICE constexpr int queries() const { return 2 * values(); }
+  COHORT_HOST_DEVICE constexpr int note() const { return queries() + max_rows * query_row_bytes(); }
+  COHORT_HOST_DEVICE constexpr int stage_bytes() const { return note() + 32; }
+  // A warp's state: for 8 rows, or for 16, a float2 of each thread and 8 dimensions, and one more.
+  COHORT_HOST_DEVICE constexpr int state_bytes() const {
+    return (padded_dim(head_dim) / 8 + 1) * 32 * 8 * (max_rows > 8 ? 2 : 1);
+  }
+  COHORT_HOST_DEVICE constexpr int state(int i) const { return kBarrierBytes + i * state_bytes(); }
+  COHORT_HOST_DEVICE constexpr int stage(int i) const { return state(2) + i * stage_bytes(); }
+  // With heads of 128, 64 KB are on their way while a tile is attended to; more is not faster, and leaves no room for
+  // blocks of the kernels before and behind.
+  COHORT_HOST_DEVICE constexpr int num_stages() const {
+    const int fitting = (kMaxSharedBytes - state(2)) / stage_bytes();
+    return fitting < kMaxStages ? fitting : kMaxStages;
+  }
+  COHORT_HOST_DEVICE constexpr int full(int stage) const { return stage * 8; }
+  COHORT_HOST_DEVICE constexpr int free(int stage) const { return (kMaxStages + stage) * 8; }
+  COHORT_HOST_DEVICE constexpr int num_bytes() const { return stage(num_stages()); }
+
+  static constexpr int kMaxSharedBytes = 227 * 1024;  // of a block of sm_90
+  static constexpr int kMaxStages = 3;
+  static constexpr int kBarrierBytes = 128;
+};
+
+// The decode kernel's workspace: two states of each block, float32, of a KV head's rows each, and before them what is
+// said of items that are cut: of every item where items are fewer than blocks, else of the one that a block begins and
+// does not end.
+struct DecodeWorkspace {
+  int num_blocks;
+  int max_rows;
+  int head_dim;
+
+  COHORT_HOST_DEVICE constexpr int64_t num_rows() const { return int64_t{2} * num_blocks * max_rows; }
+  COHORT_HOST_DEVICE constexpr int64_t row(int place, int row) const { return int64_t{place} * max_rows + row; }
+  COHORT_HOST_DEVICE constexpr int64_t cut_item(int i) const { return int64_t{i} * 8; }  // in floats, as all
+  COHORT_HOST_DEVICE constexpr int64_t max_and_sum(int64_t row) const { return cut_item(num_blocks) + row * 2; }
+  COHORT_HOST_DEVICE constexpr int64_t values(int64_t row) const { return max_and_sum(num_rows()) + row * head_dim; }
+  COHORT_HOST_DEVICE constexpr int64_t num_bytes() const { return values(num_rows()) * 4; }
+};
+
+// The workspace of the kernel that goes by runs: softmax states of parts of sequences, float32. A state is a row of
+// values [head_dim], not yet divided by their sum, and behind all those rows a largest score and a sum of each.
 struct PartialLayout {
   int64_t max_queries;  // of a sequence
   int64_t num_heads;

@@ -16,33 +16,47 @@ struct AttentionProblem {
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
+  int64_t block_size = 0;
+  int64_t table_positions = 0;  // that the block table of a sequence has room for
   bool deterministic = false;
   int64_t num_multiprocessors = 0;
   int64_t workspace_bytes = 0;
 };
 
-// Two kernels: sequences with few queries go to the one that cuts them along their positions as well ("decode"), the
-// others to the one that cuts along queries only ("prefill"). A (query, head) pair is a row; the rows of a KV head
-// share its loads.
+// What attends to sequences with few queries. A (query, head) pair is a row; the rows of a KV head share its loads.
+enum class DecodeKernel {
+  kNone,    // there are none
+  kShares,  // divides the work on the device; nothing of its launch depends on contexts
+  kRuns,    // cuts contexts into runs on the host, for the longest; deterministic, and takes what kShares does not
+};
+
+// Sequences with more queries go to the "prefill" kernel, which cuts along queries only.
 struct AttentionPlan {
-  bool runs_decode = false;
+  DecodeKernel decode = DecodeKernel::kNone;
   bool runs_prefill = false;
   int64_t max_decode_queries = 0;  // sequences with at most so many are the decode kernel's
-  int64_t decode_rows = 0;         // of a block of the decode kernel: 16 or 64
-  int64_t num_row_tiles = 0;       // blocks of the decode kernel that a KV head's rows fill
-  int64_t run_length = 0;          // positions of one softmax state; states of a sequence are merged in order
-  int64_t runs_per_split = 0;      // runs that a block of the decode kernel goes through
-  int64_t num_splits = 0;          // blocks along the positions of the longest sequence
-  int64_t num_partials = 0;        // runs of the longest sequence that are merged through the workspace; 0 for none
   int64_t num_prefill_tiles = 0;   // blocks along the queries of all sequences, at most
+
+  // Of kShares:
+  int64_t num_blocks = 0;
+  bool cuts_items = false;  // the workspace holds the states of sequences that several blocks share
+
+  // Of kRuns:
+  int64_t decode_rows = 0;     // of a block: 16 or 64
+  int64_t num_row_tiles = 0;   // blocks that a KV head's rows fill
+  int64_t runs_per_split = 0;  // runs of kRunLength positions that a block goes through
+  int64_t num_splits = 0;      // blocks along the positions of the longest sequence
+  int64_t num_partials = 0;    // runs of the longest sequence that are merged through the workspace; 0 for none
 };
 
 // Requires num_seqs, num_tokens and the maximal lengths of at least 1, and head_dim up to kMaxTileDim.
 AttentionPlan plan_attention(const AttentionProblem& problem);
 
+// The workspace of kRuns and of kShares.
 PartialLayout partial_layout(const AttentionProblem& problem, const AttentionPlan& plan);
+DecodeWorkspace decode_workspace(const AttentionProblem& problem, const AttentionPlan& plan);
 
-// Blocks of the tiled kernels that a multiprocessor of Hopper holds at once.
+// Blocks of the tiled kernels with a TileLayout that a multiprocessor of Hopper holds at once.
 int64_t blocks_per_multiprocessor(const TileLayout& layout);
 
 }  // namespace cohort::cuda

@@ -1,4 +1,5 @@
 #include "kernels/attention/attention_args.cuh"
+#include "kernels/core/cuda_launch.cuh"
 
 namespace cohort::cuda {
 namespace {
@@ -79,7 +80,7 @@ __device__ void attend(const AttentionArgs& args, const Row<T>& row, int begin) 
 #pragma unroll
   for (int i = 0; i < kLaneDims; ++i) {
     const int d = begin + lane + 32 * i;
-    if (d < args.head_dim) row.out[d] = round_to<T>(total[i] / sum);
+    if (d < args.head_dim) row.out[d] = round_to<T>(row.num_visible > 0 ? total[i] / sum : 0.0f);
   }
 }
 
@@ -87,6 +88,8 @@ __device__ void attend(const AttentionArgs& args, const Row<T>& row, int begin) 
 template <typename T>
 __global__ void __launch_bounds__(kRowsPerBlock * 32)
     attention_simple_kernel(const __grid_constant__ AttentionArgs args, int64_t num_rows) {
+  let_next_begin();
+  wait_for_previous();
   const int64_t index = int64_t{blockIdx.x} * kRowsPerBlock + threadIdx.x / 32;
   if (index >= num_rows) return;
   const int num_heads = args.num_kv_heads * args.group_size;
@@ -112,7 +115,7 @@ void launch_simple(const AttentionArgs& args, int64_t num_tokens, DType dtype, c
   const int64_t num_rows = num_tokens * args.num_kv_heads * args.group_size;
   const auto num_blocks = static_cast<unsigned>((num_rows + kRowsPerBlock - 1) / kRowsPerBlock);
   dispatch_float(dtype, [&]<typename T>() {
-    attention_simple_kernel<DeviceType<T>><<<num_blocks, kRowsPerBlock * 32, 0, stream>>>(args, num_rows);
+    launch_chained(attention_simple_kernel<DeviceType<T>>, num_blocks, kRowsPerBlock * 32, 0, stream, args, num_rows);
   });
 }
 

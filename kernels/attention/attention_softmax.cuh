@@ -33,8 +33,8 @@ __device__ inline float merge(float first, float second, const MergeWeights& wei
   return __fmaf_rn(second, weights.second, __fmul_rn(first, weights.first));
 }
 
-// A state's values times this are the output.
-__device__ inline float inverse_of_sum(float sum) { return __fdiv_rn(1.0f, sum); }
+// A state's values times this are the output: zero where there is nothing to attend to.
+__device__ inline float inverse_of_sum(float sum) { return sum == 0.0f ? 0.0f : __fdiv_rn(1.0f, sum); }
 
 __device__ inline float quad_max(float x) {
   x = fmaxf(x, __shfl_xor_sync(~0u, x, 1));

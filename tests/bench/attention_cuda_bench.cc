@@ -1,10 +1,11 @@
 // Times paged attention on CUDA: heads of 128, bfloat16, blocks of 16 that lie anywhere in the cache.
 //
-//   attention_cuda_bench [--json FILE]
+//   attention_cuda_bench [--json FILE] [--only decode|prefill]
 //
-// For decodes what counts is bytes of the cache read a second, against what copying memory reaches in the same run; for
-// prefills, operations a second, those above the diagonal not counted. Every call reads other blocks, so that the L2
-// cache has none of them; times are medians of CUDA graphs.
+// For decodes what counts is bytes of the cache read a second, against what a kernel that copies memory reaches in the
+// same run, or, where they are few, the time against what reading them would take and the launch of a kernel besides;
+// for prefills, operations a second, those above the diagonal not counted. Every call reads other blocks, so that the
+// L2 cache has none of them; times are medians of CUDA graphs.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -24,7 +25,6 @@ namespace {
 
 constexpr int64_t kBlockSize = 16;
 constexpr int64_t kHeadDim = 128;
-constexpr int64_t kNumHeads = 32;
 constexpr int64_t kPositionBytes = 2 * kHeadDim * 2;  // key and value of a KV head
 
 // bfloat16 of magnitude 1 to 2 and either sign: zeros would cost less power, and be faster.
@@ -51,11 +51,17 @@ Tensor int32s(const std::vector<int32_t>& values, const Shape& shape) {
   return out;
 }
 
+struct Heads {
+  int64_t num_heads;
+  int64_t num_kv_heads;
+};
+
 // `num_seqs` sequences of one length, of which the last `num_queries` positions are queries.
 struct Case {
   int64_t num_seqs;
   int64_t context;
   int64_t num_queries;
+  int64_t num_heads;
   int64_t num_kv_heads;
 
   int64_t blocks_per_seq() const { return (context + kBlockSize - 1) / kBlockSize; }
@@ -64,7 +70,7 @@ struct Case {
   int64_t cache_bytes() const { return num_blocks() * block_bytes(); }
   double num_flops() const {
     const auto num_pairs = static_cast<double>(num_queries * (2 * context - num_queries + 1) / 2);
-    return 4.0 * static_cast<double>(num_seqs * kNumHeads * kHeadDim) * num_pairs;
+    return 4.0 * static_cast<double>(num_seqs * num_heads * kHeadDim) * num_pairs;
   }
 };
 
@@ -85,10 +91,11 @@ struct Operands {
     starts = int32s(query_starts, Shape{c.num_seqs + 1});
     lengths = int32s(std::vector<int32_t>(static_cast<size_t>(c.num_seqs), static_cast<int32_t>(c.context)),
                      Shape{c.num_seqs});
-    const Shape query_shape{c.num_seqs * c.num_queries, kNumHeads, kHeadDim};
+    const Shape query_shape{c.num_seqs * c.num_queries, c.num_heads, kHeadDim};
     q = random_tensor(query_shape, 4);
     out = Tensor(DType::kBF16, query_shape, kCuda);
-    workspace = Tensor(DType::kU8, Shape{attention_workspace_bytes(c.num_seqs, c.context, kNumHeads, kHeadDim)}, kCuda);
+    workspace =
+        Tensor(DType::kU8, Shape{attention_workspace_bytes(c.num_seqs, c.context, c.num_heads, kHeadDim)}, kCuda);
   }
 
   Tensor keys, values, tables, starts, lengths, q, out, workspace;
@@ -96,13 +103,16 @@ struct Operands {
 
 class Bench {
  public:
-  explicit Bench(Stream& stream) : stream_(stream), ceiling_(copy_ceiling(stream)) {
+  explicit Bench(Stream& stream) : stream_(stream), ceiling_(copy_ceiling(stream)), launch_us_(launch_us(stream)) {
     cudaDeviceProp properties;
     COHORT_CUDA_CHECK(cudaGetDeviceProperties(&properties, kCuda.index));
-    json_ = {{"device", properties.name}, {"copy_gb_per_s", ceiling_ / 1e9}, {"results", nlohmann::json::array()}};
-    fmt::print("{}, copying at {:.0f} GB/s\n", properties.name, ceiling_ / 1e9);
-    fmt::print("{:>5} {:>8} {:>8} {:>6}  {:<13} {:>10} {:>7} {:>7} {:>8}\n", "seqs", "context", "queries", "heads",
-               "mode", "us", "GB/s", "of copy", "TFLOP/s");
+    json_ = {{"device", properties.name},
+             {"copy_gb_per_s", ceiling_ / 1e9},
+             {"launch_us", launch_us_},
+             {"results", nlohmann::json::array()}};
+    fmt::print("{}, copying at {:.0f} GB/s, a launch {:.2f} us\n", properties.name, ceiling_ / 1e9, launch_us_);
+    fmt::print("{:>5} {:>8} {:>8} {:>6}  {:<13} {:>10} {:>10} {:>7} {:>7} {:>8}\n", "seqs", "context", "queries",
+               "heads", "mode", "us", "floor us", "GB/s", "of copy", "TFLOP/s");
   }
 
   void run(const Case& c) {
@@ -111,7 +121,7 @@ class Bench {
     COHORT_CUDA_CHECK(cudaMemGetInfo(&num_free, &num_total));
     if (static_cast<double>(c.cache_bytes() + kRotatedBytes) > 0.9 * static_cast<double>(num_free)) {
       fmt::print("{:>5} {:>8} {:>8} {:>6}  does not fit the memory\n", c.num_seqs, c.context, c.num_queries,
-                 fmt::format("{}:{}", kNumHeads, c.num_kv_heads));
+                 fmt::format("{}:{}", c.num_heads, c.num_kv_heads));
       return;
     }
     const Operands operands(c);
@@ -136,16 +146,18 @@ class Bench {
   void report(const Case& c, const char* mode, double us) {
     const double bytes_per_s = static_cast<double>(c.cache_bytes()) / us * 1e6;
     const double tflops = c.num_flops() / us * 1e-6;
-    fmt::print("{:>5} {:>8} {:>8} {:>6}  {:<13} {:>10.2f} {:>7.0f} {:>6.1f}% {:>8.1f}\n", c.num_seqs, c.context,
-               c.num_queries, fmt::format("{}:{}", kNumHeads, c.num_kv_heads), mode, us, bytes_per_s / 1e9,
-               100 * bytes_per_s / ceiling_, tflops);
+    const double floor_us = static_cast<double>(c.cache_bytes()) / ceiling_ * 1e6 + launch_us_;
+    fmt::print("{:>5} {:>8} {:>8} {:>6}  {:<13} {:>10.2f} {:>10.2f} {:>7.0f} {:>6.1f}% {:>8.1f}\n", c.num_seqs,
+               c.context, c.num_queries, fmt::format("{}:{}", c.num_heads, c.num_kv_heads), mode, us, floor_us,
+               bytes_per_s / 1e9, 100 * bytes_per_s / ceiling_, tflops);
     json_["results"].push_back({{"seqs", c.num_seqs},
                                 {"context", c.context},
                                 {"queries", c.num_queries},
-                                {"heads", kNumHeads},
+                                {"heads", c.num_heads},
                                 {"kv_heads", c.num_kv_heads},
                                 {"mode", mode},
                                 {"us", us},
+                                {"floor_us", floor_us},
                                 {"gb_per_s", bytes_per_s / 1e9},
                                 {"of_copy", bytes_per_s / ceiling_},
                                 {"tflops", tflops}});
@@ -153,6 +165,7 @@ class Bench {
 
   Stream& stream_;
   const double ceiling_;
+  const double launch_us_;
   nlohmann::json json_;
 };
 
@@ -160,6 +173,8 @@ int run_bench(int argc, char** argv) {
   CLI::App app("Times paged attention on CUDA.");
   std::string json_path;
   app.add_option("--json", json_path, "write the results to this file as well");
+  std::string only;
+  app.add_option("--only", only, "leave the other out")->check(CLI::IsMember({"decode", "prefill"}));
   CLI11_PARSE(app, argc, argv);
   if (num_cuda_devices() == 0) {
     fmt::print(stderr, "no CUDA device\n");
@@ -167,13 +182,19 @@ int run_bench(int argc, char** argv) {
   }
   Stream stream(kCuda);
   Bench bench(stream);
-  for (const int64_t num_kv_heads : {32, 4}) {
-    for (const int64_t num_seqs : {1, 8, 64}) {
-      for (const int64_t context : {1024, 8192, 32768}) bench.run({num_seqs, context, 1, num_kv_heads});
+  for (const Heads heads : {Heads{40, 40}, Heads{64, 8}}) {
+    if (only == "prefill") continue;
+    for (const int64_t num_seqs : {1, 8, 32, 64}) {
+      for (const int64_t context : {1024, 4096, 16384, 32768}) {
+        bench.run({num_seqs, context, 1, heads.num_heads, heads.num_kv_heads});
+      }
     }
-    bench.run({1, 2048, 2048, num_kv_heads});
-    bench.run({1, 8192, 8192, num_kv_heads});
-    bench.run({4, 4096, 4096, num_kv_heads});
+  }
+  for (const Heads heads : {Heads{32, 32}, Heads{32, 4}}) {
+    if (only == "decode") continue;
+    bench.run({1, 2048, 2048, heads.num_heads, heads.num_kv_heads});
+    bench.run({1, 8192, 8192, heads.num_heads, heads.num_kv_heads});
+    bench.run({4, 4096, 4096, heads.num_heads, heads.num_kv_heads});
   }
   if (json_path.empty()) return 0;
   std::ofstream file(json_path);

@@ -44,16 +44,10 @@ inline double time_us(Stream& stream, int num_calls, const std::function<void(in
   return times[kNumReplays / 2];
 }
 
-// Bytes a second, read and written, of copying on the device.
-inline double copy_ceiling(Stream& stream) {
-  constexpr int64_t kNumBytes = int64_t{1} << 30;
-  const Tensor from(DType::kU8, Shape{kNumBytes}, kCuda);
-  const Tensor to(DType::kU8, Shape{kNumBytes}, kCuda);
-  const double us = time_us(stream, 4, [&](int) {
-    COHORT_CUDA_CHECK(cudaMemcpyAsync(to->data(), from->data(), kNumBytes, cudaMemcpyDeviceToDevice,
-                                      static_cast<cudaStream_t>(stream.handle())));
-  });
-  return 2 * static_cast<double>(kNumBytes) / us * 1e6;
-}
+// Bytes a second, read and written, of copying on the device by a kernel: faster than cudaMemcpyAsync().
+double copy_ceiling(Stream& stream);
+
+// Microseconds that a kernel that does nothing takes, when it is one of many that are chained.
+double launch_us(Stream& stream);
 
 }  // namespace cohort

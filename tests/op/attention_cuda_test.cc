@@ -69,6 +69,84 @@ TEST_F(AttentionCuda, LimitsMayExceedTheBatch) {
   }
 }
 
+// More sequences than a warp has lanes, and items that are cut, shared by several blocks, or many to a block.
+TEST_F(AttentionCuda, RaggedBatches) {
+  std::mt19937 random(5);
+  for (const int64_t num_seqs : {2, 31, 33, 150}) {
+    std::vector<Chunk> decodes;
+    for (int64_t i = 0; i < num_seqs; ++i) {
+      const auto length = static_cast<int64_t>(random() % (i % 16 == 0 ? 3000 : 150)) + 1;
+      decodes.push_back({static_cast<uint32_t>(i), length - 1, length});
+    }
+    for (const Heads heads : {Heads{3, 3, 64}, Heads{8, 1, 128}, Heads{16, 1, 128}}) {
+      expect_like_the_cpu(DType::kBF16, heads, decodes, {.block_size = 32});
+      expect_like_the_cpu(DType::kBF16, heads, decodes, {.has_workspace = false});
+    }
+  }
+}
+
+// Sequences that are the decode kernel's between others that are not.
+TEST_F(AttentionCuda, ManyDecodesAmongPrefills) {
+  std::mt19937 random(6);
+  for (const Heads heads : {Heads{40, 40, 64}, Heads{16, 2, 128}}) {
+    std::vector<Chunk> prompts = {{0, 0, 150}, {1, 0, 150}, {2, 0, 90}};
+    for (uint32_t id = 3; id < 63; ++id) prompts.push_back({id, 0, 1});
+    expect_like_the_cpu(DType::kBF16, heads, prompts, {});
+    std::vector<Chunk> mixed;
+    for (uint32_t id = 0; id < 64; ++id) {
+      const auto length = static_cast<int64_t>(random() % (id % 8 == 0 ? 600 : 17)) + 1;
+      const int64_t num_queries = id % 5 == 0 ? std::min<int64_t>(length, 2 + id % 15) : id == 33 ? length : 1;
+      mixed.push_back({id, length - num_queries, length});
+    }
+    mixed.push_back({64, 10, 110});
+    expect_like_the_cpu(DType::kBF16, heads, mixed, {});
+  }
+}
+
+TEST_F(AttentionCuda, OneRecordedCallServesEveryContext) {
+  const std::vector<Chunk> longest = {{1, 2999, 3000}, {2, 2999, 3000}, {3, 2999, 3000}};
+  const std::vector<std::vector<int32_t>> lengths = {{1, 1, 1},      {3000, 3000, 3000}, {1, 2999, 64},
+                                                     {700, 65, 129}, {2, 3, 2500},       {1, 1, 1}};
+  for (const Heads heads : {Heads{4, 4, 64}, Heads{8, 1, 128}, Heads{71, 1, 64}}) {
+    for (const bool deterministic : {false, true}) {
+      const Options options{.deterministic = deterministic};
+      SCOPED_TRACE(name_of(DType::kBF16, heads, options));
+      Batch batch(DType::kBF16, heads, longest, options);
+      const std::vector<Tensor> outs = batch.replay(lengths);
+      for (size_t i = 0; i < lengths.size(); ++i) {
+        SCOPED_TRACE(i);
+        batch.set_lengths(lengths[i]);
+        expect_near(outs[i], values_of(batch.run(kCpuDevice)), 2.1 * rounding_of(DType::kBF16),
+                    2 * rounding_of(DType::kBF16));
+      }
+    }
+  }
+}
+
+TEST_F(AttentionCuda, RowsThatFillABatchUpBecomeZero) {
+  const Chunk padding{0, -1, 0};
+  std::vector<Chunk> padded = {padding};
+  padded.insert(padded.end(), kDecodes.begin(), kDecodes.end());
+  padded.insert(padded.end(), {padding, padding});
+  for (const DType dtype : kFloatDTypes) {
+    for (const Heads heads : {Heads{4, 4, 64}, Heads{8, 1, 128}, Heads{71, 1, 64}, Heads{4, 2, 20}}) {
+      for (const bool deterministic : {false, true}) {
+        const Options options{.deterministic = deterministic};
+        SCOPED_TRACE(name_of(dtype, heads, options));
+        const std::vector<double> real = values_of(Batch(dtype, heads, kDecodes, options).run(kCpuDevice));
+        const auto width = static_cast<size_t>(heads.num_heads * heads.head_dim);
+        std::vector<double> expected(width, 0.0);
+        expected.insert(expected.end(), real.begin(), real.end());
+        expected.insert(expected.end(), 2 * width, 0.0);
+        const double absolute = dtype == DType::kF32 ? 1e-5 : 2 * rounding_of(dtype);
+        expect_near(Batch(dtype, heads, padded, options).run(kCuda), expected, 2.1 * rounding_of(dtype), absolute);
+        const std::vector<double> none(width, 0.0);
+        expect_near(Batch(dtype, heads, {padding}, options).run(kCuda), none, 0, 0);
+      }
+    }
+  }
+}
+
 TEST_F(AttentionCuda, EveryVisiblePositionCountsOnce) {
   const std::vector<Chunk> chunks = {{1, 0, 200}, {2, 1299, 1300}, {3, 30, 31}, {4, 700, 1000}};
   for (const DType dtype : kFloatDTypes) {

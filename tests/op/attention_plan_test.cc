@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "kernels/attention/attention.h"
 
@@ -20,6 +23,8 @@ AttentionProblem decode_problem(int64_t num_seqs, int64_t context, int64_t heads
           .num_heads = heads,
           .num_kv_heads = kv_heads,
           .head_dim = 128,
+          .block_size = 16,
+          .table_positions = context + 15,
           .num_multiprocessors = kNumMultiprocessors,
           .workspace_bytes = attention_workspace_bytes(num_seqs, context, heads, 128)};
 }
@@ -57,75 +62,218 @@ void for_each_problem(F&& body) {
 TEST(AttentionPlan, SplitsAreWholeRunsAndCoverTheContext) {
   for_each_problem([](const AttentionProblem& p) {
     const AttentionPlan plan = plan_attention(p);
-    const int64_t split_length = plan.run_length * plan.runs_per_split;
-    EXPECT_EQ(plan.run_length % tile_positions(padded_dim(p.head_dim)), 0);
+    if (plan.decode != DecodeKernel::kRuns) return;
+    const int64_t split_length = kRunLength * plan.runs_per_split;
     EXPECT_GE(plan.num_splits * split_length, p.max_context_length);
     EXPECT_LT((plan.num_splits - 1) * split_length, p.max_context_length);  // none is idle
-    if (p.deterministic) {
-      EXPECT_EQ(plan.run_length, kRunLength);
-    }
     if (plan.num_splits == 1) {
       EXPECT_EQ(plan.num_partials, 0);
     } else {
       EXPECT_GE(plan.num_partials, plan.num_splits);
-      EXPECT_GE(plan.num_partials * plan.run_length, p.max_context_length);
-      EXPECT_LT((plan.num_partials - 1) * plan.run_length, p.max_context_length);
+      EXPECT_GE(plan.num_partials * kRunLength, p.max_context_length);
+      EXPECT_LT((plan.num_partials - 1) * kRunLength, p.max_context_length);
     }
   });
 }
 
-TEST(AttentionPlan, PartialsFitTheWorkspaceWhateverItsSize) {
+TEST(AttentionPlan, StatesFitTheWorkspaceWhateverItsSize) {
   for_each_problem([](const AttentionProblem& problem) {
     for (const int64_t num_bytes : {int64_t{0}, int64_t{4096}, int64_t{1} << 20, problem.workspace_bytes}) {
       AttentionProblem p = problem;
       p.workspace_bytes = num_bytes;
       const AttentionPlan plan = plan_attention(p);
-      if (plan.num_partials == 0) continue;
-      EXPECT_LE(partial_layout(p, plan).num_bytes(), num_bytes);
+      if (plan.num_partials > 0) {
+        EXPECT_LE(partial_layout(p, plan).num_bytes(), num_bytes);
+      }
+      if (plan.cuts_items) {
+        EXPECT_LE(decode_workspace(p, plan).num_bytes(), num_bytes);
+      }
     }
+    const AttentionPlan plan = plan_attention(problem);
+    EXPECT_TRUE(plan.decode != DecodeKernel::kShares || plan.cuts_items);  // there is room in what was asked for
   });
 }
 
 TEST(AttentionPlan, EverySequenceHasAKernel) {
   for_each_problem([](const AttentionProblem& p) {
     const AttentionPlan plan = plan_attention(p);
-    EXPECT_TRUE(plan.runs_decode || plan.runs_prefill);
+    const bool runs_decode = plan.decode != DecodeKernel::kNone;
+    EXPECT_TRUE(runs_decode || plan.runs_prefill);
     EXPECT_TRUE(plan.runs_prefill || p.max_query_length <= plan.max_decode_queries);
     // A sequence of fewer queries than the longest may be there unless they would not add up.
-    EXPECT_TRUE(plan.runs_decode || p.num_tokens == p.num_seqs * p.max_query_length);
-    if (plan.runs_decode) {
+    EXPECT_TRUE(runs_decode || p.num_tokens == p.num_seqs * p.max_query_length);
+    if (runs_decode) {
       EXPECT_GE(plan.max_decode_queries, 1);
+    }
+    if (plan.decode == DecodeKernel::kRuns) {
       EXPECT_GE(plan.num_row_tiles * plan.decode_rows, plan.max_decode_queries * (p.num_heads / p.num_kv_heads));
     }
+    if (plan.decode == DecodeKernel::kShares) {
+      EXPECT_LE(plan.max_decode_queries * (p.num_heads / p.num_kv_heads), kDecodeRows);
+    }
+  });
+}
+
+TEST(AttentionPlan, FastDecodesDoNotDependOnTheContext) {
+  for_each_problem([](const AttentionProblem& problem) {
+    if (problem.max_query_length > 1) return;
+    AttentionProblem p = problem;
+    p.max_context_length = 1;
+    const AttentionPlan one = plan_attention(p);
+    const AttentionPlan other = plan_attention(problem);
+    EXPECT_EQ(one.decode, other.decode);
+    EXPECT_EQ(one.decode == DecodeKernel::kShares, !p.deterministic && p.num_heads / p.num_kv_heads <= kDecodeRows);
+    EXPECT_EQ(one.num_blocks, other.num_blocks);
+    EXPECT_EQ(one.cuts_items, other.cuts_items);
   });
 }
 
 TEST(AttentionPlan, OneLongSequenceKeepsEveryMultiprocessorBusy) {
   for (const int64_t kv_heads : {1, 4, 8, 32}) {
-    for (const bool deterministic : {false, true}) {
-      for (const int64_t context : {32768, 131072}) {
-        AttentionProblem p = decode_problem(1, context, 32, kv_heads);
-        p.deterministic = deterministic;
-        SCOPED_TRACE(name_of(p));
-        const AttentionPlan plan = plan_attention(p);
-        const int64_t num_pieces = context / (deterministic ? kRunLength : 64);
-        EXPECT_GE(plan.num_splits * kv_heads, std::min(kNumMultiprocessors, num_pieces * kv_heads));
-      }
+    for (const int64_t context : {32768, 131072}) {
+      AttentionProblem p = decode_problem(1, context, 32, kv_heads);
+      p.deterministic = true;
+      SCOPED_TRACE(name_of(p));
+      const AttentionPlan plan = plan_attention(p);
+      EXPECT_GE(plan.num_splits * kv_heads, std::min(kNumMultiprocessors, context / kRunLength * kv_heads));
     }
   }
 }
 
 TEST(AttentionPlan, ABatchThatFillsTheDeviceIsNotCut) {
-  EXPECT_EQ(plan_attention(decode_problem(256, 1024, 32, 32)).num_splits, 1);
-  EXPECT_EQ(plan_attention(decode_problem(1, 64, 32, 32)).num_splits, 1);
+  for (const auto& [num_seqs, context] : {std::pair{256, 1024}, std::pair{1, 64}}) {
+    AttentionProblem p = decode_problem(num_seqs, context, 32, 32);
+    p.deterministic = true;
+    EXPECT_EQ(plan_attention(p).num_splits, 1);
+  }
 }
 
-TEST(AttentionPlan, DeterministicRunsDoNotDependOnTheLoad) {
-  std::set<int64_t> run_lengths;
-  for_each_problem([&](const AttentionProblem& p) {
-    if (p.deterministic) run_lengths.insert(plan_attention(p).run_length);
-  });
-  EXPECT_EQ(run_lengths, std::set<int64_t>{kRunLength});
+// Contexts of a batch, and KV heads.
+struct Load {
+  std::vector<int> contexts;
+  int num_kv_heads;
+
+  // First tiles of the items, and their end.
+  std::vector<int> item_starts() const {
+    std::vector<int> starts = {0};
+    for (const int context : contexts) {
+      for (int head = 0; head < num_kv_heads; ++head) starts.push_back(starts.back() + decode_tiles(context));
+    }
+    return starts;
+  }
+};
+
+std::vector<Load> loads() {
+  std::vector<Load> loads = {{{1}, 1},         {{0}, 3},          {{64}, 8},           {{65}, 8},
+                             {{1024}, 8},      {{1024}, 40},      {{131072}, 1},       {{131072, 1}, 1},
+                             {{1, 131072}, 2}, {{0, 0, 5000}, 8}, {{4096, 100, 1}, 40}};
+  std::mt19937 random(1);
+  for (int i = 0; i < 50; ++i) {
+    Load load{{}, static_cast<int>(random() % 9) + 1};
+    const int num_seqs = static_cast<int>(random() % 100) + 1;
+    const auto longest = static_cast<uint32_t>(1) << (random() % 15);
+    for (int seq = 0; seq < num_seqs; ++seq) load.contexts.push_back(static_cast<int>(random() % longest));
+    loads.push_back(load);
+  }
+  return loads;
+}
+
+TEST(DecodeShares, TilesOfAContext) {
+  EXPECT_EQ(decode_tiles(0), 1);
+  EXPECT_EQ(decode_tiles(1), 1);
+  EXPECT_EQ(decode_tiles(kDecodeTile), 1);
+  EXPECT_EQ(decode_tiles(kDecodeTile + 1), 2);
+  EXPECT_EQ(decode_tiles(10 * kDecodeTile), 10);
+}
+
+TEST(DecodeShares, EveryTileHasOneBlockAndNoBlockTooMany) {
+  for (const Load& load : loads()) {
+    for (const int num_blocks : {1, 7, 132, 256}) {
+      const int num_tiles = load.item_starts().back();
+      const DecodeShares shares(num_tiles, num_blocks);
+      EXPECT_EQ(shares.first_tile(0), 0);
+      EXPECT_EQ(shares.first_tile(num_blocks), num_tiles);
+      for (int block = 0; block < num_blocks; ++block) {
+        const int count = shares.first_tile(block + 1) - shares.first_tile(block);
+        EXPECT_GE(count, 0);
+        EXPECT_LE(count, (num_tiles + num_blocks - 1) / num_blocks);
+        for (int tile = shares.first_tile(block); tile < shares.first_tile(block + 1); ++tile) {
+          EXPECT_EQ(shares.block_of(tile), block);
+        }
+      }
+    }
+  }
+}
+
+TEST(DecodeShares, AStateForEachBlockOfACutItemAndOneBlockThatSpeaksForIt) {
+  for (const Load& load : loads()) {
+    for (const int num_blocks : {1, 7, 132, 256}) {
+      const std::vector<int> starts = load.item_starts();
+      const DecodeShares shares(starts.back(), num_blocks);
+      std::set<int> places;
+      for (size_t i = 0; i + 1 < starts.size(); ++i) {
+        const int begin = starts[i];
+        const int end = starts[i + 1];
+        const int first = shares.block_of(begin);
+        const int last = shares.block_of(end - 1);
+        int num_speakers = 0;
+        for (int block = 0; block < num_blocks; ++block) {
+          const int num_states = shares.num_states(block, begin, end);
+          if (num_states == 0) continue;
+          ++num_speakers;
+          EXPECT_EQ(block, first);
+          EXPECT_EQ(num_states, last - first + 1);
+        }
+        EXPECT_EQ(num_speakers, first == last ? 0 : 1);
+        for (int block = first; block <= last; ++block) {
+          const int place = shares.place_of(block, begin, end);
+          if (first == last) {
+            EXPECT_EQ(place, -1);
+          } else {
+            EXPECT_EQ(place, block == first ? 2 * block + 1 : 2 * block);
+            EXPECT_TRUE(places.insert(place).second) << "two states in one place";
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(DecodeLayout, FitsTheSharedMemory) {
+  for (const int head_dim : {16, 64, 80, 96, 128, 192, 256}) {
+    for (const int max_rows : {1, 8, 9, kDecodeRows}) {
+      const DecodeLayout layout{head_dim, max_rows};
+      SCOPED_TRACE(std::to_string(max_rows) + " rows of " + std::to_string(head_dim));
+      EXPECT_LE(layout.num_bytes(), DecodeLayout::kMaxSharedBytes);
+      EXPECT_GE(layout.num_stages(), 2);
+      EXPECT_LE(layout.num_stages(), DecodeLayout::kMaxStages);
+      EXPECT_LE(layout.free(layout.num_stages()), layout.state(0));
+      for (const int offset : {layout.state(0), layout.state(1), layout.stage(0), layout.stage(1), layout.values(),
+                               layout.queries(), layout.note(), layout.chunk_bytes(), layout.query_row_bytes()}) {
+        EXPECT_EQ(offset % 16, 0);
+      }
+      EXPECT_EQ(layout.chunk_bytes() % 128, 16);  // eight chunks begin in eight groups of banks
+    }
+  }
+}
+
+TEST(DecodeWorkspace, PartsDoNotOverlap) {
+  const DecodeWorkspace workspace{.num_blocks = 3, .max_rows = 5, .head_dim = 16};
+  std::set<int64_t> floats;
+  for (int block = 0; block < 3; ++block) {
+    for (int64_t i = 0; i < 8; ++i) floats.insert(workspace.cut_item(block) + i);
+    for (int place = 2 * block; place < 2 * block + 2; ++place) {
+      for (int row = 0; row < 5; ++row) {
+        const int64_t at = workspace.row(place, row);
+        EXPECT_EQ(workspace.values(at) % 4, 0);
+        for (int64_t i = 0; i < 2; ++i) floats.insert(workspace.max_and_sum(at) + i);
+        for (int64_t i = 0; i < 16; ++i) floats.insert(workspace.values(at) + i);
+      }
+    }
+  }
+  EXPECT_EQ(static_cast<int64_t>(floats.size()), 3 * 8 + 2 * 3 * 5 * 18);
+  EXPECT_EQ(*floats.begin(), 0);
+  EXPECT_EQ((*floats.rbegin() + 1) * 4, workspace.num_bytes());
 }
 
 TEST(AttentionPlan, BlocksFitTheSharedMemory) {
@@ -165,9 +313,10 @@ TEST(AttentionPlan, PartialsDoNotOverlap) {
 }
 
 TEST(AttentionPlan, AWorkspaceIsBounded) {
-  EXPECT_EQ(attention_workspace_bytes(1, 256, 8, 128), 4 * 8 * 130 * 4);
-  EXPECT_EQ(attention_workspace_bytes(2, 257, 8, 128), 2 * 5 * 8 * 130 * 4);
-  EXPECT_LE(attention_workspace_bytes(4096, 1 << 20, 128, 128), int64_t{1} << 28);
+  const int64_t small = attention_workspace_bytes(1, 1, 8, 128);
+  EXPECT_LE(small, int64_t{1} << 23);
+  EXPECT_EQ(attention_workspace_bytes(1, 32768, 8, 128), small);
+  EXPECT_LE(attention_workspace_bytes(4096, 1 << 20, 128, 128), int64_t{1} << 26);
 }
 
 }  // namespace
