@@ -44,5 +44,50 @@ TEST_F(GemmCudaGraph, GivesTheSameBits) {
   }
 }
 
+// Products of which each takes what the one before gives, with and without waiting in between: a kernel begins before
+// the one before is done, and must not read yet what that one writes, nor write what it reads.
+TEST_F(GemmCudaGraph, ChainedProductsWaitForEachOther) {
+  constexpr int64_t kWidths[] = {512, 4096, 264, 9000};  // inputs of the products, one after the other in a circle
+  constexpr int kNumRounds = 5;
+  Stream stream(kCuda);
+  prepare_gemm(stream);
+  std::mt19937 rng(1);
+  std::vector<PackedWeight> weights;
+  for (size_t i = 0; i < std::size(kWidths); ++i) {
+    Matrix weight(DType::kBF16, kWidths[(i + 1) % std::size(kWidths)], kWidths[i]);
+    weight.fill(rng, 1 / std::sqrt(static_cast<float>(kWidths[i])));  // keeps the magnitude
+    weights.push_back(pack(weight.view(), DType::kBF16, 1, GemmMode::kFast, stream));
+  }
+  for (const int64_t m : {1, 16, 64}) {
+    Matrix first(DType::kBF16, m, kWidths[0]);
+    first.fill(rng);
+    const DeviceMatrix inputs(first);
+    std::vector<DeviceMatrix> values;
+    for (const int64_t width : kWidths) values.emplace_back(DType::kBF16, m, width);
+    for (const bool forces_skinny : {false, true}) {
+      if (forces_skinny && !can_be_skinny(cuda::problem_of(inputs.view(), weights[0], stream))) continue;
+      const auto submit = [&](bool waits) {
+        for (size_t i = 0; i < kNumRounds * weights.size(); ++i) {
+          const ConstTensorView x = i == 0 ? inputs.view() : values[i % values.size()].view();
+          const TensorView out = values[(i + 1) % values.size()].view();
+          const PackedWeight& weight = weights[i % weights.size()];
+          if (forces_skinny) {
+            cuda::run_gemm(gemm_internal::CudaKernel::kSkinny, out, x, weight, {}, stream);
+          } else {
+            gemm(out, x, weight, {}, stream);
+          }
+          if (waits) stream.synchronize();
+        }
+      };
+      submit(true);
+      const Matrix expected = values[0].fetch();
+      for (int i = 0; i < 3; ++i) {
+        run_captured(stream, [&] { submit(false); });
+        EXPECT_TRUE(all_equal(values[0].fetch(), expected)) << m << " rows";
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace cohort
