@@ -7,8 +7,9 @@ namespace {
 // Sums and products that meet are rounded one by one, as on the CPU: what a compiler fuses could differ between the
 // kernels of aligned and other rows.
 
-// x / (1 + e^-u)
-__device__ float times_sigmoid(float x, float u) { return x / __fadd_rn(1.0f, expf(-u)); }
+// x / (1 + e^-u), in a third of the time of the division that rounds correctly, which many elements would wait for.
+// Within 2 ulp; 0 where the quotient is below 1e-36 * x.
+__device__ float times_sigmoid(float x, float u) { return __fdividef(x, __fadd_rn(1.0f, expf(-u))); }
 
 struct Relu {
   static __device__ float apply(float x) { return x < 0.0f ? 0.0f : x; }  // NaN stays
@@ -90,7 +91,7 @@ void activate(TensorView out, ConstTensorView x, Activation activation, Stream& 
     using D = DeviceType<T>;
     dispatch_activation<Relu, Gelu, GeluTanh, Silu>(activation, [&]<typename Op>() {
       dispatch_vec_size<T>(is_vectorized, [&]<int kVecSize>() {
-        const LaunchConfig config = choose_config(layout, kVecSize, stream);
+        const LaunchConfig config = choose_config(layout, kVecSize);
         launch_chained(activate_kernel<Op, D, kVecSize>, config.grid, config.block, 0, handle,
                        static_cast<D*>(out.data()), static_cast<const D*>(x.data()), layout);
       });
@@ -107,7 +108,7 @@ void activate_gated(TensorView out, ConstTensorView gate_up, Activation activati
     using D = DeviceType<T>;
     dispatch_activation<Relu, Gelu, GeluTanh, Silu>(activation, [&]<typename Op>() {
       dispatch_vec_size<T>(is_vectorized, [&]<int kVecSize>() {
-        const LaunchConfig config = choose_config(layout, kVecSize, stream);
+        const LaunchConfig config = choose_config(layout, kVecSize);
         launch_chained(activate_gated_kernel<Op, D, kVecSize>, config.grid, config.block, 0, handle,
                        static_cast<D*>(out.data()), static_cast<const D*>(gate_up.data()), layout);
       });

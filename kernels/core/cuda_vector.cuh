@@ -60,19 +60,27 @@ struct alignas(std::min<size_t>(sizeof(T) * kVecSize, kVecBytes)) Vec {
 
 // Elements [0, count) of p, the others 0. kIsAligned: p is where a vector may be.
 template <typename T, int kVecSize, bool kIsAligned = true>
-__device__ Vec<float, kVecSize> load(const T* p, int64_t count) {
-  Vec<float, kVecSize> x = {};
-  if (kIsAligned && count >= kVecSize) {
-    const auto raw = *reinterpret_cast<const Vec<T, kVecSize>*>(p);
-#pragma unroll
-    for (int i = 0; i < kVecSize; ++i) x.values[i] = to_float(raw.values[i]);
-  } else {
+__device__ Vec<T, kVecSize> load_bits(const T* p, int64_t count) {
+  if (kIsAligned && count >= kVecSize) return *reinterpret_cast<const Vec<T, kVecSize>*>(p);
+  Vec<T, kVecSize> x = {};
 #pragma unroll  // an index that is not known when compiling would put the vector into memory
-    for (int i = 0; i < kVecSize; ++i) {
-      if (i < count) x.values[i] = to_float(p[i]);
-    }
+  for (int i = 0; i < kVecSize; ++i) {
+    if (i < count) x.values[i] = p[i];
   }
   return x;
+}
+
+template <typename T, int kVecSize>
+__device__ Vec<float, kVecSize> to_float(const Vec<T, kVecSize>& bits) {
+  Vec<float, kVecSize> x;
+#pragma unroll
+  for (int i = 0; i < kVecSize; ++i) x.values[i] = to_float(bits.values[i]);
+  return x;
+}
+
+template <typename T, int kVecSize, bool kIsAligned = true>
+__device__ Vec<float, kVecSize> load(const T* p, int64_t count) {
+  return to_float(load_bits<T, kVecSize, kIsAligned>(p, count));
 }
 
 template <typename T, int kVecSize, bool kIsAligned = true>

@@ -35,32 +35,18 @@ __global__ void __launch_bounds__(kNumRowThreads)
   });
 }
 
-// Piece: what kVecSize elements are loaded and stored as. Several of a thread are on their way at a time: one does not
-// fill the memory's latency.
+// Piece: what kVecSize elements are loaded and stored as.
 template <typename Piece, typename T>
 __global__ void __launch_bounds__(kNumRowThreads) copy_kernel(T* out, const T* x, RowLayout layout) {
   constexpr int kVecSize = sizeof(Piece) / sizeof(T);
-  constexpr int kNumPieces = 4;
   begin_chained();
-  const int64_t step = column_step<kVecSize>();
-  for_each_piece<kVecSize, kNumPieces>(layout, [&](int64_t row, int64_t begin) {
+  for_each_piece<kVecSize>(layout, [&](int64_t row, int64_t begin) {
     const T* const from = x + row * layout.x_stride;
     T* const to = out + row * layout.out_stride;
-    Piece pieces[kNumPieces];
-#pragma unroll
-    for (int j = 0; j < kNumPieces; ++j) {
-      const int64_t at = begin + j * step;
-      if (at + kVecSize <= layout.n) pieces[j] = *reinterpret_cast<const Piece*>(from + at);
-    }
-#pragma unroll
-    for (int j = 0; j < kNumPieces; ++j) {
-      const int64_t at = begin + j * step;
-      if (at + kVecSize <= layout.n) {
-        *reinterpret_cast<Piece*>(to + at) = pieces[j];
-      } else {
-#pragma unroll 1
-        for (int64_t i = at; i < layout.n; ++i) to[i] = from[i];
-      }
+    if (begin + kVecSize <= layout.n) {
+      *reinterpret_cast<Piece*>(to + begin) = *reinterpret_cast<const Piece*>(from + begin);
+    } else {
+      for (int64_t i = begin; i < layout.n; ++i) to[i] = from[i];
     }
   });
 }
@@ -74,7 +60,7 @@ void add(TensorView sums, ConstTensorView x, Stream& stream) {
     using D = DeviceType<T>;
     const bool is_vectorized = is_aligned(sums, layout.out_stride) && is_aligned(x, layout.x_stride);
     dispatch_vec_size<T>(is_vectorized, [&]<int kVecSize>() {
-      const LaunchConfig config = choose_config(layout, kVecSize, stream);
+      const LaunchConfig config = choose_config(layout, kVecSize);
       launch_chained(add_kernel<D, kVecSize>, config.grid, config.block, 0, handle, static_cast<D*>(sums.data()),
                      static_cast<const D*>(x.data()), layout);
     });
@@ -90,7 +76,7 @@ void add_bias(TensorView out, ConstTensorView sums, ConstTensorView bias, Stream
   dispatch_float(out.dtype(), [&]<typename T>() {
     using D = DeviceType<T>;
     dispatch_vec_size<T>(is_vectorized, [&]<int kVecSize>() {
-      const LaunchConfig config = choose_config(layout, kVecSize, stream);
+      const LaunchConfig config = choose_config(layout, kVecSize);
       launch_chained(add_bias_kernel<D, kVecSize>, config.grid, config.block, 0, handle, static_cast<D*>(out.data()),
                      sums.data<float>(), added, layout);
     });
@@ -103,7 +89,7 @@ void copy_rows(TensorView out, ConstTensorView x, Stream& stream) {
   const auto bytes = [&](int64_t num_elements) { return dtype_bytes(x.dtype(), num_elements); };
   const bool is_vectorized = is_aligned(out, layout.out_stride) && is_aligned(x, layout.x_stride);
   const auto launch = [&]<typename Piece, typename T>(const RowLayout& units) {
-    const LaunchConfig config = choose_config(units, sizeof(Piece) / sizeof(T), stream);
+    const LaunchConfig config = choose_config(units, sizeof(Piece) / sizeof(T));
     launch_chained(copy_kernel<Piece, T>, config.grid, config.block, 0, handle, static_cast<T*>(out.data()),
                    static_cast<const T*>(x.data()), units);
   };

@@ -83,7 +83,7 @@ void embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Strea
   dispatch_float(out.dtype(), [&]<typename T>() {
     using D = DeviceType<T>;
     dispatch_vec_size<T>(is_vectorized(out, table), [&]<int kVecSize>() {
-      const LaunchConfig config = choose_config(layout, kVecSize, stream);
+      const LaunchConfig config = choose_config(layout, kVecSize);
       launch_chained(embedding_kernel<D, kVecSize>, config.grid, config.block, 0, handle, static_cast<D*>(out.data()),
                      id, static_cast<const D*>(table.data()), table.dim(0), layout);
     });
@@ -97,7 +97,7 @@ void embedding_part(TensorView out, ConstTensorView ids, ConstTensorView part, i
   dispatch_float(part.dtype(), [&]<typename T>() {
     using D = DeviceType<T>;
     dispatch_vec_size<T>(is_vectorized(out, part), [&]<int kVecSize>() {
-      const LaunchConfig config = choose_config(layout, kVecSize, stream);
+      const LaunchConfig config = choose_config(layout, kVecSize);
       launch_chained(embedding_part_kernel<D, kVecSize>, config.grid, config.block, 0, handle, out.data<float>(), id,
                      static_cast<const D*>(part.data()), first_row, part.dim(0), layout);
     });
@@ -111,7 +111,7 @@ void add_embedding(TensorView out, ConstTensorView ids, ConstTensorView table, S
   dispatch_float(out.dtype(), [&]<typename T>() {
     using D = DeviceType<T>;
     dispatch_vec_size<T>(is_vectorized(out, table), [&]<int kVecSize>() {
-      const LaunchConfig config = choose_config(layout, kVecSize, stream);
+      const LaunchConfig config = choose_config(layout, kVecSize);
       launch_chained(add_embedding_kernel<D, kVecSize>, config.grid, config.block, 0, handle,
                      static_cast<D*>(out.data()), id, static_cast<const D*>(table.data()), table.dim(0), layout);
     });

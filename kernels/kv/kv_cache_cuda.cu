@@ -47,7 +47,7 @@ void write_kv(KvCacheView cache, ConstTensorView k, ConstTensorView v, ConstTens
   dispatch_float(k.dtype(), [&]<typename T>() {
     using D = DeviceType<T>;
     dispatch_vec_size<T>(is_vectorized, [&]<int kVecSize>() {
-      const LaunchConfig config = choose_config(tokens, kVecSize, stream);
+      const LaunchConfig config = choose_config(tokens, kVecSize);
       launch_chained(write_kv_kernel<D, kVecSize>, config.grid, config.block, 0, handle,
                      static_cast<D*>(cache.keys.data()), static_cast<D*>(cache.values.data()),
                      static_cast<const D*>(k.data()), static_cast<const D*>(v.data()), slot, layout, strides, tokens);

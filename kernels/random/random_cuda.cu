@@ -39,7 +39,7 @@ void fill_random(TensorView out, const RandomRuns& runs, const RandomValues& val
   dispatch_float(out.dtype(), [&]<typename T>() {
     using D = DeviceType<T>;
     dispatch_vec_size<T>(are_runs_aligned(out), [&]<int kVecSize>() {
-      const LaunchConfig config = choose_config(layout, kVecSize, stream);
+      const LaunchConfig config = choose_config(layout, kVecSize);
       fill_random_kernel<D, kVecSize><<<config.grid, config.block, 0, handle>>>(
           static_cast<D*>(out.data()), runs, layout, values.key, RandomScale(values.distribution));
     });

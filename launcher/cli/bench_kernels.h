@@ -22,7 +22,7 @@ struct BenchKernelsOptions {
 // What no operation can exceed, as measured.
 struct KernelCeilings {
   double copy_gbps = 0;       // 10^9 bytes a second, read and written, of a large copy on the device
-  double product_tflops = 0;  // 10^12 operations a second of a large square product in the model's dtype
+  double product_tflops = 0;  // 10^12 operations a second of large square products in the model's dtype, the best
 };
 
 struct KernelResult {

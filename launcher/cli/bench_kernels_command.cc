@@ -66,20 +66,17 @@ void add_bench_kernels(CLI::App& bench, Run& run) {
       ->check(CLI::IsMember({"float32", "float16", "bfloat16", "auto"}))
       ->capture_default_str()
       ->option_text("NAME");
-  kernels.add_option("--batch", flags->bench.batches, "Sequences that decode together")
+  kernels.add_option("--batch", flags->bench.batches, "Sequences that decode together, 1,8,64 if not given")
       ->delimiter(',')
       ->check(is_count)
-      ->capture_default_str()
       ->option_text("N,...");
-  kernels.add_option("--context", flags->bench.contexts, "Cached positions of each of them")
+  kernels.add_option("--context", flags->bench.contexts, "Cached positions of each of them, 1024 if not given")
       ->delimiter(',')
       ->check(is_count)
-      ->capture_default_str()
       ->option_text("N,...");
-  kernels.add_option("--prompt", flags->bench.prompts, "Tokens of a prompt in one step; 0 for none")
+  kernels.add_option("--prompt", flags->bench.prompts, "Tokens of a prompt in one step, 2048 if not given; 0 for none")
       ->delimiter(',')
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
-      ->capture_default_str()
       ->option_text("N,...");
   kernels
       .add_option("--operations", flags->bench.operations,
