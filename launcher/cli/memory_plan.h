@@ -29,9 +29,8 @@ struct MemoryOwner {
   int num_ranks_of_host = 1;
 };
 
-// What a rank takes besides its tensors. On CUDA, measured on an H200 with CUDA 13.0 and NCCL 2.28: kernels that are
-// loaded, cuBLASLt's handle and its workspace, batches and samplers, staging of weights, and graphs of decode steps;
-// with other ranks NCCL's buffers and mailboxes. 0 on the CPU.
+// What a rank takes besides its tensors: on CUDA kernels that are loaded, cuBLASLt's handle and workspace, batches and
+// samplers, and graphs of decode steps; with other ranks NCCL's buffers and mailboxes. 0 on the CPU.
 int64_t library_reserve(const MemoryOwner& owner);
 
 // All but the cache. `options`: its max_seqs and max_tokens_per_step.
