@@ -129,6 +129,15 @@ SPECS = {
     "llama-bf16": dict(
         config=LLAMA | dict(vocab_size=259), dtype=torch.bfloat16, v4=True, remark="weights stored as bfloat16"
     ),
+    "llama-even": dict(
+        config=LLAMA | dict(num_attention_heads=4, intermediate_size=80, num_key_value_heads=2),
+        remark="two shards can split it, KV heads and all",
+    ),
+    "llama-even-one-kv": dict(
+        config=LLAMA
+        | dict(num_attention_heads=4, num_key_value_heads=1, intermediate_size=80, attention_bias=True, mlp_bias=True),
+        remark="two shards share its one KV head; biases",
+    ),
     "gpt2": dict(config=GPT2, remark="n_inner null (4 * n_embd)"),
     "gpt2-odd": dict(config=GPT2 | dict(n_embd=48, n_head=6, vocab_size=131, n_inner=77), remark="odd n_inner"),
 }
