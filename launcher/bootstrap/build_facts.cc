@@ -1,5 +1,6 @@
 #include "launcher/bootstrap/build_facts.h"
 
+#include <build_commit.h>  // made by every build: COHORT_COMMIT
 #include <fmt/format.h>
 
 #include <cstdint>
@@ -7,7 +8,6 @@
 #include <fstream>
 #include <vector>
 
-#include "build_commit.h"
 #include "kernels/gemm/gemm.h"
 
 namespace cohort {
