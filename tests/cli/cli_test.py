@@ -246,6 +246,45 @@ class Others(unittest.TestCase):
         self.assertIn("tensor parallel 2, float32", table[0])
         self.assertEqual([line.split()[0] for line in table[4:]], ["norm"] * 3 + ["activation"] * 3)
 
+    def test_bench_latency_measures_each_batch(self):
+        flags = ("bench", "latency", "--model", MODEL, "--weights", "random", "--device", "cpu", "--batch", "1,3",
+                 "--input-len", 20, "--output-len", 5)  # fmt: skip
+        report = json.loads(self.ok(*flags, "--json"))
+        self.assertEqual((report["input_length"], report["output_length"]), (20, 5))
+        self.assertEqual(report["weights"], "random")
+        self.assertRegex(report["build"], r"^\d+\.\d+\S* \(.+\)$")
+        self.assertEqual([r["batch"] for r in report["results"]], [1, 3])
+        for result in report["results"]:
+            self.assertGreater(result["prefill_ms"], 0)
+            self.assertGreater(result["step_ms"], 0)
+            self.assertGreaterEqual(result["step_p99_ms"], result["step_ms"])
+            self.assertGreater(result["device_ms"], 0)
+            self.assertGreater(result["floor_ms"], 0)
+            self.assertTrue(0 <= result["idle_share"] < 1, result)
+        # More sequences read as many weights and more cache.
+        self.assertGreater(report["results"][1]["floor_ms"], report["results"][0]["floor_ms"])
+        table = self.ok(*flags).splitlines()
+        self.assertIn("random weights", table[0])
+        self.assertEqual([line.split()[0] for line in table[2:]], ["batch", "1", "3"])
+
+    def test_bench_throughput_counts_tokens(self):
+        flags = ("bench", "throughput", "--model", MODEL, "--device", "cpu", "--num-prompts", 6, "--input-len", 9,
+                 "--output-len", 4, "--max-seqs", 4)  # fmt: skip
+        report = json.loads(self.ok(*flags, "--json"))
+        self.assertEqual((report["num_prompts"], report["max_seqs"]), (6, 4))
+        self.assertAlmostEqual(report["requests_per_second"] * report["seconds"], 6)
+        self.assertAlmostEqual(report["output_tokens_per_second"] * report["seconds"], 6 * 4)
+        self.assertAlmostEqual(report["total_tokens_per_second"] * report["seconds"], 6 * (9 + 4))
+        self.assertIn("6 prompts of 9 tokens in, 4 out, 4 at once", self.ok(*flags))
+
+    def test_bench_refuses_what_does_not_fit_the_model(self):
+        _, err, code = run("bench", "latency", "--model", MODEL, "--input-len", 100000)
+        self.assertEqual(code, 1)
+        self.assertIn("100000 tokens leave no room for output", err)
+        _, err, code = run("bench", "throughput")
+        self.assertEqual(code, 2)
+        self.assertIn("--model", err)
+
     def test_help_version_and_completion(self):
         for command in ((), ("generate",), ("tokenize",), ("inspect",), ("completion",)):
             self.assertIn("--help", self.ok(*command, "--help"))
