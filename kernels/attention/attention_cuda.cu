@@ -27,6 +27,7 @@ AttentionProblem problem_of(const ConstTensorView& q, const KvCacheView& cache, 
           .block_size = cache.block_size(),
           .table_positions = batch.block_tables.dim(1) * cache.block_size(),
           .deterministic = params.deterministic,
+          .has_bulk_copies = has_sm90_kernels(),
           .num_multiprocessors = num_multiprocessors,
           .workspace_bytes = workspace.num_bytes()};
 }

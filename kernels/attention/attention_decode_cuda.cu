@@ -19,6 +19,7 @@ constexpr int kMergeWarps = 8;
 template <typename T, int kDim>
 __global__ void __launch_bounds__(kNumDecodeThreads, 1)
     attention_decode_kernel(const __grid_constant__ AttentionArgs args) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   extern __shared__ __align__(16) char shared[];
   const DecodeLayout layout{args.head_dim, args.max_decode_queries * args.group_size};
   const decode::Ring ring(layout, shared);
@@ -31,6 +32,9 @@ __global__ void __launch_bounds__(kNumDecodeThreads, 1)
   } else {
     decode::Attender<T, kDim>(args, layout, shared).run(ring);
   }
+#else
+  __trap();
+#endif
 }
 
 // A part of a row's state in the registers of a warp. Lane l has the dimensions 4 l + 128 i.

@@ -68,8 +68,8 @@ Split choose_split(int64_t num_runs, int64_t num_units, int64_t num_slots) {
 // Whether the kernel that divides on the device takes rows of so many queries.
 bool can_share(const AttentionProblem& p, int64_t num_rows) {
   const int64_t max_tiles = p.num_seqs * p.num_kv_heads * ceil_div(p.table_positions, kDecodeTile);
-  return !p.deterministic && num_rows <= kDecodeRows && p.head_dim % 16 == 0 && p.block_size % kDecodeChunk == 0 &&
-         p.num_multiprocessors <= kMaxDecodeBlocks && max_tiles <= kMaxTiles;
+  return p.has_bulk_copies && !p.deterministic && num_rows <= kDecodeRows && p.head_dim % 16 == 0 &&
+         p.block_size % kDecodeChunk == 0 && p.num_multiprocessors <= kMaxDecodeBlocks && max_tiles <= kMaxTiles;
 }
 
 void choose_kernels(AttentionPlan& plan, const AttentionProblem& p) {

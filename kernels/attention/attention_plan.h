@@ -19,6 +19,7 @@ struct AttentionProblem {
   int64_t block_size = 0;
   int64_t table_positions = 0;  // that the block table of a sequence has room for
   bool deterministic = false;
+  bool has_bulk_copies = true;  // the device, and the code for it: Hopper's
   int64_t num_multiprocessors = 0;
   int64_t workspace_bytes = 0;
 };

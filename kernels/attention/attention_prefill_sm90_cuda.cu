@@ -106,6 +106,8 @@ void dispatch_dim(const AttentionArgs& args, const AttentionProblem& problem, cu
   }
 }
 
+}  // namespace
+
 bool has_sm90_kernels() {
 #ifdef COHORT_HAVE_SM90A
   int device = 0;
@@ -119,8 +121,6 @@ bool has_sm90_kernels() {
   return false;
 #endif
 }
-
-}  // namespace
 
 bool can_prefill_sm90(const AttentionArgs& args, const AttentionProblem& problem) {
   const bool is_dim =

@@ -114,6 +114,13 @@ TEST(AttentionPlan, EverySequenceHasAKernel) {
   });
 }
 
+TEST(AttentionPlan, WithoutBulkCopiesThereAreRuns) {
+  for_each_problem([](AttentionProblem p) {
+    p.has_bulk_copies = false;
+    EXPECT_NE(plan_attention(p).decode, DecodeKernel::kShares);
+  });
+}
+
 TEST(AttentionPlan, FastDecodesDoNotDependOnTheContext) {
   for_each_problem([](const AttentionProblem& problem) {
     if (problem.max_query_length > 1) return;
