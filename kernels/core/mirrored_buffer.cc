@@ -25,9 +25,4 @@ void MirroredBuffer::upload(int64_t begin, int64_t end, Stream& stream) const {
   if (is_cuda(mirror_)) cuda::copy_async(device_data() + begin, host_ + begin, end - begin, stream.handle());
 }
 
-void MirroredBuffer::download(int64_t begin, int64_t end, Stream& stream) const {
-  COHORT_CHECK(begin >= 0 && begin <= end && end <= num_bytes() && stream.device() == device(), std::to_string(end));
-  if (is_cuda(mirror_)) cuda::copy_async(host_ + begin, device_data() + begin, end - begin, stream.handle());
-}
-
 }  // namespace cohort

@@ -1,5 +1,5 @@
-// MirroredBuffer: host memory and its mirror on a device, for what host and device hand each other in every step:
-// batches in, results out. On the CPU both are the same memory and the copies do nothing.
+// MirroredBuffer: host memory and its mirror on a device, for what the host hands the device in every step. On the CPU
+// both are the same memory and the copies do nothing. PinnedBuffer is the way back.
 //
 // The host memory is pinned, so that copies are queued and do not wait; who writes it while a copy is under way changes
 // what arrives. Move-only. One thread.
@@ -30,9 +30,8 @@ class MirroredBuffer {
   Device device() const { return mirror_.device(); }
   int64_t num_bytes() const { return mirror_.num_bytes(); }
 
-  // Queue the copy of bytes [begin, end) to the device, or from it, on `stream`.
+  // Queues the copy of bytes [begin, end) to the device on `stream`.
   void upload(int64_t begin, int64_t end, Stream& stream) const;
-  void download(int64_t begin, int64_t end, Stream& stream) const;
 
  private:
   void swap(MirroredBuffer& other) noexcept {

@@ -10,12 +10,10 @@
 
 #include "kernels/core/device_facts.h"
 #include "launcher/bootstrap/build_facts.h"
-#include "launcher/bootstrap/log.h"
 #include "launcher/cli/bench_kernels.h"
 #include "launcher/cli/command.h"
 #include "launcher/cli/config_flags.h"
 #include "launcher/cli/rank_engine.h"
-#include "runtime/config/config_loader.h"
 #include "runtime/engine/engine.h"
 #include "runtime/models/shard_size.h"
 
@@ -86,13 +84,12 @@ double num_step_bytes(const Decoder& decoder, int64_t batch, double context_leng
   return static_cast<double>(decoder.num_weight_bytes()) - table + static_cast<double>(batch) * context_length * cached;
 }
 
-// Runs the requests to their end. Returns the time of each result since the start.
 struct EngineRun {
-  std::vector<double> result_ms;    // of each step's result
+  std::vector<double> result_ms;    // of each step's result, since the start
   std::vector<int64_t> num_tokens;  // in it
-  double total_ms = 0;
 };
 
+// Runs the requests to their end.
 Result<EngineRun> run_requests(Engine& engine, std::vector<GenerationRequest> requests) {
   EngineRun run;
   const Clock::time_point start = Clock::now();
@@ -107,7 +104,6 @@ Result<EngineRun> run_requests(Engine& engine, std::vector<GenerationRequest> re
     run.result_ms.push_back(milliseconds_since(start));
     run.num_tokens.push_back(static_cast<int64_t>(events.size()));
   }
-  run.total_ms = run.result_ms.back();
   return run;
 }
 
@@ -225,7 +221,7 @@ Status lead_throughput(Job& job, const Config& config, const BenchFlags& flags, 
   COHORT_ASSIGN_OR_RETURN(const EngineRun run, run_requests(engine, make_requests(flags.num_prompts, flags.input_length,
                                                                                   flags.output_length, vocab)));
   engine.stop();
-  const double seconds = run.total_ms / 1e3;
+  const double seconds = run.result_ms.back() / 1e3;
   const auto prompts_per_second = static_cast<double>(flags.num_prompts) / seconds;
   json report = describe(job, config, rank);
   report["num_prompts"] = flags.num_prompts;
@@ -250,12 +246,6 @@ Status lead_throughput(Job& job, const Config& config, const BenchFlags& flags, 
 
 using Lead = Status (*)(Job&, const Config&, const BenchFlags&, RankEngine&);
 
-Status check_flags(const Config& config) {
-  if (config.model.path.empty()) throw UsageError("--model: expected a Hugging Face model directory");
-  if (config.parallel.replicas > 1) throw UsageError("--replicas: a bench runs one replica; expected 1");
-  return ok_status();
-}
-
 // One rank's part. count: the most requests that are under way at once.
 Status bench(Job& job, const Config& config, const BenchFlags& flags, bool dry_run, int64_t count, Lead lead) {
   RankModel model = open_rank_model(job, config);
@@ -264,11 +254,7 @@ Status bench(Job& job, const Config& config, const BenchFlags& flags, bool dry_r
       make_requests(count, flags.input_length, flags.output_length, spec.vocab);
   job.agree([&] { return requests.front().validate(spec.vocab, spec.max_position); });
   const RankPlan plan = make_rank_plan(job, config, model.model, model.layout, model.device, requests);
-  if (dry_run) {
-    const std::string table = rank_table(job, plan);
-    if (job.rank() == 0) fmt::print("{}", table);
-    return flush_output();
-  }
+  if (dry_run) return print_rank_table(job, plan);
   RankEngine rank(job, std::move(model), plan, static_cast<int>(config.device.threads), flags.quiet);
   if (rank.is_leader()) return lead(job, config, flags, rank);
   follow(rank.runner(), rank.comms());
@@ -276,22 +262,8 @@ Status bench(Job& job, const Config& config, const BenchFlags& flags, bool dry_r
 }
 
 Status run_bench(const ConfigFlags& config_flags, const BenchFlags& flags, int64_t count, Lead lead) {
-  const Result<Config> config = [&]() -> Result<Config> {
-    try {
-      return config_flags.load();
-    } catch (const UsageError& error) {
-      return invalid_argument(error.what());
-    }
-  }();
-  return run_job(config.ok() ? job_options(*config) : JobOptions(), [&](Job& job) -> Status {
-    job.agree([&] {
-      if (!config.ok()) throw UsageError(config.status().message());
-      start_log(config->logging.level, job.size() > 1 ? job.rank_name(job.rank()) : "");
-      return config_flags.print_config() ? ok_status() : check_flags(*config);
-    });
-    if (!config_flags.print_config()) return bench(job, *config, flags, config_flags.dry_run(), count, lead);
-    if (job.rank() == 0) fmt::print("{}", print_config(*config));
-    return flush_output();
+  return run_model_job(config_flags, "a bench", [&](Job& job, const Config& config) {
+    return bench(job, config, flags, config_flags.dry_run(), count, lead);
   });
 }
 

@@ -4,13 +4,11 @@
 #include <chrono>
 
 #include "launcher/bootstrap/job.h"
-#include "launcher/bootstrap/log.h"
 #include "launcher/cli/command.h"
 #include "launcher/cli/config_flags.h"
 #include "launcher/cli/generate_output.h"
 #include "launcher/cli/generate_requests.h"
 #include "launcher/cli/rank_engine.h"
-#include "runtime/config/config_loader.h"
 #include "runtime/engine/engine.h"
 
 namespace cohort {
@@ -72,11 +70,7 @@ Status generate(Job& job, const Config& config, const GenerateOptions& options, 
     return ok_status();
   });
   const RankPlan plan = make_rank_plan(job, config, model.model, model.layout, model.device, prompts.requests);
-  if (dry_run) {
-    const std::string table = rank_table(job, plan);
-    if (job.rank() == 0) fmt::print("{}", table);
-    return flush_output();
-  }
+  if (dry_run) return print_rank_table(job, plan);
 
   RankEngine rank(job, std::move(model), plan, static_cast<int>(config.device.threads), options.quiet);
   if (!rank.is_leader()) {
@@ -92,35 +86,6 @@ Status generate(Job& job, const Config& config, const GenerateOptions& options, 
   return ok_status();
 }
 
-Status check_config(const Config& config) {
-  if (config.model.path.empty()) throw UsageError("--model: expected a Hugging Face model directory");
-  if (config.parallel.replicas > 1) throw UsageError("--replicas: generate runs one replica; expected 1");
-  return ok_status();
-}
-
-Result<Config> load_config(const ConfigFlags& flags) {
-  try {
-    return flags.load();
-  } catch (const UsageError& error) {
-    return invalid_argument(error.what());
-  }
-}
-
-Status run_generate(const ConfigFlags& flags, const GenerateOptions& options) {
-  // Read before the ranks meet, since how they watch each other is part of it; what is wrong is said once they have.
-  const Result<Config> config = load_config(flags);
-  return run_job(config.ok() ? job_options(*config) : JobOptions(), [&](Job& job) -> Status {
-    job.agree([&] {
-      if (!config.ok()) throw UsageError(config.status().message());
-      start_log(config->logging.level, job.size() > 1 ? job.rank_name(job.rank()) : "");
-      return flags.print_config() ? ok_status() : check_config(*config);
-    });
-    if (!flags.print_config()) return generate(job, *config, options, flags.dry_run());
-    if (job.rank() == 0) fmt::print("{}", print_config(*config));
-    return flush_output();
-  });
-}
-
 }  // namespace
 
 void add_generate(CLI::App& app, Run& run) {
@@ -130,7 +95,13 @@ void add_generate(CLI::App& app, Run& run) {
   command.add_flag("--json", options->json, "One JSON object a prompt and line, instead of text");
   command.add_flag("--quiet", options->quiet, "No progress and no timings on standard error");
   auto flags = std::make_shared<ConfigFlags>(command);
-  command.callback([flags, options, &run] { run = [flags, options] { return run_generate(*flags, *options); }; });
+  command.callback([flags, options, &run] {
+    run = [flags, options] {
+      return run_model_job(*flags, "generate", [&](Job& job, const Config& config) {
+        return generate(job, config, *options, flags->dry_run());
+      });
+    };
+  });
 }
 
 }  // namespace cohort

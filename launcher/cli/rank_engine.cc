@@ -7,6 +7,8 @@
 #include <chrono>
 
 #include "launcher/bootstrap/build_facts.h"
+#include "launcher/bootstrap/log.h"
+#include "launcher/cli/command.h"
 #include "runtime/config/config_loader.h"
 #include "runtime/engine/shared_progress.h"
 #include "runtime/models/shard_size.h"
@@ -60,6 +62,27 @@ void prepare(ModelRunner& runner, bool shows_progress) {
   }
 }
 
+JobOptions job_options(const Config& config) {
+  return {.heartbeat_interval = std::chrono::milliseconds(config.health.heartbeat_interval_ms),
+          .heartbeat_timeout = std::chrono::milliseconds(config.health.heartbeat_timeout_ms),
+          .startup_timeout = std::chrono::seconds(config.health.startup_timeout_s)};
+}
+
+Result<Config> load_config(const ConfigFlags& flags) {
+  try {
+    return flags.load();
+  } catch (const UsageError& error) {
+    return invalid_argument(error.what());
+  }
+}
+
+void check_config(const Config& config, std::string_view name) {
+  if (config.model.path.empty()) throw UsageError("--model: expected a Hugging Face model directory");
+  if (config.parallel.replicas > 1) {
+    throw UsageError(fmt::format("--replicas: {} runs one replica; expected 1", name));
+  }
+}
+
 }  // namespace
 
 RankModel open_rank_model(Job& job, const Config& config) {
@@ -95,10 +118,27 @@ RankEngine::RankEngine(Job& job, RankModel model, const RankPlan& plan, int num_
   load_seconds_ = seconds_since(start);
 }
 
-JobOptions job_options(const Config& config) {
-  return {.heartbeat_interval = std::chrono::milliseconds(config.health.heartbeat_interval_ms),
-          .heartbeat_timeout = std::chrono::milliseconds(config.health.heartbeat_timeout_ms),
-          .startup_timeout = std::chrono::seconds(config.health.startup_timeout_s)};
+Status run_model_job(const ConfigFlags& flags, std::string_view name,
+                     const std::function<Status(Job&, const Config&)>& body) {
+  // Read before the ranks meet, since how they watch each other is part of it; what is wrong is said once they have.
+  const Result<Config> config = load_config(flags);
+  return run_job(config.ok() ? job_options(*config) : JobOptions(), [&](Job& job) -> Status {
+    job.agree([&] {
+      if (!config.ok()) throw UsageError(config.status().message());
+      start_log(config->logging.level, job.size() > 1 ? job.rank_name(job.rank()) : "");
+      if (!flags.print_config()) check_config(*config, name);
+      return ok_status();
+    });
+    if (!flags.print_config()) return body(job, *config);
+    if (job.rank() == 0) fmt::print("{}", print_config(*config));
+    return flush_output();
+  });
+}
+
+Status print_rank_table(Job& job, const RankPlan& plan) {
+  const std::string table = rank_table(job, plan);
+  if (job.rank() == 0) fmt::print("{}", table);
+  return flush_output();
 }
 
 }  // namespace cohort

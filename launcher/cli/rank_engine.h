@@ -4,9 +4,10 @@
 
 #include <functional>
 #include <memory>
-#include <vector>
+#include <string_view>
 
 #include "launcher/bootstrap/job.h"
+#include "launcher/cli/config_flags.h"
 #include "launcher/cli/rank_plan.h"
 #include "runtime/config/config.h"
 #include "runtime/engine/model_runner.h"
@@ -47,7 +48,12 @@ class RankEngine {
   double load_seconds_ = 0;
 };
 
-// Of how the ranks of a job watch each other.
-JobOptions job_options(const Config& config);
+// Runs `body` as one rank of a job that runs a model by the configuration of `flags`, once all ranks agree that it can
+// be; or prints the configuration, if that is what the flags ask for. `name` is what a message calls the command.
+Status run_model_job(const ConfigFlags& flags, std::string_view name,
+                     const std::function<Status(Job&, const Config&)>& body);
+
+// Rank 0 prints every rank's part, for --dry-run. Every rank takes part.
+Status print_rank_table(Job& job, const RankPlan& plan);
 
 }  // namespace cohort

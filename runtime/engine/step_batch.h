@@ -60,9 +60,9 @@ class StepBatch {
     int64_t num_bytes;
   };
 
-  int64_t max_tokens_;
   BatchView view(int64_t max_context_length) const;
 
+  int64_t max_tokens_;
   int64_t max_seqs_;
   int64_t max_blocks_per_seq_;
   int64_t block_size_;
