@@ -4,7 +4,7 @@
 #include "kernels/attention/attention_args.cuh"
 #include "kernels/attention/attention_backends.h"
 #include "kernels/attention/attention_prefill_sm90.h"
-#include "kernels/core/cuda_check.h"
+#include "kernels/core/cuda_device.h"
 
 namespace cohort::cuda {
 namespace {
@@ -14,9 +14,6 @@ constexpr int64_t kMaxGridYZ = 65535;
 
 AttentionProblem problem_of(const ConstTensorView& q, const KvCacheView& cache, const AttentionBatch& batch,
                             const AttentionParams& params, const TensorView& workspace, const Stream& stream) {
-  int num_multiprocessors = 0;
-  COHORT_CUDA_CHECK(
-      cudaDeviceGetAttribute(&num_multiprocessors, cudaDevAttrMultiProcessorCount, stream.device().index));
   return {.num_seqs = batch.num_seqs(),
           .num_tokens = q.dim(0),
           .max_query_length = batch.max_query_length,
@@ -27,8 +24,8 @@ AttentionProblem problem_of(const ConstTensorView& q, const KvCacheView& cache, 
           .block_size = cache.block_size(),
           .table_positions = batch.block_tables.dim(1) * cache.block_size(),
           .deterministic = params.deterministic,
-          .has_bulk_copies = has_sm90_kernels(),
-          .num_multiprocessors = num_multiprocessors,
+          .has_bulk_copies = has_sm90a_kernels(),
+          .num_multiprocessors = num_multiprocessors(stream),
           .workspace_bytes = workspace.num_bytes()};
 }
 

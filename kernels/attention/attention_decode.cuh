@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/attention/attention_args.cuh"
-#include "kernels/attention/attention_tma.cuh"
+#include "kernels/core/tma.cuh"
 
 namespace cohort::cuda::decode {
 

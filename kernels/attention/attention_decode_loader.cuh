@@ -98,14 +98,6 @@ class Lengths {
   int num_tiles_ = 0;
 };
 
-// Queues a copy of `num_bytes` to shared memory; they count for the barrier's current phase. All are multiples of 16.
-__device__ inline void copy_bulk(char* to, const void* from, int num_bytes, SharedBarrier& barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                   shared_address(to)),
-               "l"(from), "r"(num_bytes), "r"(shared_address(&barrier.state))
-               : "memory");
-}
-
 // The warp that plans and loads.
 class Loader {
  public:

@@ -10,9 +10,9 @@
 
 #include <cstdint>
 
-namespace cohort::cuda {
+#include "kernels/core/shared_address.cuh"
 
-__device__ inline uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
+namespace cohort::cuda {
 
 // Queues a copy of 16 bytes to shared memory, or of zeros, without reading, when not `is_there`.
 __device__ inline void copy16_async(void* to, const void* from, bool is_there) {

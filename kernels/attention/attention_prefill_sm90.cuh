@@ -7,9 +7,10 @@
 #pragma once
 
 #include "kernels/attention/attention_args.cuh"
+#include "kernels/attention/attention_mma.cuh"
 #include "kernels/attention/attention_prefill_order.h"
-#include "kernels/attention/attention_tma.cuh"
-#include "kernels/attention/attention_wgmma.cuh"
+#include "kernels/core/tma.cuh"
+#include "kernels/core/wgmma.cuh"
 
 namespace cohort::cuda {
 

@@ -5,10 +5,7 @@
 
 namespace cohort::cuda {
 
-// Whether this build and the current device have what only Hopper can.
-bool has_sm90_kernels();
-
-// Whether they have the kernel, and it takes the problem: what can_tile() of
+// Whether this build and the current device have the kernel, and it takes the problem: what can_tile() of
 // attention_cuda.cu requires, a head_dim of 64, 80, 96, 128 or 256, blocks of 16, 32 or 64 positions, and not the
 // deterministic mode.
 bool can_prefill_sm90(const AttentionArgs& args, const AttentionProblem& problem);

@@ -4,6 +4,7 @@
 #include "kernels/attention/attention_prefill_consumer.cuh"
 #include "kernels/attention/attention_prefill_producer.cuh"
 #include "kernels/attention/attention_prefill_sm90.h"
+#include "kernels/core/cuda_device.h"
 #include "kernels/core/cuda_launch.cuh"
 
 namespace cohort::cuda {
@@ -108,26 +109,12 @@ void dispatch_dim(const AttentionArgs& args, const AttentionProblem& problem, cu
 
 }  // namespace
 
-bool has_sm90_kernels() {
-#ifdef COHORT_HAVE_SM90A
-  int device = 0;
-  int major = 0;
-  int minor = 0;
-  COHORT_CUDA_CHECK(cudaGetDevice(&device));
-  COHORT_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-  COHORT_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
-  return major == 9 && minor == 0;
-#else
-  return false;
-#endif
-}
-
 bool can_prefill_sm90(const AttentionArgs& args, const AttentionProblem& problem) {
   const bool is_dim =
       args.head_dim == 64 || args.head_dim == 80 || args.head_dim == 96 || args.head_dim == 128 || args.head_dim == 256;
   const bool is_block = args.block_size == 16 || args.block_size == 32 || args.block_size == 64;
   return is_dim && is_block && !problem.deterministic &&
-         problem.num_seqs * problem.num_heads <= std::numeric_limits<int>::max() / 2 && has_sm90_kernels();
+         problem.num_seqs * problem.num_heads <= std::numeric_limits<int>::max() / 2 && has_sm90a_kernels();
 }
 
 void launch_prefill_sm90(const AttentionArgs& args, const AttentionProblem& problem, DType dtype, cudaStream_t stream) {
