@@ -6,12 +6,13 @@
 // first touches memory that other work of a step writes or reads. Before that it may read what no step writes (weights,
 // tables made at load) and set up shared memory. Since every kernel waits, what ran two kernels before is done as well.
 // A kernel that others may be chained to calls let_next_begin() as early as its blocks can share a multiprocessor with
-// the next kernel's; without a call the next one begins when it ends. On devices before sm_90 all of this does nothing.
+// the next kernel's; without a call the next one begins when it ends. In code for devices before sm_90 all of this does
+// nothing.
 #pragma once
 
 #include <utility>
 
-#include "kernels/core/cuda_check.h"
+#include "kernels/core/cuda_device.h"
 
 namespace cohort::cuda {
 
@@ -27,14 +28,8 @@ __device__ inline void let_next_begin() {
 #endif
 }
 
-// Whether the current device chains kernels.
-inline bool can_chain() {
-  int device = 0;
-  int major = 0;
-  COHORT_CUDA_CHECK(cudaGetDevice(&device));
-  COHORT_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-  return major >= 9;
-}
+// Whether the current device chains kernels, and its kernels wait.
+inline bool can_chain() { return code_architecture() >= 90; }
 
 // kernel<<<grid, block, num_smem_bytes, stream>>>(args...), chained. Checks the launch.
 template <typename... Params, typename... Args>

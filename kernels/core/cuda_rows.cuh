@@ -2,8 +2,7 @@
 // it, and the threads' walk over it. Only for files that are compiled with CUDA.
 #pragma once
 
-#include <vector>
-
+#include "kernels/core/cuda_device.h"
 #include "kernels/core/cuda_launch.cuh"
 #include "kernels/core/cuda_vector.cuh"
 
@@ -56,20 +55,6 @@ inline LaunchConfig choose_config(const RowLayout& layout, int vec_size) {
   const int blocks_y = std::min(ceil_div(layout.num_rows, threads_y), kMaxGridY);
   return {dim3(static_cast<unsigned>(blocks_x), static_cast<unsigned>(blocks_y)),
           dim3(static_cast<unsigned>(threads_x), static_cast<unsigned>(threads_y))};
-}
-
-// Of the stream's device; asked of the driver once.
-inline int num_multiprocessors(const Stream& stream) {
-  static const std::vector<int> counts = [] {
-    int num_devices = 0;
-    COHORT_CUDA_CHECK(cudaGetDeviceCount(&num_devices));
-    std::vector<int> values(static_cast<size_t>(num_devices));
-    for (int i = 0; i < num_devices; ++i) {
-      COHORT_CUDA_CHECK(cudaDeviceGetAttribute(&values[static_cast<size_t>(i)], cudaDevAttrMultiProcessorCount, i));
-    }
-    return values;
-  }();
-  return counts[static_cast<size_t>(stream.device().index)];
 }
 
 // What a chained kernel does that has nothing to fetch before its input is there.

@@ -1,6 +1,8 @@
+#include <atomic>
 #include <cstdio>
+#include <vector>
 
-#include "kernels/core/cuda_check.h"
+#include "kernels/core/cuda_device.h"
 #include "kernels/core/cuda_runtime.h"
 
 namespace cohort::cuda {
@@ -10,6 +12,8 @@ namespace {
 void log_error(const char* call, cudaError_t error) noexcept {
   if (error != cudaSuccess) std::fprintf(stderr, "%s: %s\n", call, cudaGetErrorString(error));
 }
+
+__global__ void empty_kernel() {}
 
 }  // namespace
 
@@ -42,6 +46,19 @@ int num_multiprocessors(int device) {
   int count = 0;
   COHORT_CUDA_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));
   return count;
+}
+
+int code_architecture() {
+  static std::vector<std::atomic<int>> architectures(static_cast<size_t>(num_devices()));  // 0 until asked
+  int device = 0;
+  COHORT_CUDA_CHECK(cudaGetDevice(&device));
+  std::atomic<int>& architecture = architectures[static_cast<size_t>(device)];
+  if (architecture == 0) {  // of one kernel as of all: they are compiled for the same
+    cudaFuncAttributes attributes{};
+    COHORT_CUDA_CHECK(cudaFuncGetAttributes(&attributes, empty_kernel));
+    architecture = attributes.ptxVersion;
+  }
+  return architecture;
 }
 
 int runtime_version() {

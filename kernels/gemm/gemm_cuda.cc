@@ -1,5 +1,5 @@
 #include "kernels/core/check.h"
-#include "kernels/core/cuda_check.h"
+#include "kernels/core/cuda_device.h"
 #include "kernels/gemm/kernels_cuda.h"
 
 namespace cohort::cuda {
@@ -14,17 +14,6 @@ bool is_aligned(const void* p, DType dtype, int64_t stride) {
   return reinterpret_cast<uintptr_t>(p) % kAlignment == 0 && dtype_bytes(dtype, stride) % kAlignment == 0;
 }
 
-// Whether sm_90a, for which kernels are built, is the current device's.
-bool is_hopper() {
-  int device = 0;
-  int major = 0;
-  int minor = 0;
-  COHORT_CUDA_CHECK(cudaGetDevice(&device));
-  COHORT_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-  COHORT_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
-  return major == 9 && minor == 0;
-}
-
 }  // namespace
 
 CudaProblem problem_of(const ConstTensorView& x, const PackedWeight& weight, const Stream& stream) {
@@ -37,7 +26,7 @@ CudaProblem problem_of(const ConstTensorView& x, const PackedWeight& weight, con
           .dtype = dtype,
           .mode = weight.mode(),
           .is_aligned = is_aligned(x.data(), dtype, x_stride) && is_aligned(weight.data(), dtype, weight.k()),
-          .is_hopper = is_hopper()};
+          .is_hopper = has_sm90a_kernels()};
 }
 
 void run_gemm(CudaKernel kernel, TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,

@@ -24,7 +24,7 @@ struct CudaProblem {
   DType dtype = DType::kF32;
   GemmMode mode = GemmMode::kFast;
   bool is_aligned = false;  // rows of x and of the weight begin at multiples of 16 bytes
-  bool is_hopper = false;   // the device has the instructions of sm_90a
+  bool is_hopper = false;   // build and device have the instructions of sm_90a
 };
 
 bool can_be_skinny(const CudaProblem& problem);
