@@ -48,6 +48,7 @@ struct CacheConfigSection {
 struct SchedulerConfigSection {
   int64_t max_seqs = 64;
   int64_t max_tokens_per_step = 2048;
+  int64_t max_waiting = 1024;  // sequences; more are refused
   bool operator==(const SchedulerConfigSection&) const = default;
 };
 
@@ -62,7 +63,24 @@ struct HealthConfigSection {
 struct ServerConfigSection {
   std::string host = "127.0.0.1";
   int64_t port = 8000;
+  std::string served_model_name;  // empty: the name of the model's folder
+  std::string api_key_file;       // a key a line; empty: no key is asked for
+  std::string chat_template;      // a file; empty: the model's own
+  std::string request_templates = "off";  // off, on: whether a request may bring its own chat template
+  int64_t max_connections = 16384;
+  int64_t max_body_bytes = int64_t{16} << 20;
+  int64_t max_stream_buffer_bytes = int64_t{1} << 20;  // of a stream that its client does not read
+  int64_t header_timeout_s = 10;
+  int64_t body_timeout_s = 30;
+  int64_t idle_timeout_s = 75;  // of a connection between requests
+  int64_t drain_timeout_s = 30;  // after SIGTERM
+  int64_t log_interval_s = 10;   // between lines of throughput; 0: none
   bool operator==(const ServerConfigSection&) const = default;
+};
+
+struct MetricsConfigSection {
+  std::string vllm_names = "off";  // off, on: each metric also under the name that vLLM's dashboards read
+  bool operator==(const MetricsConfigSection&) const = default;
 };
 
 struct LoggingConfigSection {
@@ -78,6 +96,7 @@ struct Config {
   SchedulerConfigSection scheduler;
   HealthConfigSection health;
   ServerConfigSection server;
+  MetricsConfigSection metrics;
   LoggingConfigSection logging;
 
   // Where each value came from, in the order of config_keys(): "default", "FILE:LINE", "COHORT_X" or "--flag". Empty
@@ -91,7 +110,8 @@ struct Config {
   // Equal values; where they came from does not matter.
   bool operator==(const Config& other) const {
     return model == other.model && parallel == other.parallel && device == other.device && cache == other.cache &&
-           scheduler == other.scheduler && health == other.health && server == other.server && logging == other.logging;
+           scheduler == other.scheduler && health == other.health && server == other.server &&
+           metrics == other.metrics && logging == other.logging;
   }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -22,10 +23,16 @@ std::string_view finish_reason_name(FinishReason reason);  // "", "stop", "lengt
 struct GenerationRequest {
   std::vector<int32_t> prompt;  // token ids, at least one
   int64_t max_tokens = 16;      // output tokens at most
+  int64_t min_tokens = 0;       // before which no stop id is drawn
   SamplingParams sampling;
   std::vector<int32_t> stop_ids;  // tokens that end the output, usually the model's end-of-text
   bool ignore_stop_ids = false;   // for benches: always max_tokens
+  bool logprob = false;           // whether to report the log-probability of each token
   int top_logprobs = 0;           // how many of the most probable tokens to report at each step
+  int32_t priority = 0;           // lower runs first
+  std::string cache_salt;         // only requests with the same share what the cache holds
+  std::string tenant;             // whom it is for: the engine's time is shared out among tenants
+  std::string name;               // for log lines
 
   // INVALID_ARGUMENT names the field: bad ids, an empty prompt, a prompt that leaves no room for output, sampling.
   Status validate(int64_t vocab, int64_t max_position) const;
