@@ -6,6 +6,10 @@
 #     --test  also what the tests need
 set -euo pipefail
 
+# Debian 12 and Ubuntu 24.04 have it under their version's name; the plain package of Debian 12 is too old.
+boost=libboost1.83-dev
+! grep -q '^VERSION_CODENAME=bookworm' /etc/os-release || boost=libboost1.81-dev
+
 packages=(
   build-essential cmake ninja-build pkg-config  # compiler and build
   ccache                                        # a second build in seconds
@@ -18,6 +22,9 @@ packages=(
   libpcre2-dev                                  # the splitting patterns of tokenizers, compiled by a JIT
   libsentencepiece-dev                          # tokenizer.model
   libyaml-cpp-dev                               # configuration
+  "$boost"                                      # HTTP: Beast and Asio, headers only
+  libssl-dev                                    # digests: API keys, keyed hashes of cache blocks
+  zlib1g-dev                                    # compressed request bodies
   libutf8proc-dev                               # Unicode normal forms of tokenizers
 )
 test_packages=(
