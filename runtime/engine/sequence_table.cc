@@ -4,24 +4,9 @@
 #include <utility>
 
 #include "kernels/core/check.h"
+#include "runtime/scheduler/sampling_message.h"
 
 namespace cohort {
-namespace {
-
-SamplingParams read_sampling(const wire::Sampling& in) {
-  SamplingParams params{.temperature = in.temperature(),
-                        .top_k = in.top_k(),
-                        .top_p = in.top_p(),
-                        .min_p = in.min_p(),
-                        .repetition_penalty = in.repetition_penalty(),
-                        .presence_penalty = in.presence_penalty(),
-                        .frequency_penalty = in.frequency_penalty(),
-                        .seed = in.seed()};
-  for (int i = 0; i < in.bias_tokens_size(); ++i) params.logit_bias.emplace_back(in.bias_tokens(i), in.bias_values(i));
-  return params;
-}
-
-}  // namespace
 
 void SequenceTable::apply(const wire::StepPlan& plan) {
   for (const int64_t id : plan.released()) {

@@ -5,28 +5,12 @@
 #include <utility>
 
 #include "kernels/core/check.h"
+#include "runtime/scheduler/sampling_message.h"
 
 namespace cohort {
 namespace {
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-void write_sampling(wire::Sampling& out, const GenerationRequest& request) {
-  const SamplingParams& sampling = request.sampling;
-  out.set_temperature(sampling.temperature);
-  out.set_top_k(sampling.top_k);
-  out.set_top_p(sampling.top_p);
-  out.set_min_p(sampling.min_p);
-  out.set_repetition_penalty(sampling.repetition_penalty);
-  out.set_presence_penalty(sampling.presence_penalty);
-  out.set_frequency_penalty(sampling.frequency_penalty);
-  out.set_seed(sampling.seed);
-  for (const auto& [token, bias] : sampling.logit_bias) {
-    out.add_bias_tokens(token);
-    out.add_bias_values(bias);
-  }
-  out.set_top_logprobs(request.top_logprobs);
-}
 
 }  // namespace
 
