@@ -137,8 +137,15 @@ void Job::fail(const std::string& reason) {
   // One write, so that the lines of ranks that fail together do not mix.
   std::fwrite(text.data(), 1, text.size(), stderr);
   std::fflush(stderr);
+  failure_mutex_.lock();  // for good: the first thread to fail ends the process
+  if (last_words_) last_words_(reason);
   if (has_mpi_) abort_mpi();
   _exit(kExitFailed);
+}
+
+void Job::set_last_words(std::function<void(const std::string& reason)> last_words) {
+  const std::lock_guard lock(failure_mutex_);
+  last_words_ = std::move(last_words);
 }
 
 Device Job::choose_device(const std::string& kind) const {

@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -61,6 +62,10 @@ class Job {
     return [this](const std::string& reason) { fail(reason); };
   }
 
+  // Called with the reason before a failure of this rank ends the job, by whichever thread found it: for what owes
+  // somebody a word. It has a second or so. Empty for none.
+  void set_last_words(std::function<void(const std::string& reason)> last_words);
+
   // "cpu", "cuda", or "auto" for CUDA where the process can use a device. Which one the local rank says. Throws
   // UsageError.
   Device choose_device(const std::string& kind) const;
@@ -91,6 +96,8 @@ class Job {
   int num_sharing_ = 1;  // ranks of this host that may run on the same CPUs, this one counted
   std::vector<std::string> hosts_;
   std::shared_ptr<FlightRecorder> recorder_;
+  std::mutex failure_mutex_;                                   // held by the thread that ends the job
+  std::function<void(const std::string& reason)> last_words_;  // guarded by failure_mutex_
   std::unique_ptr<Monitor> monitor_;
 };
 

@@ -28,11 +28,14 @@ LoadOptions load_options(const Job& job, const Config& config) {
           .num_threads = job.num_threads(static_cast<int>(config.device.threads))};
 }
 
-LoadedModel load(Job& job, OpenModel model, const RankPlan& plan, bool quiet, Stream& stream) {
+LoadedModel load(Job& job, OpenModel model, const RankPlan& plan, bool quiet, const RankEngine::Observe& observe,
+                 Stream& stream) {
   const Clock::time_point start = Clock::now();
   const int64_t num_elements = num_shard_elements(model.config.spec, model.map, plan.shard);
-  SharedProgress progress(job.world(), dtype_bytes(model.config.spec.checkpoint_dtype, num_elements),
-                          stderr_progress_options("loading weights", quiet));
+  SharedProgress progress(
+      job.world(), dtype_bytes(model.config.spec.checkpoint_dtype, num_elements),
+      stderr_progress_options("loading weights", quiet),
+      observe ? [&](double fraction) { observe("loading weights", fraction); } : std::function<void(double)>());
   LoadedModel loaded;
   job.agree([&]() -> Status {
     auto result = load_model(std::move(model), plan.shard, &progress.progress(), stream);
@@ -48,11 +51,12 @@ LoadedModel load(Job& job, OpenModel model, const RankPlan& plan, bool quiet, St
   return loaded;
 }
 
-void prepare(ModelRunner& runner, bool shows_progress) {
+void prepare(ModelRunner& runner, bool shows_progress, const RankEngine::Observe& observe) {
   const Clock::time_point start = Clock::now();
   int64_t num_graphs = 0;
   runner.prepare([&](int64_t num_done, int64_t total) {
     num_graphs = total;
+    if (observe) observe("making graphs", static_cast<double>(num_done) / static_cast<double>(total));
     if (!shows_progress || ::isatty(STDERR_FILENO) != 1) return;
     fmt::print(stderr, "\rmaking graphs: {} of {}{}", num_done, total, num_done < total ? "" : "\n");
   });
@@ -101,7 +105,8 @@ RankModel open_rank_model(Job& job, const Config& config) {
   return opened;
 }
 
-RankEngine::RankEngine(Job& job, RankModel model, const RankPlan& plan, int num_threads, bool quiet)
+RankEngine::RankEngine(Job& job, RankModel model, const RankPlan& plan, int num_threads, bool quiet,
+                       const Observe& observe)
     : stream_(model.device, job.num_threads(num_threads)) {
   const Clock::time_point start = Clock::now();
   spdlog::debug("{} with {} threads, rank {} of {} on its host", to_string(stream_.device()), stream_.num_threads(),
@@ -109,12 +114,12 @@ RankEngine::RankEngine(Job& job, RankModel model, const RankPlan& plan, int num_
   const std::string table = rank_table(job, plan);
   if (job.rank() == 0 && !quiet) spdlog::info("what each rank holds:\n{}", table.substr(0, table.size() - 1));
   const bool is_deterministic = model.model.numerics == Numerics::kDeterministic;
-  loaded_ = load(job, std::move(model.model), plan, quiet, stream_);
+  loaded_ = load(job, std::move(model.model), plan, quiet, observe, stream_);
   comms_ = std::make_unique<RankComms>(RankComms::create(
       job.world(), plan.layout.sizes(), stream_.device(),
       {.recorder = job.recorder(), .deterministic = is_deterministic, .on_failure = job.on_failure()}));
   runner_ = std::make_unique<ModelRunner>(*loaded_.decoder, *comms_, plan.engine, stream_, job.monitor());
-  prepare(*runner_, job.rank() == 0 && !quiet);
+  prepare(*runner_, job.rank() == 0 && !quiet, observe);
   load_seconds_ = seconds_since(start);
 }
 

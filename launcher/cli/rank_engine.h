@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "launcher/bootstrap/job.h"
@@ -28,9 +29,13 @@ RankModel open_rank_model(Job& job, const Config& config);
 // A rank that is ready for steps. Not to be moved: its parts refer to each other.
 class RankEngine {
  public:
+  // Told what is under way and how much of it is done, 0 to 1, on rank 0.
+  using Observe = std::function<void(const std::string& what, double fraction)>;
+
   // Loads the weights of `plan` and makes everything ready. Every rank takes part. `quiet`: no progress on standard
-  // error.
-  RankEngine(Job& job, RankModel model, const RankPlan& plan, int num_threads, bool quiet);
+  // error. `observe` may be empty.
+  RankEngine(Job& job, RankModel model, const RankPlan& plan, int num_threads, bool quiet,
+             const Observe& observe = nullptr);
   RankEngine(const RankEngine&) = delete;
   RankEngine& operator=(const RankEngine&) = delete;
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <string>
 #include <thread>
+#include <utility>
 
 namespace cohort {
 namespace {
@@ -13,12 +14,19 @@ constexpr std::string_view kFinished = "finished";
 
 }  // namespace
 
-SharedProgress::SharedProgress(HostComm& world, int64_t num_bytes, ProgressOptions options)
+SharedProgress::SharedProgress(HostComm& world, int64_t num_bytes, ProgressOptions options,
+                               std::function<void(double fraction)> observe)
     : comm_(world.split(0)), is_finished_(static_cast<size_t>(world.size())), done_bytes_(is_finished_.size()) {
   int64_t total_bytes = 0;
   for (const std::string& bytes : all_gather(*comm_, std::to_string(num_bytes))) total_bytes += std::stoll(bytes);
   if (comm_->rank() == 0) {
     options.others = [this] { return poll_others(); };
+    if (observe) {
+      options.report = [this, total_bytes, observe = std::move(observe)](int64_t done_bytes) {
+        observe(static_cast<double>(done_bytes + poll_others()) /
+                static_cast<double>(std::max<int64_t>(total_bytes, 1)));
+      };
+    }
   } else {
     options.quiet = true;
     options.report = [this](int64_t done_bytes) { comm_->send(0, std::to_string(done_bytes)); };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -13,8 +14,9 @@ namespace cohort {
 class SharedProgress {
  public:
   // Every rank of `world` takes part; `world` outlives this. num_bytes: what this rank will load. `options` count on
-  // rank 0.
-  SharedProgress(HostComm& world, int64_t num_bytes, ProgressOptions options);
+  // rank 0, as does `observe`, which may be empty: it is told how much of all is loaded, 0 to 1.
+  SharedProgress(HostComm& world, int64_t num_bytes, ProgressOptions options,
+                 std::function<void(double fraction)> observe = nullptr);
 
   // Tell it of this rank's bytes.
   Progress& progress() { return *progress_; }

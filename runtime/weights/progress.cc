@@ -81,25 +81,29 @@ Progress::Progress(int64_t total_bytes, ProgressOptions options)
     : options_(std::move(options)),
       total_bytes_(total_bytes),
       start_(options_.now()),
-      next_show_ns_(options_.report ? 0 : nanoseconds_of(kSilence)) {}
+      next_show_ns_(nanoseconds_of(kSilence)) {}
 
 Progress::~Progress() { finish(); }
+
+bool Progress::is_due(const std::atomic<int64_t>& next_ns, TimePoint now) const {
+  return nanoseconds_of(now - start_) >= next_ns.load(std::memory_order_relaxed);
+}
 
 void Progress::add(int64_t num_bytes) {
   done_bytes_.fetch_add(num_bytes, std::memory_order_relaxed);
   if (options_.quiet && !options_.report) return;
   const TimePoint now = options_.now();
-  if (nanoseconds_of(now - start_) < next_show_ns_.load(std::memory_order_relaxed)) return;
+  const auto wants_report = [&] { return options_.report && is_due(next_report_ns_, now); };
+  const auto wants_show = [&] { return !options_.quiet && is_due(next_show_ns_, now); };
+  if (!wants_report() && !wants_show()) return;
   // Somebody else is at it if the lock is taken: a loading thread does not wait for a terminal.
   const std::unique_lock lock(mutex_, std::try_to_lock);
   if (!lock.owns_lock() || is_finished_) return;
-  if (nanoseconds_of(now - start_) < next_show_ns_.load(std::memory_order_relaxed)) return;
-  if (options_.report) {
-    next_show_ns_.store(nanoseconds_of(now - start_ + kRedrawInterval), std::memory_order_relaxed);
+  if (wants_report()) {
+    next_report_ns_.store(nanoseconds_of(now - start_ + kReportInterval), std::memory_order_relaxed);
     options_.report(done_bytes());
-  } else {
-    show(now, false);
   }
+  if (wants_show()) show(now, false);
 }
 
 void Progress::finish() {

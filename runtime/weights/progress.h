@@ -23,8 +23,9 @@ struct ProgressOptions {
   int num_columns = 80;                                   // width of the terminal
   std::function<void(std::string_view)> write = nullptr;  // required unless quiet
   // For loading by several processes, where one shows the progress of all: what the others have done, asked before it
-  // is shown; and told of this one's bytes, at most every kRedrawInterval. Null for none.
+  // is shown. Null for none.
   std::function<int64_t()> others = nullptr;
+  // Told of this process's bytes at most every kReportInterval, quiet or not. Null for none.
   std::function<void(int64_t done_bytes)> report = nullptr;
   std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
 };
@@ -37,6 +38,7 @@ class Progress {
   static constexpr std::chrono::milliseconds kSilence{1000};        // before the first word
   static constexpr std::chrono::milliseconds kRedrawInterval{100};  // of the bar
   static constexpr std::chrono::milliseconds kLineInterval{5000};   // between lines, where there is no terminal
+  static constexpr std::chrono::milliseconds kReportInterval{100};
 
   // `total_bytes` of 0 or less: not known; there is neither percentage nor bar nor remaining time
   // then.
@@ -54,6 +56,7 @@ class Progress {
  private:
   using TimePoint = std::chrono::steady_clock::time_point;
 
+  bool is_due(const std::atomic<int64_t>& next_ns, TimePoint now) const;
   void show(TimePoint now, bool is_last);
 
   const ProgressOptions options_;
@@ -61,7 +64,8 @@ class Progress {
   const TimePoint start_;
   std::atomic<int64_t> done_bytes_{0};
   std::atomic<int64_t> next_show_ns_;  // since start_
-  std::mutex mutex_;                   // guards what follows, and the writing
+  std::atomic<int64_t> next_report_ns_{0};
+  std::mutex mutex_;  // guards what follows, and the writing
   bool has_shown_ = false;
   bool is_finished_ = false;
 };
