@@ -28,6 +28,9 @@ struct Mailbox {
   // Of each rank, at this GPU's addresses: [kNumHalves, size (by sender), kNumSlots, kSlotBytes].
   char* memory[kMaxRanks] = {};  // NOLINT(modernize-avoid-c-arrays): for device code
   uint32_t* num_uses = nullptr;  // [kNumSlots] of this rank: how often each slot has been used
+  // Of the group's GPUs, the least of each, so that all ranks choose the same kernels.
+  int num_multiprocessors = 0;
+  int architecture = 0;  // code_architecture() of cuda_device.h
 };
 
 }  // namespace cohort

@@ -14,7 +14,8 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/core/cuda_check.h"
+#include "kernels/core/cuda_device.h"
+#include "kernels/core/cuda_runtime.h"
 #include "kernels/core/tensor.h"
 #include "parallel/comm/mailbox_sum.h"
 #include "parallel/comm/nccl_calls.h"
@@ -50,6 +51,12 @@ ncclDataType_t nccl_dtype(DType dtype) {
     default:
       return ncclFloat32;
   }
+}
+
+// Every rank takes part.
+int least_of(HostComm& group, int value) {
+  for (const std::string& other : all_gather(group, std::to_string(value))) value = std::min(value, std::stoi(other));
+  return value;
 }
 
 // Those that mailbox.cuh has kernels for.
@@ -243,6 +250,8 @@ void NcclComm::open_mailbox(HostComm& group) {
   mailbox_.size = size();
   std::copy(mailbox_memory_->addresses().begin(), mailbox_memory_->addresses().end(), mailbox_.memory);
   mailbox_.num_uses = static_cast<uint32_t*>(num_uses_->data());
+  mailbox_.num_multiprocessors = least_of(group, cuda::num_multiprocessors(device().index));
+  mailbox_.architecture = least_of(group, cuda::code_architecture());
 }
 
 void NcclComm::watch() {

@@ -23,11 +23,12 @@ void all_reduce_add_norm(TensorView out, TensorView residual, const ShardedSum& 
 
 // How the kernel goes over a row: a vector of 16 bytes a thread, a slot of the mailbox a block.
 struct AllReduceNormConfig {
-  int blocks_per_row;  // a cluster: 1, 2 or 4
+  int blocks_per_row;  // a cluster: 1, 2 or 4; before sm_90 always 1
   int num_threads;     // of a block; whole warps
 };
 
 // For dense rows of `row_bytes`, aligned to 16 bytes. Nothing where the kernel cannot or would be the slower way.
-std::optional<AllReduceNormConfig> choose_all_reduce_norm_config(int64_t num_tokens, int64_t row_bytes, int num_ranks);
+std::optional<AllReduceNormConfig> choose_all_reduce_norm_config(int64_t num_tokens, int64_t row_bytes,
+                                                                 const Mailbox& mailbox);
 
 }  // namespace cohort

@@ -12,6 +12,23 @@ namespace cg = cooperative_groups;
 constexpr int kWarpSize = 32;
 constexpr int kMaxThreads = 1024;
 
+// The blocks of a row, where they are several: a cluster. Devices before sm_90 have none, and no config for them has
+// several blocks a row.
+struct Cluster {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+  static __device__ void arrive() { check_on_device(false); }
+  static __device__ void wait() { check_on_device(false); }
+  static __device__ int rank() { return 0; }
+  static __device__ float* shared_of(float* mine, int) { return mine; }
+#else
+  static __device__ void arrive() { cg::this_cluster().barrier_arrive(); }
+  static __device__ void wait() { cg::this_cluster().barrier_wait(); }
+  static __device__ int rank() { return static_cast<int>(cg::this_cluster().block_rank()); }
+  // What `mine` points to in this block's shared memory, in that of another.
+  static __device__ float* shared_of(float* mine, int block) { return cg::this_cluster().map_shared_rank(mine, block); }
+#endif
+};
+
 // The sum over the threads of the row's blocks, the same bits in each of them: over each warp, then over the warps,
 // whose sums each block gets of all. Called by all threads, after a barrier of the cluster: all of its blocks must have
 // begun.
@@ -26,10 +43,10 @@ __device__ float sum_of_row(float value, float* warp_sums) {  // warp_sums: shar
     if (lane == 0) warp_sums[warp] = value;
     __syncthreads();  // the other warps' sums are there
   } else {
-    const cg::cluster_group row = cg::this_cluster();
-    float* const mine = warp_sums + static_cast<int>(row.block_rank()) * num_warps + warp;
-    if (lane < kBlocksPerRow) *row.map_shared_rank(mine, lane) = value;
-    row.sync();  // likewise, of all blocks
+    float* const mine = warp_sums + Cluster::rank() * num_warps + warp;
+    if (lane < kBlocksPerRow) *Cluster::shared_of(mine, lane) = value;
+    Cluster::arrive();
+    Cluster::wait();  // likewise, of all blocks
   }
   value = 0;
   for (int i = lane; i < kBlocksPerRow * num_warps; i += kWarpSize) value += warp_sums[i];
@@ -47,7 +64,7 @@ __global__ void __cluster_dims__(kBlocksPerRow) __launch_bounds__(kMaxThreads)
   using Values = Vec<float, kVecSize>;
   __shared__ float warp_sums[2][kBlocksPerRow * kMaxThreads / kWarpSize];
   let_next_begin();
-  if constexpr (kBlocksPerRow > 1) cg::this_cluster().barrier_arrive();
+  if constexpr (kBlocksPerRow > 1) Cluster::arrive();
   const auto row = static_cast<int>(blockIdx.x / kBlocksPerRow);
   const auto column = static_cast<int>(blockIdx.x % kBlocksPerRow * blockDim.x + threadIdx.x);  // in vectors
   const bool has_vector = column < num_vectors;
@@ -78,7 +95,7 @@ __global__ void __cluster_dims__(kBlocksPerRow) __launch_bounds__(kMaxThreads)
     store<T, kVecSize>(residual + begin, values, kVecSize);
   }
 
-  if constexpr (kBlocksPerRow > 1) cg::this_cluster().barrier_wait();
+  if constexpr (kBlocksPerRow > 1) Cluster::wait();
   const auto n = static_cast<float>(num_vectors * kVecSize);
   float mean = 0;
   if constexpr (kIsLayerNorm) {

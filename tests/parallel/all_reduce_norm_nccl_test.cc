@@ -60,7 +60,7 @@ void expect_right(const Problem& p, const Operands& operands, bool is_exact) {
 
 bool uses_mailbox(const Problem& p, const DeviceComm& comm) {
   return comm.mailbox() != nullptr &&
-         choose_all_reduce_norm_config(p.num_tokens, dtype_bytes(p.dtype, p.hidden), comm.size()).has_value();
+         choose_all_reduce_norm_config(p.num_tokens, dtype_bytes(p.dtype, p.hidden), *comm.mailbox()).has_value();
 }
 
 TEST(AllReduceNorm, GivesTheNormOfTheSum) {
