@@ -31,6 +31,9 @@ fi
 : "${OMPI_MCA_oob_tcp_keepalive_time:=2}"
 : "${OMPI_MCA_oob_tcp_keepalive_intvl:=1}"
 : "${OMPI_MCA_oob_tcp_keepalive_probes:=5}"
+# After SIGTERM, how long until SIGKILL: a server drains meanwhile (server.drain_timeout_s, 30). Ranks that have nothing to
+# drain end at once.
+: "${OMPI_MCA_odls_base_sigkill_timeout:=35}"
 # Two ranks, and mpirun would pin each to a core, all its threads with it. Cohort divides a host's cores itself.
 : "${OMPI_MCA_hwloc_base_binding_policy:=none}"
 # One host is filled before the next, so that a tensor group, whose ranks follow each other, stays on one host.

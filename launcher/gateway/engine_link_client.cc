@@ -1,0 +1,267 @@
+#include "launcher/gateway/engine_link_client.h"
+
+#include <boost/asio.hpp>
+#include <deque>
+#include <unordered_map>
+#include <utility>
+
+#include "launcher/link/frame.h"
+#include "launcher/link/messages.h"
+
+namespace cohort {
+namespace {
+
+namespace asio = boost::asio;
+using Protocol = asio::local::stream_protocol;
+using boost::system::error_code;
+
+constexpr size_t kReadBytes = size_t{64} << 10;
+constexpr std::chrono::milliseconds kTick{200};  // between looks at the clock, and attempts to connect
+
+EngineFacts read_facts(const wire::Facts& in) {
+  return {.vocab = in.vocab(),
+          .max_position = in.max_position(),
+          .block_size = in.block_size(),
+          .num_blocks = in.num_blocks(),
+          .max_seqs = in.max_seqs(),
+          .max_waiting = in.max_waiting()};
+}
+
+EngineStats read_stats(const wire::Stats& in) {
+  return {.num_steps = in.num_steps(),
+          .num_running = in.num_running(),
+          .num_waiting = in.num_waiting(),
+          .num_owned_blocks = in.num_owned_blocks(),
+          .num_cached_blocks = in.num_cached_blocks(),
+          .num_blocks = in.num_blocks(),
+          .num_prompt_tokens = in.num_prompt_tokens(),
+          .num_output_tokens = in.num_output_tokens(),
+          .num_prefix_queries = in.num_prefix_queries(),
+          .num_prefix_hits = in.num_prefix_hits(),
+          .num_preemptions = in.num_preemptions()};
+}
+
+EngineEvent read_event(const wire::NewToken& in) {
+  EngineEvent event;
+  event.token = in.sampled().token();
+  event.logprob = in.sampled().logprob();
+  for (const wire::Logprob& top : in.sampled().top_logprobs()) event.top_logprobs.push_back({top.id(), top.logprob()});
+  event.finish = static_cast<FinishReason>(in.finish());
+  event.num_cached_tokens = in.num_cached_tokens();
+  event.queue_seconds = in.queue_seconds();
+  return event;
+}
+
+}  // namespace
+
+class EngineLinkClient::Impl : public std::enable_shared_from_this<Impl> {
+ public:
+  Impl(asio::io_context& io, std::string path, std::chrono::milliseconds max_silence,
+       std::function<void(const std::string& reason)> on_broken)
+      : path_(std::move(path)), max_silence_(max_silence), on_broken_(std::move(on_broken)), socket_(io), timer_(io) {
+    health_.what = "starting";
+  }
+
+  void start() {
+    connect();
+    tick();
+  }
+
+  // Nothing is called back any more.
+  void stop() {
+    is_stopped_ = true;
+    requests_.clear();
+    timer_.cancel();
+    error_code ignored;
+    socket_.close(ignored);
+  }
+
+  uint64_t submit(GenerationRequest request, OnEvent on_event) {
+    const uint64_t id = ++last_id_;
+    requests_.emplace(id, std::move(on_event));
+    wire::ToEngine message;
+    *message.mutable_submit() = write_request(id, request);
+    if (health_.state == EngineState::kReady) {
+      send(message);
+    } else {  // it broke since the caller looked; on_event is not called before this returns
+      asio::post(socket_.get_executor(), [self = shared_from_this(), id] {
+        EngineEvent event;
+        event.status = Status(StatusCode::kUnavailable, "the engine is not ready");
+        self->deliver(id, event);
+      });
+    }
+    return id;
+  }
+
+  void cancel(uint64_t id) {
+    if (requests_.erase(id) == 0 || health_.state != EngineState::kReady) return;
+    wire::ToEngine message;
+    message.mutable_cancel()->set_id(id);
+    send(message);
+  }
+
+  void set_broken(const std::string& reason) {
+    if (is_stopped_ || health_.state == EngineState::kBroken) return;
+    health_ = {.state = EngineState::kBroken, .what = reason};
+    error_code ignored;
+    socket_.close(ignored);
+    timer_.cancel();
+    EngineEvent event;
+    event.status = Status(StatusCode::kUnavailable, reason);
+    for (auto& [id, on_event] : std::exchange(requests_, {})) on_event(event);
+    on_broken_(reason);
+  }
+
+  EngineHealth health_;
+  EngineFacts facts_;
+  EngineStats stats_;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void connect() {
+    socket_.async_connect(Protocol::endpoint(path_), [self = shared_from_this()](error_code error) {
+      if (self->is_stopped_ || self->health_.state == EngineState::kBroken) return;
+      if (error) {  // the next tick tries again
+        error_code ignored;
+        self->socket_.close(ignored);
+        return;
+      }
+      self->is_connected_ = true;
+      self->last_heard_ = Clock::now();
+      wire::ToEngine hello;
+      hello.mutable_hello()->set_version(kLinkVersion);
+      self->send(hello);
+      self->read();
+    });
+  }
+
+  void tick() {
+    timer_.expires_after(kTick);
+    timer_.async_wait([self = shared_from_this()](error_code error) {
+      if (error || self->is_stopped_) return;
+      if (!self->is_connected_ && !self->socket_.is_open()) self->connect();
+      // A process that was stopped finds everything overdue when it goes on, and what was said meanwhile unread.
+      const Clock::time_point now = Clock::now();
+      if (now - self->last_tick_ > 5 * kTick) self->last_heard_ = std::max(self->last_heard_, now);
+      self->last_tick_ = now;
+      if (self->health_.state == EngineState::kReady && now - self->last_heard_ > self->max_silence_) {
+        self->set_broken("the engine makes no progress");
+        return;
+      }
+      self->tick();
+    });
+  }
+
+  void read() {
+    socket_.async_read_some(asio::buffer(buffer_), [self = shared_from_this()](error_code error, size_t num_bytes) {
+      if (self->is_stopped_ || self->health_.state == EngineState::kBroken) return;
+      if (error) return self->set_broken("the engine has ended");
+      self->last_heard_ = Clock::now();
+      self->reader_.append({self->buffer_.data(), num_bytes});
+      try {
+        while (const auto bytes = self->reader_.next()) {
+          wire::FromEngine message;
+          if (!message.ParseFromArray(bytes->data(), static_cast<int>(bytes->size()))) {
+            throw std::runtime_error("not a message of the engine link");
+          }
+          self->take(message);
+          if (self->is_stopped_ || self->health_.state == EngineState::kBroken) return;
+        }
+      } catch (const std::runtime_error& torn) {
+        return self->set_broken(std::string("the engine link: ") + torn.what());
+      }
+      self->read();
+    });
+  }
+
+  void take(const wire::FromEngine& message) {
+    switch (message.kind_case()) {
+      case wire::FromEngine::kProgress:
+        health_.what = message.progress().what();
+        health_.fraction = message.progress().fraction();
+        break;
+      case wire::FromEngine::kFacts:
+        facts_ = read_facts(message.facts());
+        health_ = {.state = EngineState::kReady};
+        break;
+      case wire::FromEngine::kRefusal: {
+        EngineEvent event;
+        event.status = Status(static_cast<StatusCode>(message.refusal().code()), message.refusal().message());
+        deliver(message.refusal().id(), event);
+        break;
+      }
+      case wire::FromEngine::kTokens:
+        for (const wire::NewToken& token : message.tokens().tokens()) deliver(token.id(), read_event(token));
+        break;
+      case wire::FromEngine::kStats:
+        stats_ = read_stats(message.stats());
+        break;
+      case wire::FromEngine::kFailure:
+        set_broken(message.failure().reason());
+        break;
+      case wire::FromEngine::KIND_NOT_SET:
+        break;
+    }
+  }
+
+  void deliver(uint64_t id, const EngineEvent& event) {
+    const auto found = requests_.find(id);
+    if (found == requests_.end()) return;  // cancelled, and the engine had not heard of it
+    if (!event.is_last()) {
+      const OnEvent on_event = found->second;  // it may cancel, which erases it
+      return on_event(event);
+    }
+    const OnEvent on_event = std::move(found->second);
+    requests_.erase(found);
+    on_event(event);
+  }
+
+  void send(const wire::ToEngine& message) {
+    unsent_.push_back(frame(message));
+    if (unsent_.size() == 1) write_next();
+  }
+
+  void write_next() {
+    asio::async_write(socket_, asio::buffer(unsent_.front()), [self = shared_from_this()](error_code error, size_t) {
+      if (self->is_stopped_ || self->health_.state == EngineState::kBroken) return;
+      if (error) return self->set_broken("the engine has ended");
+      self->unsent_.pop_front();
+      if (!self->unsent_.empty()) self->write_next();
+    });
+  }
+
+  const std::string path_;
+  const std::chrono::milliseconds max_silence_;
+  const std::function<void(const std::string& reason)> on_broken_;
+  Protocol::socket socket_;
+  asio::steady_timer timer_;
+  Clock::time_point last_heard_;
+  Clock::time_point last_tick_ = Clock::now();
+  bool is_connected_ = false;
+  bool is_stopped_ = false;
+  std::vector<char> buffer_ = std::vector<char>(kReadBytes);
+  FrameReader reader_;
+  std::deque<std::string> unsent_;  // the first is being sent
+  uint64_t last_id_ = 0;
+  std::unordered_map<uint64_t, OnEvent> requests_;
+};
+
+EngineLinkClient::EngineLinkClient(asio::io_context& io, std::string path, std::chrono::milliseconds max_silence,
+                                   std::function<void(const std::string& reason)> on_broken)
+    : impl_(std::make_shared<Impl>(io, std::move(path), max_silence, std::move(on_broken))) {
+  impl_->start();
+}
+
+EngineLinkClient::~EngineLinkClient() { impl_->stop(); }
+
+const EngineHealth& EngineLinkClient::health() const { return impl_->health_; }
+const EngineFacts& EngineLinkClient::facts() const { return impl_->facts_; }
+const EngineStats& EngineLinkClient::stats() const { return impl_->stats_; }
+uint64_t EngineLinkClient::submit(GenerationRequest request, OnEvent on_event) {
+  return impl_->submit(std::move(request), std::move(on_event));
+}
+void EngineLinkClient::cancel(uint64_t id) { impl_->cancel(id); }
+void EngineLinkClient::set_broken(const std::string& reason) { impl_->set_broken(reason); }
+
+}  // namespace cohort

@@ -1,0 +1,269 @@
+#include "launcher/link/link_server.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/asio.hpp>
+#include <condition_variable>
+#include <cstdlib>
+#include <deque>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "launcher/link/frame.h"
+
+namespace cohort {
+namespace {
+
+namespace asio = boost::asio;
+using Protocol = asio::local::stream_protocol;
+using boost::system::error_code;
+
+constexpr size_t kReadBytes = size_t{64} << 10;
+// A gateway that does not read is given up with so much unsent.
+constexpr size_t kMaxUnsentBytes = size_t{256} << 20;
+constexpr std::chrono::milliseconds kFlushPatience{500};
+
+std::string make_private_path() {
+  const char* tmp = std::getenv("TMPDIR");
+  std::string directory = std::string(tmp != nullptr && *tmp != 0 ? tmp : "/tmp") + "/cohort-XXXXXX";
+  if (mkdtemp(directory.data()) == nullptr) throw std::runtime_error("engine link: " + directory + ": cannot be made");
+  return directory + "/engine.sock";
+}
+
+// A socket file that nobody listens at any more, as a killed leader leaves, is taken away.
+void remove_stale(asio::io_context& io, const std::string& path) {
+  struct stat facts {};
+  if (lstat(path.c_str(), &facts) != 0) return;
+  if (!S_ISSOCK(facts.st_mode)) throw std::runtime_error("engine link: " + path + ": is there already, and no socket");
+  Protocol::socket probe(io);
+  error_code error;
+  probe.connect(Protocol::endpoint(path), error);
+  if (!error) throw std::runtime_error("engine link: " + path + ": another engine listens there");
+  unlink(path.c_str());
+}
+
+bool is_same_user(Protocol::socket& socket) {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
+  return peer.uid == geteuid() || peer.uid == 0;
+}
+
+}  // namespace
+
+class LinkServer::Impl {
+ public:
+  explicit Impl(const std::string& path)
+      : is_private_(path.empty()), path_(path.empty() ? make_private_path() : path), acceptor_(io_) {
+    try {
+      remove_stale(io_, path_);
+      const Protocol::endpoint endpoint(path_);
+      acceptor_.open();
+      const mode_t mask = umask(0177);  // nobody else's from the beginning
+      error_code error;
+      acceptor_.bind(endpoint, error);
+      umask(mask);
+      if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
+      if (error) throw std::runtime_error("engine link: " + path_ + ": " + error.message());
+    } catch (const boost::system::system_error& error) {  // a path that is too long for an address, for one
+      throw std::runtime_error("engine link: " + path_ + ": " + error.code().message());
+    }
+    accept();
+    thread_ = std::thread([this] { io_.run(); });
+  }
+
+  ~Impl() {
+    asio::post(io_, [this] { close_when_sent(); });
+    thread_.join();
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+    if (is_private_) std::filesystem::remove(std::filesystem::path(path_).parent_path(), ignored);
+  }
+
+  const std::string& path() const { return path_; }
+
+  std::vector<Received> receive(std::chrono::milliseconds patience) {
+    std::unique_lock lock(mutex_);
+    if (patience.count() > 0) arrived_.wait_for(lock, patience, [this] { return !received_.empty(); });
+    return std::exchange(received_, {});
+  }
+
+  void send(int64_t connection, const wire::FromEngine& message) {
+    asio::post(io_, [this, connection, bytes = frame(message)]() mutable {
+      const auto found = connections_.find(connection);
+      if (found != connections_.end()) write(connection, *found->second, std::move(bytes));
+    });
+  }
+
+  void broadcast(const wire::FromEngine& message, bool greets) {
+    asio::post(io_, [this, greets, bytes = frame(message)] {
+      if (greets) greeting_ = bytes;
+      std::vector<int64_t> greeted;  // a write that fails ends a connection
+      for (const auto& [id, connection] : connections_) {
+        if (connection->has_greeted) greeted.push_back(id);
+      }
+      for (const int64_t id : greeted) {
+        const auto found = connections_.find(id);
+        if (found != connections_.end()) write(id, *found->second, bytes);
+      }
+    });
+  }
+
+ private:
+  struct Connection {
+    explicit Connection(Protocol::socket s) : socket(std::move(s)) {}
+    Protocol::socket socket;
+    std::vector<char> buffer = std::vector<char>(kReadBytes);
+    FrameReader reader;
+    bool has_greeted = false;
+    std::deque<std::string> unsent;  // the first is being sent
+    size_t num_unsent_bytes = 0;
+  };
+
+  void accept() {
+    acceptor_.async_accept([this](error_code error, Protocol::socket socket) {
+      if (error == asio::error::operation_aborted || !acceptor_.is_open()) return;
+      if (error) {  // out of descriptors, say: not for ever
+        spdlog::warn("engine link: {}", error.message());
+        retry_.expires_after(std::chrono::milliseconds(100));
+        retry_.async_wait([this](error_code stopped) {
+          if (!stopped) accept();
+        });
+        return;
+      }
+      if (is_same_user(socket)) {
+        const int64_t id = next_connection_++;
+        connections_.emplace(id, std::make_shared<Connection>(std::move(socket)));
+        read(id);
+      } else {
+        spdlog::warn("engine link: a process of another user was turned away");
+      }
+      accept();
+    });
+  }
+
+  void read(int64_t id) {
+    const std::shared_ptr<Connection> connection = connections_.at(id);
+    connection->socket.async_read_some(asio::buffer(connection->buffer),
+                                       [this, id, connection](error_code error, size_t num_bytes) {
+                                         if (connections_.count(id) == 0) return;
+                                         if (error) return end(id, "");
+                                         connection->reader.append({connection->buffer.data(), num_bytes});
+                                         if (take_messages(id, *connection)) read(id);
+                                       });
+  }
+
+  // Whether the connection goes on.
+  bool take_messages(int64_t id, Connection& connection) {
+    try {
+      while (const auto bytes = connection.reader.next()) {
+        wire::ToEngine message;
+        if (!message.ParseFromArray(bytes->data(), static_cast<int>(bytes->size()))) {
+          throw std::runtime_error("not a message of the engine link");
+        }
+        if (message.has_hello()) {
+          if (message.hello().version() != kLinkVersion) throw std::runtime_error("another version of the engine link");
+          connection.has_greeted = true;
+          if (!greeting_.empty()) write(id, connection, greeting_);
+          continue;
+        }
+        if (!connection.has_greeted) throw std::runtime_error("no hello");
+        deliver({id, std::move(message)});
+      }
+    } catch (const std::runtime_error& error) {
+      end(id, error.what());
+      return false;
+    }
+    return connections_.count(id) != 0;
+  }
+
+  void deliver(Received received) {
+    {
+      const std::lock_guard lock(mutex_);
+      received_.push_back(std::move(received));
+    }
+    arrived_.notify_one();
+  }
+
+  void write(int64_t id, Connection& connection, std::string bytes) {
+    connection.num_unsent_bytes += bytes.size();
+    connection.unsent.push_back(std::move(bytes));
+    if (connection.num_unsent_bytes > kMaxUnsentBytes) return end(id, "it does not read");
+    if (connection.unsent.size() == 1) write_next(id);
+  }
+
+  void write_next(int64_t id) {
+    const std::shared_ptr<Connection> connection = connections_.at(id);
+    asio::async_write(connection->socket, asio::buffer(connection->unsent.front()),
+                      [this, id, connection](error_code error, size_t num_bytes) {
+                        if (connections_.count(id) == 0) return;
+                        if (error) return end(id, "");
+                        connection->num_unsent_bytes -= num_bytes;
+                        connection->unsent.pop_front();
+                        if (!connection->unsent.empty()) {
+                          write_next(id);
+                        } else if (is_closing_) {
+                          end(id, "");
+                        }
+                      });
+  }
+
+  void end(int64_t id, const std::string& why) {
+    const auto found = connections_.find(id);
+    if (!why.empty()) spdlog::warn("engine link: disconnected: {}", why);
+    const bool has_greeted = found->second->has_greeted;
+    error_code ignored;
+    found->second->socket.close(ignored);
+    connections_.erase(found);
+    if (has_greeted) deliver({id, std::nullopt});
+    if (is_closing_ && connections_.empty()) io_.stop();
+  }
+
+  void close_when_sent() {
+    is_closing_ = true;
+    acceptor_.close();
+    std::vector<int64_t> idle;
+    for (const auto& [id, connection] : connections_) {
+      if (connection->unsent.empty()) idle.push_back(id);
+    }
+    for (const int64_t id : idle) end(id, "");
+    if (connections_.empty()) return io_.stop();
+    retry_.expires_after(kFlushPatience);
+    retry_.async_wait([this](error_code) { io_.stop(); });
+  }
+
+  const bool is_private_;
+  const std::string path_;
+
+  // Of the thread.
+  asio::io_context io_;
+  Protocol::acceptor acceptor_;
+  asio::steady_timer retry_{io_};
+  std::map<int64_t, std::shared_ptr<Connection>> connections_;
+  int64_t next_connection_ = 0;
+  std::string greeting_;  // as it is sent
+  bool is_closing_ = false;
+
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::vector<Received> received_;  // guarded by mutex_
+
+  std::thread thread_;
+};
+
+LinkServer::LinkServer(const std::string& path) : impl_(std::make_unique<Impl>(path)) {}
+LinkServer::~LinkServer() = default;
+const std::string& LinkServer::path() const { return impl_->path(); }
+std::vector<LinkServer::Received> LinkServer::receive(std::chrono::milliseconds patience) {
+  return impl_->receive(patience);
+}
+void LinkServer::send(int64_t connection, const wire::FromEngine& message) { impl_->send(connection, message); }
+void LinkServer::broadcast(const wire::FromEngine& message) { impl_->broadcast(message, /*greets=*/false); }
+void LinkServer::announce(const wire::FromEngine& message) { impl_->broadcast(message, /*greets=*/true); }
+
+}  // namespace cohort
