@@ -253,7 +253,8 @@ Status bench(Job& job, const Config& config, const BenchFlags& flags, bool dry_r
   const std::vector<GenerationRequest> requests =
       make_requests(count, flags.input_length, flags.output_length, spec.vocab);
   job.agree([&] { return requests.front().validate(spec.vocab, spec.max_position); });
-  const RankPlan plan = make_rank_plan(job, config, model.model, model.layout, model.device, requests);
+  RankPlan plan = make_rank_plan(job, config, model.model, model.layout, model.device, requests);
+  plan.engine.shares_prefixes = false;  // the same prompts are measured again and again
   if (dry_run) return print_rank_table(job, plan);
   RankEngine rank(job, std::move(model), plan, static_cast<int>(config.device.threads), flags.quiet);
   if (rank.is_leader()) return lead(job, config, flags, rank);

@@ -36,6 +36,14 @@ Status GenerationRequest::validate(int64_t vocab, int64_t max_position) const {
   if (max_tokens < 1) {
     return invalid_argument("max_tokens: expected at least 1, got " + std::to_string(max_tokens));
   }
+  if (min_tokens < 0 || min_tokens > max_tokens) {
+    return invalid_argument("min_tokens: expected 0 to max_tokens, which is " + std::to_string(max_tokens) + ", got " +
+                            std::to_string(min_tokens));
+  }
+  if (static_cast<int64_t>(stop_ids.size()) > kMaxStopIds) {
+    return invalid_argument("stop_ids: expected at most " + std::to_string(kMaxStopIds) + ", got " +
+                            std::to_string(stop_ids.size()));
+  }
   if (top_logprobs < 0 || top_logprobs > vocab) {
     return invalid_argument("top_logprobs: expected 0 to " + std::to_string(vocab) + ", got " +
                             std::to_string(top_logprobs));

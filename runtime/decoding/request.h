@@ -20,6 +20,8 @@ enum class FinishReason {
 
 std::string_view finish_reason_name(FinishReason reason);  // "", "stop", "length", "error"
 
+inline constexpr int64_t kMaxStopIds = 256;  // of a request
+
 struct GenerationRequest {
   std::vector<int32_t> prompt;  // token ids, at least one
   int64_t max_tokens = 16;      // output tokens at most
@@ -34,7 +36,8 @@ struct GenerationRequest {
   std::string tenant;             // whom it is for: the engine's time is shared out among tenants
   std::string name;               // for log lines
 
-  // INVALID_ARGUMENT names the field: bad ids, an empty prompt, a prompt that leaves no room for output, sampling.
+  // INVALID_ARGUMENT names the field: bad ids, an empty prompt, a prompt that leaves no room for output, counts,
+  // sampling. A stop id may be outside of the vocabulary, as some models' are.
   Status validate(int64_t vocab, int64_t max_position) const;
 
   // Output tokens that fit: max_tokens, or what the model's longest sequence leaves.

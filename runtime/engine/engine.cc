@@ -1,7 +1,9 @@
 #include "runtime/engine/engine.h"
 
+#include <chrono>
 #include <cstdio>
 #include <exception>
+#include <utility>
 
 #include "kernels/core/check.h"
 
@@ -9,6 +11,11 @@ namespace cohort {
 namespace {
 
 constexpr int kLeader = 0;  // in RankComms::control
+
+// Whether the keys of a position are the same whatever comes behind it.
+bool has_lasting_keys(const ModelSpec& spec) {
+  return spec.position != PositionKind::kRotary || spec.rotary.scaling.kind != RopeScalingKind::kDynamic;
+}
 
 SchedulerOptions scheduler_options(const ModelRunner& runner, const RankComms& comms) {
   const ModelSpec& spec = runner.decoder().spec();
@@ -19,9 +26,13 @@ SchedulerOptions scheduler_options(const ModelRunner& runner, const RankComms& c
           .num_blocks = options.num_blocks,
           .max_tokens_per_step = options.max_tokens_per_step,
           .max_seqs = options.max_seqs,
+          .max_waiting = options.max_waiting,
           .num_micro_batches = comms.layout.sizes().pipeline,
-          .overlap_steps = options.overlap_steps};
+          .overlap_steps = options.overlap_steps,
+          .shares_prefixes = options.shares_prefixes && has_lasting_keys(spec)};
 }
+
+double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // The rank that samples, in RankComms::control.
 int sampler(const RankComms& comms) {
@@ -41,6 +52,8 @@ Engine::Engine(ModelRunner& runner, const RankComms& comms)
     : runner_(runner), comms_(comms), scheduler_(scheduler_options(runner, comms)) {
   COHORT_CHECK(comms.layout.is_leader(), "rank " + std::to_string(comms.layout.rank()));
 }
+
+Result<int64_t> Engine::submit(GenerationRequest request) { return scheduler_.submit(std::move(request), now_s()); }
 
 Engine::~Engine() {
   try {
@@ -74,7 +87,7 @@ wire::StepResult Engine::receive_result() {
 std::vector<TokenEvent> Engine::step() {
   COHORT_CHECK(has_work(), "step() without work");
   while (scheduler_.num_under_way() < scheduler_.max_under_way()) {
-    const auto plan = scheduler_.next_plan();
+    const auto plan = scheduler_.next_plan(now_s());
     if (!plan) break;
     start(*plan);
   }

@@ -23,16 +23,20 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // As Scheduler::submit.
-  Result<int64_t> submit(GenerationRequest request) { return scheduler_.submit(std::move(request)); }
+  // As Scheduler::submit, at the time that it is.
+  Result<int64_t> submit(GenerationRequest request);
+  // As Scheduler::cancel. The request may still be in a step under way, for which has_work().
+  void cancel(int64_t id) { scheduler_.cancel(id); }
   bool has_work() const { return scheduler_.has_work(); }
 
-  // Starts as many steps as may be under way and returns the tokens of the oldest. Requires has_work().
+  // Starts as many steps as may be under way and returns the tokens of the oldest, if any. Takes as long as a step.
+  // Requires has_work().
   std::vector<TokenEvent> step();
 
   // Lets the followers return from follow(). Requires that no step is under way.
   void stop();
 
+  SchedulerStats stats() const { return scheduler_.stats(); }
   const BlockAllocator& blocks() const { return scheduler_.blocks(); }
 
  private:

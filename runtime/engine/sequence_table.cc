@@ -1,5 +1,6 @@
 #include "runtime/engine/sequence_table.h"
 
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -7,6 +8,19 @@
 #include "runtime/scheduler/sampling_message.h"
 
 namespace cohort {
+namespace {
+
+void read_all_sampling(SequenceTable::Entry& entry, const wire::Sampling& sampling) {
+  entry.sampling = read_sampling(sampling);
+  entry.min_tokens = static_cast<size_t>(sampling.min_tokens());
+  if (entry.min_tokens == 0) return;
+  entry.early_sampling = entry.sampling;
+  for (const int32_t id : sampling.stop_ids()) {
+    entry.early_sampling.logit_bias.emplace_back(id, -std::numeric_limits<float>::infinity());
+  }
+}
+
+}  // namespace
 
 void SequenceTable::apply(const wire::StepPlan& plan) {
   for (const int64_t id : plan.released()) {
@@ -16,8 +30,12 @@ void SequenceTable::apply(const wire::StepPlan& plan) {
     Entry entry;
     entry.sequence.id = admitted.id();
     entry.sequence.prompt.assign(admitted.prompt().begin(), admitted.prompt().end());
+    entry.sequence.output.assign(admitted.output().begin(), admitted.output().end());
     entry.sequence.block_table.assign(admitted.block_table().begin(), admitted.block_table().end());
-    entry.sampling = read_sampling(admitted.sampling());
+    entry.sequence.num_computed = admitted.num_computed();
+    entry.num_known_outputs = entry.sequence.output.size();
+    read_all_sampling(entry, admitted.sampling());
+    entry.logprob = admitted.sampling().logprob();
     entry.top_logprobs = admitted.sampling().top_logprobs();
     COHORT_CHECK(entries_.emplace(admitted.id(), std::move(entry)).second,
                  "admitted sequence " + std::to_string(admitted.id()) + " twice");
@@ -33,6 +51,8 @@ void SequenceTable::apply(const wire::StepPlan& plan) {
         output.push_back(token);
       }
     }
+    std::vector<int32_t>& block_table = entry.sequence.block_table;
+    block_table.insert(block_table.end(), work.new_blocks().begin(), work.new_blocks().end());
     if (work.is_fed()) output.push_back(Sequence::kFedToken);
   }
 }

@@ -4,13 +4,14 @@
 #include <string>
 
 #include "kernels/core/check.h"
+#include "runtime/decoding/request.h"
 
 namespace cohort {
 namespace {
 
-// A token of the sequence has a penalty once, and biases are bounded.
+// A token of the sequence has a penalty once, and biases are bounded, and so are those that keep stop ids away.
 int64_t max_entries_per_seq(int64_t vocab, int64_t max_position) {
-  return std::min(vocab, max_position) + kMaxLogitBiases;
+  return std::min(vocab, max_position) + kMaxLogitBiases + kMaxStopIds;
 }
 
 void add_top_logprobs(wire::SampledToken& sampled, std::span<const float> logits, int count) {
@@ -40,7 +41,7 @@ void StepSampler::start(int64_t step, std::span<const SequenceTable::Entry* cons
   requests_.clear();
   bool wants_logits = false;
   for (const SequenceTable::Entry* entry : sequences) {
-    requests_.push_back({&entry->sampling, entry->sequence.prompt, entry->sequence.output});
+    requests_.push_back({&entry->next_sampling(), entry->sequence.prompt, entry->sequence.output});
     started.sequences.push_back({entry->sequence.id, entry->top_logprobs});
     wants_logits = wants_logits || entry->top_logprobs > 0;
   }

@@ -22,7 +22,7 @@ void write_sampling(wire::Sampling& out, const GenerationRequest& request) {
   }
   out.set_top_logprobs(request.top_logprobs);
   out.set_logprob(request.logprob);
-  if (request.min_tokens == 0) return;
+  if (request.min_tokens == 0 || request.ignore_stop_ids) return;
   out.set_min_tokens(request.min_tokens);
   out.mutable_stop_ids()->Add(request.stop_ids.begin(), request.stop_ids.end());
 }

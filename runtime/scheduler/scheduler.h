@@ -1,9 +1,10 @@
 // Scheduler: decides what each step of a replica computes. Pure host code: no ranks, no devices, no clock; the same
-// calls give the same plans.
+// calls give the same plans. README.md says how a plan is made and what holds.
 //
-// A step takes one token of every sequence that has one to compute and a chunk of every prompt under way, together at
-// most max_tokens_per_step. Waiting requests start in order of arrival, once the cache has blocks for their prompt and
-// all their output, so that no sequence ever has to stop for want of one.
+// A step takes one token of every sequence that has one to compute and chunks of the prompts under way, together at
+// most max_tokens_per_step. Requests start in the order of WaitingQueue, once the cache has blocks for their known
+// tokens; a sequence gets more as it grows. When there are none left, the sequence that is last in line loses its own,
+// waits, and is computed anew: its output is kept, and what was drawn is not drawn again.
 //
 // Plans may be asked for before earlier ones are completed, as a pipeline needs: a sequence whose next token is still
 // being sampled is left out, and the running sequences are shared out among num_micro_batches plans, so that every
@@ -11,34 +12,42 @@
 //
 // With overlap_steps a plan is made while the one before runs: a sequence goes on with a token that nobody knows yet,
 // unless the number of tokens ends it or its penalties need them. One that the token turns out to end has been computed
-// once more in vain, and keeps its blocks until that is over.
+// once more in vain.
 //
 // One thread.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <limits>
+#include <memory>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
-#include "runtime/cache/block_allocator.h"
 #include "runtime/decoding/request.h"
-#include "runtime/scheduler/sequence.h"
+#include "runtime/scheduler/block_tables.h"
+#include "runtime/scheduler/scheduled_request.h"
 #include "runtime/scheduler/step_plan.pb.h"
+#include "runtime/scheduler/tenant_shares.h"
+#include "runtime/scheduler/waiting_queue.h"
 
 namespace cohort {
 
 struct SchedulerOptions {
   int64_t vocab = 0;
-  int64_t max_position = 0;           // the longest sequence
-  int64_t block_size = 16;            // positions a block of the cache
-  int64_t num_blocks = 1024;          // of the cache
-  int64_t max_tokens_per_step = 512;  // at least max_seqs
-  int64_t max_seqs = 64;              // sequences that run at once
-  int64_t num_micro_batches = 1;      // plans under way at once, one a stage of the pipeline
+  int64_t max_position = 0;                                   // the longest sequence
+  int64_t block_size = 16;                                    // positions a block of the cache
+  int64_t num_blocks = 1024;                                  // of the cache
+  int64_t max_tokens_per_step = 512;                          // at least max_seqs
+  int64_t max_seqs = 64;                                      // sequences that run at once
+  int64_t max_waiting = std::numeric_limits<int64_t>::max();  // requests; more are refused
+  int64_t num_micro_batches = 1;                              // plans under way at once, one a stage of the pipeline
   // A second plan may be under way whose sequences compute tokens that the first still samples. Requires one
   // micro-batch.
   bool overlap_steps = false;
+  // Requests share the blocks of equal beginnings. Keys and values must not depend on anything behind them.
+  bool shares_prefixes = true;
 };
 
 // A token that a step sampled.
@@ -46,56 +55,97 @@ struct TokenEvent {
   int64_t request_id = 0;
   int32_t token = 0;
   FinishReason finish = FinishReason::kNone;
+  float logprob = 0;                       // of the token, where the request wants it
   std::vector<TokenLogprob> top_logprobs;  // as many as the request wants, before penalties and temperature
+  // With the request's first token:
+  int64_t num_cached_tokens = 0;  // of the prompt, not computed because another request had been
+  double queue_s = 0;             // seconds from submission to the first plan
+};
+
+// Counted since the start where nothing else is said.
+struct SchedulerStats {
+  int64_t num_steps = 0;          // completed
+  int64_t num_running = 0;        // sequences now
+  int64_t num_waiting = 0;        // now
+  int64_t num_owned_blocks = 0;   // now
+  int64_t num_cached_blocks = 0;  // now: free to be taken, and holding a prefix
+  int64_t num_blocks = 0;
+  int64_t num_prompt_tokens = 0;  // of requests that began to run
+  int64_t num_output_tokens = 0;
+  int64_t num_prefix_queries = 0;  // tokens looked for in the cache: those of prompts, once
+  int64_t num_prefix_hits = 0;     // and found
+  int64_t num_preemptions = 0;
+  int64_t num_cancelled = 0;  // requests
+  int64_t num_errors = 0;     // requests whose logits were not numbers
 };
 
 class Scheduler {
  public:
   explicit Scheduler(const SchedulerOptions& options);
 
-  // Queues a request and returns its id, which is also its sequence's. INVALID_ARGUMENT names the field that is wrong;
-  // RESOURCE_EXHAUSTED if the cache could never hold it.
-  Result<int64_t> submit(GenerationRequest request);
+  // Queues a request and returns its id, which is also its sequence's. INVALID_ARGUMENT names the field that is wrong,
+  // or says that the cache could never hold it; RESOURCE_EXHAUSTED: max_waiting requests wait already. now_s: seconds,
+  // of any clock that does not go back.
+  Result<int64_t> submit(GenerationRequest request, double now_s);
+  // The request gets no more tokens, and its blocks are there for the next plan. One that has ended, or never was, is
+  // no mistake.
+  void cancel(int64_t id);
 
-  bool has_work() const { return !waiting_.empty() || !running_.empty(); }
+  // Whether there is a request that has not ended or a plan under way.
+  bool has_work() const { return !waiting_.empty() || !running_.empty() || !under_way_.empty(); }
   int64_t num_under_way() const { return static_cast<int64_t>(under_way_.size()); }
 
   // How many plans keep the ranks busy.
   int64_t max_under_way() const { return options_.overlap_steps ? 2 : options_.num_micro_batches; }
   // The next plan, or nothing when every running sequence waits for a token of a plan under way. With overlap_steps
-  // less than two may be under way.
-  std::optional<wire::StepPlan> next_plan();
+  // less than two may be under way. There is a plan if there is a request and no plan under way.
+  std::optional<wire::StepPlan> next_plan(double now_s);
   // Takes the result of the oldest plan under way. Throws CheckError if it is not that plan's.
   std::vector<TokenEvent> complete(const wire::StepResult& result);
 
-  const BlockAllocator& blocks() const { return blocks_; }
+  SchedulerStats stats() const;
+  const BlockAllocator& blocks() const { return blocks_.allocator(); }
+  // Throws CheckError if what README.md says of requests and blocks does not hold. Looks at everything; for tests.
+  void check_invariants() const;
 
  private:
-  struct Running {
-    Sequence sequence;
-    GenerationRequest request;       // its prompt has moved into the sequence
-    size_t num_planned_outputs = 0;  // output tokens that plans have told the ranks
-    int64_t num_awaited = 0;         // tokens that plans under way sample for it
-    bool is_new = true;              // no plan has told the ranks of it
-    bool has_ended = false;          // but a plan under way samples a token more, in vain
+  // What a plan computes of a request.
+  struct Work {
+    ScheduledRequest* request;
+    int64_t num_tokens;
   };
 
-  int64_t blocks_needed(const GenerationRequest& request) const;
+  // The phases of next_plan().
+  void choose_decodes(std::vector<Work>& work);
   void admit();
+  void choose_prefills(std::vector<Work>& work);
+  wire::StepPlan write_plan(const std::vector<Work>& work, double now_s);
+
+  // A fair share of the running sequences, so that what other stages need next is not all in one plan.
+  int64_t max_seqs_per_plan() const;
   // Whether its next token is being sampled and it can go on before that is known here.
-  bool can_be_fed(const Running& running) const;
-  void release(std::vector<Running>::iterator running);
-  void add_work(wire::StepPlan& plan, Running& running, int64_t num_tokens);
-  TokenEvent take_token(Running& running, const wire::SampledToken& sampled);
+  bool can_be_fed(const ScheduledRequest& request) const;
+  // Makes room for one token more; false if the request itself had to go.
+  bool make_room(ScheduledRequest& request);
+  void start(ScheduledRequest& request);
+  void preempt(ScheduledRequest& request);
+  // Takes a running request out of those that run; its blocks go back.
+  void stop(ScheduledRequest& request, bool is_bad = false);
+  // The request is answered or cancelled. It is no more unless a plan under way samples for it.
+  void end(ScheduledRequest& request, bool is_bad = false);
+  TokenEvent take_token(ScheduledRequest& request, const wire::SampledToken& sampled);
 
   const SchedulerOptions options_;
-  BlockAllocator blocks_;
+  BlockTables blocks_;
+  TenantShares tenants_;
+  std::unordered_map<int64_t, std::unique_ptr<ScheduledRequest>> requests_;  // by id
+  WaitingQueue waiting_;
+  std::vector<ScheduledRequest*> running_;  // in the order of goes_before()
+  std::vector<int64_t> released_;           // ids for the next plan
+  std::deque<int64_t> under_way_;           // steps, the oldest first
   int64_t next_request_id_ = 0;
   int64_t next_step_ = 0;
-  std::deque<Running> waiting_;
-  std::vector<Running> running_;   // in order of admission
-  std::vector<int64_t> released_;  // ids for the next plan
-  std::deque<int64_t> under_way_;  // steps, the oldest first
+  SchedulerStats counts_;  // what is counted since the start
 };
 
 }  // namespace cohort

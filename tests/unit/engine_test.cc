@@ -185,24 +185,5 @@ TEST(GraphBatchSizes, ReachTheLargestAndPadLittle) {
   }
 }
 
-TEST(BlockAllocatorTest, EveryBlockIsFreeOrOwned) {
-  BlockAllocator blocks(5);
-  const auto a = blocks.allocate(3);
-  ASSERT_TRUE(a.has_value());
-  EXPECT_FALSE(blocks.allocate(3).has_value());
-  EXPECT_EQ(blocks.num_free(), 2);
-  const auto b = blocks.allocate(2);
-  ASSERT_TRUE(b.has_value());
-  std::vector<int32_t> all = *a;
-  all.insert(all.end(), b->begin(), b->end());
-  std::sort(all.begin(), all.end());
-  EXPECT_EQ(all, (std::vector<int32_t>{0, 1, 2, 3, 4}));
-  blocks.release(*a);
-  EXPECT_THROW(blocks.release(*a), CheckError);
-  EXPECT_EQ(blocks.num_owned(), 2);
-  blocks.release(*b);
-  EXPECT_EQ(blocks.num_free(), 5);
-}
-
 }  // namespace
 }  // namespace cohort

@@ -32,7 +32,10 @@ class Ranks {
     wire::StepResult result;
     result.set_step(plan.step());
     for (const int64_t id : plan.released()) EXPECT_EQ(pending_.erase(id), 1u);
-    for (const auto& admitted : plan.admitted()) pending_[admitted.id()] = admitted.prompt_size();
+    for (const auto& admitted : plan.admitted()) {
+      pending_[admitted.id()] = admitted.prompt_size() + admitted.output_size() - admitted.num_computed();
+      fed_[admitted.id()] = 0;
+    }
     for (const auto& work : plan.work()) {
       int64_t& pending = pending_.at(work.id());
       // A fed token counts when it is fed, not again when it is told.
@@ -64,12 +67,12 @@ int64_t num_tokens(const wire::StepPlan& plan) {
 TEST(SchedulerTest, AsManyPlansUnderWayAsStages) {
   Scheduler scheduler(options_of(3));
   Ranks ranks;
-  for (int i = 0; i < 6; ++i) ASSERT_TRUE(scheduler.submit(request_of(2, 5)).ok());
+  for (int i = 0; i < 6; ++i) ASSERT_TRUE(scheduler.submit(request_of(2, 5), 0).ok());
   std::deque<wire::StepResult> results;
   int64_t num_output = 0;
   while (scheduler.has_work()) {
     while (scheduler.num_under_way() < 3) {
-      const auto plan = scheduler.next_plan();
+      const auto plan = scheduler.next_plan(0);
       if (!plan) break;
       EXPECT_EQ(plan->work_size(), 2);  // a third of the sequences
       results.push_back(ranks.execute(*plan));
@@ -84,20 +87,20 @@ TEST(SchedulerTest, AsManyPlansUnderWayAsStages) {
 
 TEST(SchedulerTest, ChunksOfOnePromptFillThePipeline) {
   Scheduler scheduler(options_of(2));
-  ASSERT_TRUE(scheduler.submit(request_of(40, 3)).ok());
+  ASSERT_TRUE(scheduler.submit(request_of(40, 3), 0).ok());
   Ranks ranks;
-  const auto first = scheduler.next_plan();
-  const auto second = scheduler.next_plan();
-  const auto third = scheduler.next_plan();
+  const auto first = scheduler.next_plan(0);
+  const auto second = scheduler.next_plan(0);
+  const auto third = scheduler.next_plan(0);
   ASSERT_TRUE(first && second && third);
   EXPECT_EQ(num_tokens(*first), 16);
   EXPECT_EQ(num_tokens(*second), 16);
   EXPECT_EQ(num_tokens(*third), 8);
-  EXPECT_FALSE(scheduler.next_plan().has_value());  // its next token is not sampled yet
+  EXPECT_FALSE(scheduler.next_plan(0).has_value());  // its next token is not sampled yet
   EXPECT_TRUE(scheduler.complete(ranks.execute(*first)).empty());
   EXPECT_TRUE(scheduler.complete(ranks.execute(*second)).empty());
   EXPECT_EQ(scheduler.complete(ranks.execute(*third)).size(), 1u);
-  const auto decode = scheduler.next_plan();
+  const auto decode = scheduler.next_plan(0);
   ASSERT_TRUE(decode.has_value());
   EXPECT_EQ(decode->work(0).new_tokens(0), 7);
   EXPECT_EQ(decode->work(0).num_tokens(), 1);
@@ -108,45 +111,45 @@ TEST(SchedulerTest, APlanIsMadeBeforeTheTokenOfTheLastIsKnown) {
   options.overlap_steps = true;
   Scheduler scheduler(options);
   Ranks ranks;
-  ASSERT_TRUE(scheduler.submit(request_of(3, 4)).ok());
+  ASSERT_TRUE(scheduler.submit(request_of(3, 4), 0).ok());
   GenerationRequest penalised = request_of(3, 4);
   penalised.sampling.presence_penalty = 1;
-  ASSERT_TRUE(scheduler.submit(penalised).ok());
-  const auto first = scheduler.next_plan();
+  ASSERT_TRUE(scheduler.submit(penalised, 0).ok());
+  const auto first = scheduler.next_plan(0);
   ASSERT_TRUE(first.has_value());
   EXPECT_EQ(first->work_size(), 2);
   EXPECT_FALSE(first->work(0).is_fed());
-  const auto second = scheduler.next_plan();
+  const auto second = scheduler.next_plan(0);
   ASSERT_TRUE(second.has_value());
   ASSERT_EQ(second->work_size(), 1);  // the other one's penalty needs its token
   EXPECT_EQ(second->work(0).id(), 0);
   EXPECT_TRUE(second->work(0).is_fed());
   EXPECT_EQ(second->work(0).num_tokens(), 1);
-  EXPECT_THROW(scheduler.next_plan(), CheckError);  // two are under way
+  EXPECT_THROW(scheduler.next_plan(0), CheckError);  // two are under way
   EXPECT_EQ(scheduler.complete(ranks.execute(*first)).size(), 2u);
-  const auto third = scheduler.next_plan();
+  const auto third = scheduler.next_plan(0);
   ASSERT_TRUE(third.has_value());
   EXPECT_EQ(third->work_size(), 2);
   EXPECT_EQ(third->work(0).new_tokens_size(), 1);  // the one that was fed, for the record
 }
 
-TEST(SchedulerTest, WhatAStopTokenMakesVainIsNotToldAndGivesItsBlocksBack) {
+TEST(SchedulerTest, WhatAStopTokenMakesVainIsNotToldAndItsBlocksAreBackAtOnce) {
   SchedulerOptions options = options_of(1);
   options.overlap_steps = true;
   Scheduler scheduler(options);
   Ranks ranks;
   GenerationRequest request = request_of(3, 10);
   request.stop_ids = {7};
-  ASSERT_TRUE(scheduler.submit(request).ok());
-  const auto first = scheduler.next_plan();
-  const auto second = scheduler.next_plan();
+  ASSERT_TRUE(scheduler.submit(request, 0).ok());
+  const auto first = scheduler.next_plan(0);
+  const auto second = scheduler.next_plan(0);
   ASSERT_TRUE(first && second);
   const auto events = scheduler.complete(ranks.execute(*first));
   ASSERT_EQ(events.size(), 1u);
   EXPECT_EQ(events[0].finish, FinishReason::kStop);
-  EXPECT_TRUE(scheduler.has_work());  // the second plan is under way
-  EXPECT_GT(scheduler.blocks().num_owned(), 0);
-  EXPECT_FALSE(scheduler.next_plan().has_value());
+  EXPECT_TRUE(scheduler.has_work());             // the second plan is under way
+  EXPECT_EQ(scheduler.blocks().num_owned(), 0);  // later plans run later
+  EXPECT_FALSE(scheduler.next_plan(0).has_value());
   EXPECT_TRUE(scheduler.complete(ranks.execute(*second)).empty());
   EXPECT_FALSE(scheduler.has_work());
   EXPECT_EQ(scheduler.blocks().num_owned(), 0);
@@ -161,7 +164,7 @@ TEST(SchedulerTest, EverythingIsAnsweredAndEveryBlockComesBack) {
     std::map<int64_t, int64_t> wanted;
     for (int i = 0; i < 25; ++i) {
       const int64_t max_tokens = 1 + i % 7;
-      const auto id = scheduler.submit(request_of(1 + i * 3 % 50, max_tokens));
+      const auto id = scheduler.submit(request_of(1 + i * 3 % 50, max_tokens), 0);
       ASSERT_TRUE(id.ok());
       wanted[*id] = max_tokens;
     }
@@ -169,7 +172,7 @@ TEST(SchedulerTest, EverythingIsAnsweredAndEveryBlockComesBack) {
     std::deque<wire::StepResult> results;
     while (scheduler.has_work()) {
       while (scheduler.num_under_way() < num_micro_batches) {
-        const auto plan = scheduler.next_plan();
+        const auto plan = scheduler.next_plan(0);
         if (!plan) break;
         EXPECT_LE(num_tokens(*plan), options.max_tokens_per_step);
         EXPECT_LE(plan->work_size(), options.max_seqs);
@@ -189,11 +192,11 @@ TEST(SchedulerTest, EverythingIsAnsweredAndEveryBlockComesBack) {
 
 TEST(SchedulerTest, ResultsComeInTheOrderOfPlans) {
   Scheduler scheduler(options_of(2));
-  ASSERT_TRUE(scheduler.submit(request_of(2, 5)).ok());
-  ASSERT_TRUE(scheduler.submit(request_of(2, 5)).ok());
+  ASSERT_TRUE(scheduler.submit(request_of(2, 5), 0).ok());
+  ASSERT_TRUE(scheduler.submit(request_of(2, 5), 0).ok());
   Ranks ranks;
-  const auto first = scheduler.next_plan();
-  const auto second = scheduler.next_plan();
+  const auto first = scheduler.next_plan(0);
+  const auto second = scheduler.next_plan(0);
   ASSERT_TRUE(first && second);
   const auto result = ranks.execute(*first);
   EXPECT_THROW(scheduler.complete(ranks.execute(*second)), CheckError);
