@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cmath>
 #include <cstring>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -13,6 +12,7 @@
 #include "kernels/core/check.h"
 #include "kernels/core/device_graph.h"
 #include "kernels/core/tensor.h"
+#include "launcher/cli/quantile.h"
 #include "parallel/tensor/all_reduce_norm.h"
 
 namespace cohort {
@@ -105,13 +105,6 @@ int choose_num_iterations(const Operation& operation, HostComm& world, Stream& s
   return std::stoi(broadcast(world, std::to_string(static_cast<int>(wanted)), 0));
 }
 
-// The smallest of the sorted times that a part `q` of them does not exceed; 0 of none.
-double quantile(const std::vector<double>& sorted, double q) {
-  if (sorted.empty()) return 0;
-  const auto rank = static_cast<size_t>(std::ceil(q * static_cast<double>(sorted.size())));
-  return sorted[std::max<size_t>(rank, 1) - 1];
-}
-
 using Times = std::array<double, 3>;  // min, median, p99
 
 // Of the slowest rank, each for itself.
@@ -135,7 +128,6 @@ CommResult measure(const std::string& name, const Operation& operation, HostComm
     sample(operation, std::min(kBatchSize, num_iterations - done), world, stream, times_us);
   }
   for (double& time : times_us) time /= operation.num_one_way;
-  std::sort(times_us.begin(), times_us.end());
   const Times times = slowest(world, {quantile(times_us, 0), quantile(times_us, 0.5), quantile(times_us, 0.99)});
 
   CommResult result{.operation = name, .num_bytes = operation.num_bytes, .num_ranks = world.size()};

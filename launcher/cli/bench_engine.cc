@@ -13,6 +13,7 @@
 #include "launcher/cli/bench_kernels.h"
 #include "launcher/cli/command.h"
 #include "launcher/cli/config_flags.h"
+#include "launcher/cli/quantile.h"
 #include "launcher/cli/rank_engine.h"
 #include "runtime/engine/engine.h"
 #include "runtime/models/shard_size.h"
@@ -25,14 +26,6 @@ using nlohmann::json;
 
 double milliseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
-
-// The value that a share of `values` does not exceed; 0 of none.
-double quantile(std::vector<double> values, double share) {
-  if (values.empty()) return 0;
-  const auto place = values.begin() + static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
-  std::nth_element(values.begin(), place, values.end());
-  return *place;
 }
 
 double sum_of(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/core/check.h"
+#include "launcher/cli/quantile.h"
 #include "parallel/comm/thread_comm.h"
 
 namespace cohort {
@@ -29,6 +30,19 @@ std::vector<int64_t> sizes_of(const std::vector<CommResult>& results, const std:
     if (result.operation == operation) sizes.push_back(result.num_bytes);
   }
   return sizes;
+}
+
+TEST(Quantile, IsAValueThatWasMeasured) {
+  EXPECT_EQ(quantile({}, 0.5), 0);
+  EXPECT_EQ(quantile({3}, 0), 3);
+  EXPECT_EQ(quantile({3, 1, 2}, 0.5), 2);
+  EXPECT_EQ(quantile({4, 3, 1, 2}, 0.5), 2);
+  EXPECT_EQ(quantile({4, 3, 1, 2}, 0.51), 3);
+  EXPECT_EQ(quantile({4, 3, 1, 2}, 0), 1);
+  EXPECT_EQ(quantile({4, 3, 1, 2}, 1), 4);
+  std::vector<double> hundred(100);
+  for (size_t i = 0; i < hundred.size(); ++i) hundred[i] = static_cast<double>(100 - i);
+  EXPECT_EQ(quantile(hundred, 0.99), 99);
 }
 
 TEST(BenchComm, MeasuresEveryOperationAtEverySize) {
