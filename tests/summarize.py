@@ -8,9 +8,9 @@ import xml.etree.ElementTree as ElementTree
 
 
 def skip_reason(case):
-    """What the test said: GTEST_SKIP's message, or its last line."""
+    """What the test said: GTEST_SKIP's message, what follows "skipped: ", or its last line."""
     output = (case.findtext("system-out") or "").strip()
-    match = re.search(r"Skipped\n(.+)", output)
+    match = re.search(r"Skipped\n(.+)", output) or re.search(r"^skipped: (.+)", output, re.MULTILINE)
     return match.group(1).strip() if match else (output.splitlines() or ["no reason given"])[-1]
 
 
