@@ -30,6 +30,11 @@ size_t skip_space_after(std::string_view text, size_t end) {
 
 }  // namespace
 
+bool has_break_within(std::span<const size_t> breaks, size_t begin, size_t end) {
+  const auto first = std::upper_bound(breaks.begin(), breaks.end(), begin);
+  return first != breaks.end() && *first < end;
+}
+
 AddedTokenMatcher::AddedTokenMatcher(std::vector<AddedToken> tokens, const std::vector<std::string>& patterns)
     : tokens_(std::move(tokens)), trie_(1) {
   first_step_.fill(-1);
@@ -84,7 +89,8 @@ bool AddedTokenMatcher::find(std::string_view text, size_t from, Match& match) c
   return false;
 }
 
-void AddedTokenMatcher::split(std::string_view text, bool parse_special, std::vector<TextPart>& parts) const {
+void AddedTokenMatcher::split(std::string_view text, bool parse_special, std::span<const size_t> breaks,
+                              std::vector<TextPart>& parts) const {
   size_t part_begin = 0;
   if (has_plain_tokens_ || parse_special) {
     size_t from = 0;
@@ -92,6 +98,10 @@ void AddedTokenMatcher::split(std::string_view text, bool parse_special, std::ve
       from = match.end;
       const AddedToken& token = *match.token;
       if (token.is_special && !parse_special) continue;
+      if (token.is_special && has_break_within(breaks, match.begin, match.end)) {
+        from = match.begin + 1;  // another may begin inside it
+        continue;
+      }
       if (token.single_word && touches_word(text, match.begin, match.end)) continue;
       size_t begin = match.begin;
       size_t end = match.end;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -23,6 +24,9 @@ struct AddedToken {
   bool is_special = false;
 };
 
+// Whether one of `breaks`, which ascend, lies within (begin, end).
+bool has_break_within(std::span<const size_t> breaks, size_t begin, size_t end);
+
 // A part of a text: an added token, or what is between two.
 struct TextPart {
   size_t begin;
@@ -37,8 +41,10 @@ class AddedTokenMatcher {
   AddedTokenMatcher(std::vector<AddedToken> tokens, const std::vector<std::string>& patterns);
 
   // Appends the parts of `text` from left to right, none of them empty. Special tokens count as
-  // text unless `parse_special` is set.
-  void split(std::string_view text, bool parse_special, std::vector<TextPart>& parts) const;
+  // text unless `parse_special` is set, and where they lie across one of `breaks` (byte offsets,
+  // ascending).
+  void split(std::string_view text, bool parse_special, std::span<const size_t> breaks,
+             std::vector<TextPart>& parts) const;
 
  private:
   struct Edge {

@@ -84,12 +84,14 @@ std::vector<int32_t> PipelineTokenizer::encode(std::string_view text, const Enco
   const PostProcessor& around = spec_.post_processor;
   if (options.add_special_tokens) ids = around.prefix;
   scratch.raw_parts.clear();
-  raw_matcher_.split(text, options.parse_special, scratch.raw_parts);
+  raw_matcher_.split(text, options.parse_special, options.breaks, scratch.raw_parts);
   for (const TextPart& part : scratch.raw_parts) {
     if (part.id >= 0) {
       ids.push_back(part.id);
     } else {
-      encode_raw(text.substr(part.begin, part.end - part.begin), part.begin == 0, options.parse_special, scratch, ids);
+      // A break has no place in a normalized text: a part with one has no such special tokens.
+      const bool parse_special = options.parse_special && !has_break_within(options.breaks, part.begin, part.end);
+      encode_raw(text.substr(part.begin, part.end - part.begin), part.begin == 0, parse_special, scratch, ids);
     }
   }
   if (options.add_special_tokens) ids.insert(ids.end(), around.suffix.begin(), around.suffix.end());
@@ -104,7 +106,7 @@ void PipelineTokenizer::encode_raw(std::string_view text, bool is_first, bool pa
     spec_.normalizer->normalize(normalized, scratch.regex);
   }
   scratch.parts.clear();
-  normalized_matcher_.split(normalized, parse_special, scratch.parts);
+  normalized_matcher_.split(normalized, parse_special, {}, scratch.parts);
   if (scratch.parts.size() == 1 && scratch.parts[0].id < 0) {
     encode_normalized(is_first, scratch, ids);
     return;

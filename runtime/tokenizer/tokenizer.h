@@ -7,6 +7,7 @@
 // library (tokenizer.model).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -31,6 +32,10 @@ class Tokenizer {
     // could otherwise write control tokens into a prompt. Added tokens that are not special are
     // always recognised.
     bool parse_special = false;
+    // Byte offsets into the text, ascending, that no special token may lie across: where the text of a
+    // user meets that of a chat template, or would itself read as a special token. They require valid
+    // UTF-8.
+    std::span<const size_t> breaks = {};
   };
 
   virtual ~Tokenizer() = default;
