@@ -123,8 +123,10 @@ bool Scheduler::make_room(ScheduledRequest& request) {
 void Scheduler::admit() {
   while (static_cast<int64_t>(running_.size()) < options_.max_seqs) {
     ScheduledRequest* const next = waiting_.next();
-    // A block for each that runs is left: whoever comes in now does not drive another out at once, or go itself.
-    if (next == nullptr || next->num_awaited > 0 || !blocks_.take(*next, static_cast<int64_t>(running_.size()))) return;
+    if (next == nullptr || next->num_awaited > 0) return;
+    // A block for each is left: whoever comes in now does not drive another out at once, or go itself.
+    const int64_t num_spare = running_.empty() ? 0 : static_cast<int64_t>(running_.size()) + 1;
+    if (!blocks_.take(*next, num_spare)) return;
     start(*next);
   }
 }
