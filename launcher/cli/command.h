@@ -28,6 +28,7 @@ void add_config(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);
 void add_bench_kernels(CLI::App& bench, Run& run);
 void add_bench_engine(CLI::App& bench, Run& run);
+void add_bench_serve(CLI::App& bench, Run& run);
 void add_completion(CLI::App& app, Run& run);
 
 // Reads a whole file, or standard input for "-". NOT_FOUND names the file.

@@ -1,0 +1,231 @@
+"""`cohort serve` for the tests: starts it on ranks of this machine, and asks it things as a client that sees every byte."""
+
+import asyncio
+import http.client
+import json
+import os
+import pathlib
+import re
+import signal
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/cluster"))
+
+import job  # noqa: E402
+
+MODEL = ROOT / "configs/quickstart/model"
+READY_S = 60
+PROMPT = "In the beginning God created"
+
+
+class Answer:
+    """A whole answer."""
+
+    def __init__(self, status, headers, body):
+        self.status = status
+        self.headers = {name.lower(): value for name, value in headers}
+        self.body = body
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def error(self):
+        """The error object, whose members are those of every error."""
+        error = self.json["error"]
+        assert set(error) >= {"message", "type", "param", "code"} and error["code"] == self.status, error
+        return error
+
+
+class Server:
+    """A running server. Use as a context, at whose end nothing of it is left.
+
+    tensor, pipeline: the layout; flags: of `cohort serve`, which go before those that are set here."""
+
+    def __init__(self, cohort, *flags, tensor=1, pipeline=1, model=MODEL, command=None):
+        program = [cohort, "serve", "--model", model, "--dtype", "float32", "--threads", 1, "--tp", tensor]
+        program += ["--pp", pipeline, "--server-port", 0, *flags]
+        self.num_ranks = tensor * pipeline
+        self.job = job.Job(command(program) if command else job.OneHost().command(self.num_ranks, *program))
+        self.headers = {}  # of every request
+        self._port = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *details):
+        self.job.__exit__(*details)
+
+    def _await(self, what, condition, limit_s=READY_S):
+        end = time.monotonic() + limit_s
+        while True:
+            # What was said last may be why it ended.
+            has_ended = self.job.launcher.poll() is not None
+            if result := condition():
+                return result
+            if has_ended or time.monotonic() > end:
+                raise AssertionError(f"not {what}: code {self.job.launcher.poll()}, {self.job.err}")
+            time.sleep(0.02)
+
+    @property
+    def port(self):
+        if self._port is None:
+            pattern = r"listening on http://127\.0\.0\.1:(\d+)"
+            self._port = int(self._await("listening", lambda: re.search(pattern, self.job.err))[1])
+        return self._port
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def await_ready(self):
+        self._await("ready", lambda: self.get("/health").status == 200)
+        return self
+
+    def request(self, method, path, body=None, headers=(), timeout_s=60):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        try:
+            if body is not None and not isinstance(body, bytes):
+                body = json.dumps(body).encode()
+            connection.request(method, path, body, {"Content-Type": "application/json"} | self.headers | dict(headers))
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.getheaders(), answer.read())
+        finally:
+            connection.close()
+
+    def get(self, path, **options):
+        return self.request("GET", path, **options)
+
+    def post(self, path, body, **options):
+        return self.request("POST", path, body, **options)
+
+    def complete(self, prompt, **fields):
+        """The only choice of a greedy completion, with its token ids."""
+        answer = self.post("/v1/completions", completion(prompt, **fields))
+        assert answer.status == 200, answer.body
+        (choice,) = answer.json["choices"]
+        return choice
+
+    def metrics(self):
+        """Values by name, those of all labels added up, and by name with labels."""
+        values = {}
+        for line in self.get("/metrics").body.decode().splitlines():
+            if line and not line.startswith("#"):
+                name, value = line.rsplit(" ", 1)
+                values[name] = float(value)
+                if "{" in name:
+                    plain = name.partition("{")[0]
+                    values[plain] = values.get(plain, 0.0) + float(value)
+        return values
+
+    def await_metric(self, name, is_right, limit_s=10):
+        """The value, as soon as it is as it should be."""
+        end = time.monotonic() + limit_s
+        while True:
+            value = self.metrics()[name]
+            if is_right(value):
+                return value
+            if time.monotonic() > end:
+                raise AssertionError(f"{name} is {value} after {limit_s} s")
+            time.sleep(0.02)
+
+    def terminate(self):
+        """SIGTERM to the launcher, as a user or a batch system sends it."""
+        self.job.launcher.send_signal(signal.SIGTERM)
+
+    def stop(self, limit_s=20):
+        """The exit code after a SIGTERM, when every process is gone."""
+        since = time.monotonic()
+        self.terminate()
+        _, seconds, left = self.job.await_end(since, limit_s)
+        assert not left, f"left after {seconds:.1f} s: {left} {self.job.err}"
+        return self.job.wait(5)
+
+    def signal_rank(self, rank, number):
+        os.kill(self.job.rank_pid(rank), number)
+
+
+def completion(prompt, **fields):
+    """The body of a greedy request."""
+    return {"model": MODEL.name, "prompt": prompt, "temperature": 0, "return_token_ids": True} | fields
+
+
+class Stream:
+    """One streamed request over a connection of its own. Read events() to the end, or close() in the middle."""
+
+    def __init__(self, port, path, body):
+        self._port = port
+        self._message = json.dumps(body | {"stream": True}).encode()
+        self._path = path
+        self._writer = None
+        self.status = None
+        self.headers = {}
+        self.is_done = False  # [DONE] came
+        self.token_ids = []  # of choice 0
+        self.text = ""
+        self.finish_reason = None
+        self.error = None
+
+    async def open(self):
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        head = f"POST {self._path} HTTP/1.1\r\nHost: cohort\r\nContent-Type: application/json\r\n"
+        self._writer.write(f"{head}Content-Length: {len(self._message)}\r\n\r\n".encode() + self._message)
+        lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        self.status = int(lines[0].split()[1])
+        self.headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+        return self
+
+    async def _chunks(self):
+        if "chunked" not in self.headers.get("transfer-encoding", ""):
+            yield await self._reader.readexactly(int(self.headers["content-length"]))
+            return
+        while size := int(await self._reader.readline(), 16):
+            yield await self._reader.readexactly(size)
+            await self._reader.readexactly(2)
+        await self._reader.readline()
+
+    async def events(self):
+        """Each event's object. What it says is kept in the attributes. A connection that breaks raises
+        asyncio.IncompleteReadError, ValueError or OSError."""
+        buffer = b""
+        async for chunk in self._chunks():
+            if self.status != 200:
+                self.error = json.loads(chunk)["error"]
+                return
+            buffer += chunk
+            while (end := buffer.find(b"\n\n")) >= 0:
+                data, buffer = buffer[:end], buffer[end + 2 :]
+                assert data.startswith(b"data: "), data
+                assert not self.is_done, data
+                if data == b"data: [DONE]":
+                    self.is_done = True
+                    continue
+                yield self._note(json.loads(data[6:]))
+        assert not buffer, buffer
+
+    def _note(self, event):
+        if "error" in event:
+            self.error = event["error"]
+        for choice in event.get("choices", ()):
+            if choice["index"] == 0:
+                self.token_ids += choice.get("token_ids") or []
+                self.text += choice.get("text") or choice.get("delta", {}).get("content") or ""
+                self.finish_reason = choice["finish_reason"] or self.finish_reason
+        return event
+
+    async def read(self):
+        """To the end; self."""
+        try:
+            await self.open()
+            async for _ in self.events():
+                pass
+        finally:
+            self.close()
+        return self
+
+    def close(self):
+        if self._writer is not None:
+            self._writer.transport.abort()
