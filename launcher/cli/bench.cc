@@ -1,5 +1,5 @@
-// cohort bench: what the machine gives. `cohort bench comm` measures how fast its ranks talk, `cohort bench kernels`
-// how fast one of them computes.
+// cohort bench: what the machine gives. `cohort bench comm` measures how fast its ranks talk; the others have files of
+// their own.
 #include <fmt/format.h>
 
 #include <algorithm>
