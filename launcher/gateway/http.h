@@ -33,11 +33,12 @@ struct HttpResponse {
 };
 
 // One request that waits for its answer, which is either respond() or begin_stream(), write()s and end_stream(). When
-// the last pointer to it goes and it is not answered, the client gets a 500.
+// the last pointer to it goes and it is not answered, the client gets a 500, or its stream is cut.
 class HttpExchange {
  public:
   virtual ~HttpExchange() = default;
 
+  // Its headers and body are freed by respond() and begin_stream().
   virtual const HttpRequest& request() const = 0;
   virtual void respond(HttpResponse response) = 0;
 
@@ -48,8 +49,8 @@ class HttpExchange {
   virtual void write(std::string data) = 0;
   virtual void end_stream() = 0;
 
-  // Called once, from the event loop, if the client goes away or is cut off before the answer's end. Nothing needs to be
-  // written afterwards.
+  // Called once, from the event loop, if the client goes away or is cut off before respond() or end_stream(). Nothing
+  // needs to be written afterwards. What the callback holds is let go when it is called or the exchange is answered.
   virtual void on_gone(std::function<void()> callback) = 0;
   virtual bool is_gone() const = 0;
 };

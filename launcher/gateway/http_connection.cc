@@ -21,6 +21,12 @@ namespace asio = boost::asio;
 using asio::ip::tcp;
 using boost::system::error_code;
 
+// Unlike clear(), frees what it holds.
+template <typename T>
+void release(T& container) {
+  T().swap(container);
+}
+
 void set_option(int fd, int level, int name, int value) {
   // All of them only make things better where they are known.
   (void)::setsockopt(fd, level, name, &value, sizeof(value));
@@ -104,8 +110,8 @@ class HttpConnection::Exchange : public HttpExchange {
 
   // A stream may last for minutes.
   void forget_request() {
-    request_.headers = {};
-    request_.body = {};
+    release(request_.headers);
+    release(request_.body);
   }
 
   const std::shared_ptr<HttpShared> shared_;
@@ -152,8 +158,8 @@ void HttpConnection::close() {
   if (std::exchange(is_streaming_, false)) --shared_->num_streams;
   forget_body();
   parser_.reset();
-  input_ = {};
-  output_ = {};
+  release(input_);
+  release(output_);
   if (exchange_) std::exchange(exchange_, nullptr)->set_gone();
 }
 
@@ -234,7 +240,7 @@ void HttpConnection::parse_waiting() {
   const size_t num_taken = parse(input_);
   if (state_ == State::kClosed) return;
   input_.erase(0, num_taken);
-  if (input_.empty()) input_ = {};
+  if (input_.empty()) release(input_);
 }
 
 size_t HttpConnection::parse(std::string_view bytes) {
@@ -442,7 +448,7 @@ void HttpConnection::send_waiting() {
   if (is_streaming_ && output_.capacity() <= kKeptBytes) {
     output_.clear();
   } else {
-    output_ = {};
+    release(output_);
   }
   if (state_ == State::kAnswering) deadline_ = Clock::time_point::max();
 }
@@ -466,12 +472,12 @@ void HttpConnection::finish_answer() {
     error_code ignored;
     socket_.shutdown(tcp::socket::shutdown_send, ignored);
     state_ = State::kLingering;
-    input_ = {};
+    release(input_);
     set_deadline(options.linger_timeout_ms);
     linger_end_ = Clock::now() + std::chrono::milliseconds(options.body_timeout_ms);
   } else {
     state_ = State::kReading;
-    request_id_ = {};
+    release(request_id_);
     set_deadline(options.idle_timeout_ms);
     if (!input_.empty()) parse_waiting();
   }

@@ -29,16 +29,19 @@ Result<std::string> percent_decode(std::string_view text) {
 }
 
 Result<HttpTarget> parse_http_target(std::string_view target) {
+  bool is_url = false;
   for (const std::string_view scheme : {"http://", "https://"}) {
     if (!target.starts_with(scheme)) continue;
     const size_t slash = target.find_first_of("/?", scheme.size());
-    target = slash == target.npos ? "/" : target.substr(slash);
+    target.remove_prefix(std::min(slash, target.size()));
+    is_url = true;
     break;
   }
   const size_t question = target.find('?');
   HttpTarget parsed;
   if (question != target.npos) parsed.query = target.substr(question + 1);
-  auto path = percent_decode(target.substr(0, question));
+  target = target.substr(0, question);
+  auto path = percent_decode(target.empty() && is_url ? "/" : target);
   if (!path.ok()) return Status(path.status()).annotate("request target");
   if (*path != "*" && !path->starts_with('/')) return invalid_argument("request target: expected a path");
   if (!is_valid_utf8(*path)) return invalid_argument("request target: expected UTF-8");

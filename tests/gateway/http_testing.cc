@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <array>
@@ -26,6 +27,24 @@ std::string get(std::string_view path, std::string_view more_headers) {
 std::string post(std::string_view path, std::string_view body, std::string_view more_headers) {
   return "POST " + std::string(path) + " HTTP/1.1\r\nHost: here\r\nContent-Length: " + std::to_string(body.size()) +
          "\r\n" + std::string(more_headers) + "\r\n" + std::string(body);
+}
+
+std::string gzip(std::string_view text) {
+  z_stream stream = {};
+  constexpr int kGzip = 16 + MAX_WBITS;
+  if (deflateInit2(&stream, Z_BEST_SPEED, Z_DEFLATED, kGzip, MAX_MEM_LEVEL, Z_DEFAULT_STRATEGY) != Z_OK) {
+    throw std::runtime_error("deflateInit2");
+  }
+  std::string out(deflateBound(&stream, text.size()), '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  const int result = deflate(&stream, Z_FINISH);
+  out.resize(out.size() - stream.avail_out);
+  deflateEnd(&stream);
+  if (result != Z_STREAM_END) throw std::runtime_error("deflate");
+  return out;
 }
 
 // --- Server
@@ -185,7 +204,7 @@ HttpAnswer HttpTestClient::receive(bool has_body) {
     const size_t num_bytes = std::stoul(answer.headers["content-length"]);
     answer.body = take(num_bytes);
     if (answer.body.size() < num_bytes) answer.status = 0;
-  } else if (answer.headers["transfer-encoding"] == "chunked") {
+  } else if (answer.headers.contains("transfer-encoding")) {
     for (std::string chunk = receive_chunk(); !chunk.empty(); chunk = receive_chunk()) {
       answer.body += chunk;
       answer.chunks.push_back(std::move(chunk));

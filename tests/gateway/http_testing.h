@@ -17,6 +17,7 @@ namespace cohort::testing {
 // "GET /path", with what makes it whole.
 std::string get(std::string_view path, std::string_view more_headers = {});
 std::string post(std::string_view path, std::string_view body, std::string_view more_headers = {});
+std::string gzip(std::string_view text);
 
 class HttpTestServer {
  public:
