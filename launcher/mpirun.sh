@@ -31,9 +31,6 @@ fi
 : "${OMPI_MCA_oob_tcp_keepalive_time:=2}"
 : "${OMPI_MCA_oob_tcp_keepalive_intvl:=1}"
 : "${OMPI_MCA_oob_tcp_keepalive_probes:=5}"
-# After SIGTERM, how long until SIGKILL: a server drains meanwhile (server.drain_timeout_s, 30). Ranks that have nothing to
-# drain end at once.
-: "${OMPI_MCA_odls_base_sigkill_timeout:=35}"
 # Two ranks, and mpirun would pin each to a core, all its threads with it. Cohort divides a host's cores itself.
 : "${OMPI_MCA_hwloc_base_binding_policy:=none}"
 # One host is filled before the next, so that a tensor group, whose ranks follow each other, stays on one host.
@@ -50,4 +47,16 @@ for argument in "$@"; do
   arguments+=("$argument")
   [ "$argument" != : ] || arguments+=("${forwards[@]}")
 done
-exec mpirun "${arguments[@]}"
+
+# mpirun answers SIGTERM by ending its ranks within two seconds, and a server wants to drain. SIGUSR1 it passes on to the
+# ranks, which `cohort serve` takes for SIGTERM, and other commands end of. A second SIGTERM is mpirun's own.
+setpriv --pdeathsig TERM mpirun "${arguments[@]}" <&0 &
+mpirun=$!
+trap 'trap "kill -TERM $mpirun" TERM; kill -USR1 "$mpirun"' TERM
+code=0
+wait "$mpirun" || code=$?
+while kill -0 "$mpirun" 2>/dev/null; do  # a signal ended the wait
+  code=0
+  wait "$mpirun" || code=$?
+done
+exit "$code"

@@ -25,6 +25,7 @@ packages=(
   "$boost"                                      # HTTP: Beast and Asio, headers only
   libssl-dev                                    # digests: API keys, keyed hashes of cache blocks
   zlib1g-dev                                    # compressed request bodies
+  curl                                          # quickstart.sh as a client
   libutf8proc-dev                               # Unicode normal forms of tokenizers
 )
 test_packages=(

@@ -25,6 +25,7 @@ int run_program(int argc, char** argv) {
   app.set_version_flag("--version", COHORT_VERSION);
   app.require_subcommand(1);
   Run run;
+  add_serve(app, run);
   add_generate(app, run);
   add_tokenize(app, run);
   add_inspect(app, run);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "kernels/core/device_memory.h"
@@ -74,16 +75,24 @@ EngineOptions engine_options(const Config& config, const ParallelLayout& layout,
   return engine;
 }
 
-// Decides the number of blocks with the other ranks; then each knows whether it has room for them.
-void plan_cache(Job& job, const Config& config, const CacheNeed& need, int64_t bytes_per_block, RankPlan& plan) {
+// What requests that are not known yet may need at most of a host's memory, which others want too: sequences of full
+// length, as many as run. A GPU's memory is all the rank's, and more of it holds more prefixes.
+int64_t useful_blocks(const EngineOptions& engine, const ModelSpec& spec, Device device) {
+  if (device != kCpuDevice) return std::numeric_limits<int64_t>::max();
+  return engine.max_seqs * ((spec.max_position + engine.block_size - 1) / engine.block_size);
+}
+
+// Decides the number of blocks with the other ranks; then each knows whether it has room for them. `useful`: more are
+// not taken where no requests are known.
+void plan_cache(Job& job, const Config& config, const CacheNeed& need, int64_t useful, int64_t bytes_per_block,
+                RankPlan& plan) {
   const auto wished = static_cast<double>(plan.memory.left_for_cache()) * config.cache.memory_fraction;
   const int64_t affordable = gather_least(job, static_cast<int64_t>(wished) / bytes_per_block);
   int64_t& num_blocks = plan.engine.num_blocks;
   std::string why = "--num-blocks: expected fewer than";
   if (num_blocks == 0) {
     why = "the longest request needs";
-    num_blocks =
-        std::max({need.num_requests > 0 ? std::min(need.all, affordable) : affordable, need.largest, int64_t{1}});
+    num_blocks = std::max({std::min(need.num_requests > 0 ? need.all : useful, affordable), need.largest, int64_t{1}});
   }
   plan.memory.cache = bytes_per_block * num_blocks;
   job.agree([&] { return check_cache_fits(plan.memory, num_blocks, bytes_per_block, why); });
@@ -115,7 +124,7 @@ RankPlan make_rank_plan(Job& job, const Config& config, const OpenModel& model, 
     return check_model_fits(plan.memory, model, owner, plan.engine);
   });
   const int64_t bytes_per_block = shard_kv_bytes_per_token(spec, plan.shard, model.dtype) * plan.engine.block_size;
-  plan_cache(job, config, need, bytes_per_block, plan);
+  plan_cache(job, config, need, useful_blocks(plan.engine, spec, device), bytes_per_block, plan);
   return plan;
 }
 

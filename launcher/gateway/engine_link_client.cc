@@ -102,7 +102,7 @@ class EngineLinkClient::Impl : public std::enable_shared_from_this<Impl> {
 
   void set_broken(const std::string& reason) {
     if (is_stopped_ || health_.state == EngineState::kBroken) return;
-    health_ = {.state = EngineState::kBroken, .what = reason};
+    health_ = EngineHealth{.state = EngineState::kBroken, .what = reason, .fraction = 0};
     error_code ignored;
     socket_.close(ignored);
     timer_.cancel();
@@ -183,7 +183,7 @@ class EngineLinkClient::Impl : public std::enable_shared_from_this<Impl> {
         break;
       case wire::FromEngine::kFacts:
         facts_ = read_facts(message.facts());
-        health_ = {.state = EngineState::kReady};
+        health_ = EngineHealth{.state = EngineState::kReady, .what = "", .fraction = 1};
         break;
       case wire::FromEngine::kRefusal: {
         EngineEvent event;

@@ -1,0 +1,113 @@
+// cohort serve: a model behind the OpenAI API, on the ranks that the launcher started or on this one process.
+#include <spdlog/spdlog.h>
+
+#include <csignal>
+
+#include "launcher/bootstrap/build_facts.h"
+#include "launcher/bootstrap/job.h"
+#include "launcher/cli/command.h"
+#include "launcher/cli/config_flags.h"
+#include "launcher/cli/rank_engine.h"
+#include "launcher/gateway/gateway.h"
+#include "launcher/link/engine_server.h"
+
+namespace cohort {
+namespace {
+
+// What the leader serves with.
+struct FrontDoor {
+  std::unique_ptr<LinkServer> link;
+  std::unique_ptr<Gateway> gateway;
+};
+
+Status open_front_door(Job& job, const Config& config, const RankModel& model, FrontDoor& door) {
+  try {
+    door.link = std::make_unique<LinkServer>("");
+  } catch (const std::runtime_error& error) {
+    return Status(StatusCode::kUnavailable, error.what());
+  }
+  Gateway::Options options{.config = config,
+                           .generation = model.model.config.generation,
+                           .version = build_version(),
+                           .link_path = door.link->path(),
+                           .on_failure = job.on_failure()};
+  COHORT_ASSIGN_OR_RETURN(door.gateway, Gateway::open(std::move(options)));
+  job.set_last_words([&door](const std::string& reason) { door.gateway->fail(reason); });
+  return ok_status();
+}
+
+void announce(LinkServer& link, const std::string& what, double fraction) {
+  wire::FromEngine message;
+  message.mutable_progress()->set_what(what);
+  message.mutable_progress()->set_fraction(fraction);
+  link.announce(message);
+}
+
+wire::Facts make_facts(const ModelRunner& runner) {
+  const ModelSpec& spec = runner.decoder().spec();
+  const EngineOptions& options = runner.options();
+  wire::Facts facts;
+  facts.set_vocab(spec.vocab);
+  facts.set_max_position(spec.max_position);
+  facts.set_block_size(options.block_size);
+  facts.set_num_blocks(options.num_blocks);
+  facts.set_max_seqs(options.max_seqs);
+  facts.set_max_waiting(options.max_waiting);
+  return facts;
+}
+
+Status run_rank(Job& job, const Config& config, RankModel model, FrontDoor& door) {
+  RankPlan plan = make_rank_plan(job, config, model.model, model.layout, model.device, {});
+  plan.engine.max_waiting = config.scheduler.max_waiting;
+  const auto observe = [&](const std::string& what, double fraction) {
+    if (door.link) announce(*door.link, what, fraction);
+  };
+  RankEngine rank(job, std::move(model), plan, static_cast<int>(config.device.threads), /*quiet=*/false, observe);
+  if (!rank.is_leader()) {
+    follow(rank.runner(), rank.comms());
+    return ok_status();
+  }
+  Engine engine(rank.runner(), rank.comms());
+  spdlog::info("ready after {:.1f} s", rank.load_seconds());
+  EngineServer(engine, *door.link, make_facts(rank.runner())).run([&] { return door.gateway->has_ended(); });
+  return ok_status();
+}
+
+// One rank's part of the command.
+Status serve(Job& job, const Config& config, bool dry_run) {
+  RankModel model = open_rank_model(job, config);
+  if (dry_run) {
+    return print_rank_table(job, make_rank_plan(job, config, model.model, model.layout, model.device, {}));
+  }
+  FrontDoor door;
+  // A launcher signals every rank. It is the leader that drains; the others go on until it lets them go, or is gone
+  // itself.
+  if (!model.layout.is_leader()) {
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) std::signal(signal, SIG_IGN);
+  }
+  job.agree([&] { return model.layout.is_leader() ? open_front_door(job, config, model, door) : ok_status(); });
+  try {
+    const Status status = run_rank(job, config, std::move(model), door);
+    job.set_last_words(nullptr);
+    return status;
+  } catch (const std::exception& error) {
+    job.set_last_words(nullptr);
+    if (door.gateway) door.gateway->fail(error.what());
+    throw;
+  }
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app, Run& run) {
+  CLI::App& command = *app.add_subcommand("serve", "Serve a model over HTTP: OpenAI's API");
+  auto flags = std::make_shared<ConfigFlags>(command);
+  command.callback([flags, &run] {
+    run = [flags] {
+      return run_model_job(*flags, "serve",
+                           [&](Job& job, const Config& config) { return serve(job, config, flags->dry_run()); });
+    };
+  });
+}
+
+}  // namespace cohort

@@ -1,0 +1,233 @@
+#include "launcher/gateway/gateway.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <boost/asio.hpp>
+#include <condition_variable>
+#include <csignal>
+#include <filesystem>
+#include <mutex>
+#include <thread>
+
+#include "launcher/gateway/engine_link_client.h"
+#include "launcher/gateway/http_server.h"
+#include "launcher/gateway/openai_api.h"
+#include "launcher/gateway/task_executor.h"
+#include "runtime/tokenizer/tokenizer.h"
+
+namespace cohort {
+namespace {
+
+namespace asio = boost::asio;
+using boost::system::error_code;
+using Clock = std::chrono::steady_clock;
+
+constexpr int kNumTaskThreads = 2;                      // for long prompts
+constexpr std::chrono::milliseconds kTick{50};          // between looks at what is left, while ending
+constexpr std::chrono::milliseconds kLastWords{1000};   // for clients to read how it ended
+constexpr std::chrono::seconds kSilenceBeyondStep{10};  // of the engine, beyond what a step may take
+
+std::string model_name(const Config& config) {
+  if (!config.server.served_model_name.empty()) return config.server.served_model_name;
+  const std::filesystem::path path = std::filesystem::weakly_canonical(config.model.path);
+  return path.filename().string();
+}
+
+HttpServerOptions http_options(const Config& config, ApiKeys keys) {
+  const ServerConfigSection& server = config.server;
+  HttpServerOptions options;
+  options.host = server.host;
+  options.port = static_cast<int>(server.port);
+  options.keys = std::move(keys);
+  options.limits.max_body_bytes = server.max_body_bytes;
+  options.max_connections = server.max_connections;
+  options.max_stream_buffer_bytes = server.max_stream_buffer_bytes;
+  options.header_timeout_ms = server.header_timeout_s * 1000;
+  options.body_timeout_ms = server.body_timeout_s * 1000;
+  options.idle_timeout_ms = server.idle_timeout_s * 1000;
+  return options;
+}
+
+// What happened between two looks at counters that only grow, as a line.
+std::string throughput_line(const EngineStats& stats, const EngineStats& before, double seconds) {
+  const auto rate = [&](int64_t now, int64_t then) { return static_cast<double>(now - then) / seconds; };
+  const int64_t num_queries = stats.num_prefix_queries - before.num_prefix_queries;
+  const auto percent = [](int64_t part, int64_t whole) {
+    return whole == 0 ? 0 : 100 * static_cast<double>(part) / static_cast<double>(whole);
+  };
+  return fmt::format(
+      "prompt {:.1f} tokens/s, output {:.1f} tokens/s, {} running, {} waiting, cache {:.1f}% in use, {:.1f}% of "
+      "prompts "
+      "found in it, {} preempted",
+      rate(stats.num_prompt_tokens, before.num_prompt_tokens), rate(stats.num_output_tokens, before.num_output_tokens),
+      stats.num_running, stats.num_waiting, percent(stats.num_owned_blocks, stats.num_blocks),
+      percent(stats.num_prefix_hits - before.num_prefix_hits, num_queries),
+      stats.num_preemptions - before.num_preemptions);
+}
+
+}  // namespace
+
+class Gateway::Impl {
+ public:
+  explicit Impl(Options options)
+      : options_(std::move(options)),
+        engine_(io_, options_.link_path, std::chrono::seconds(config_.health.step_timeout_s) + kSilenceBeyondStep,
+                [this](const std::string& reason) { on_broken(reason); }) {}
+
+  ~Impl() {
+    asio::post(io_, [this] { io_.stop(); });
+    if (thread_.joinable()) thread_.join();
+  }
+
+  Status open() {
+    ApiKeys keys;
+    if (!config_.server.api_key_file.empty()) {
+      COHORT_ASSIGN_OR_RETURN(keys, ApiKeys::read(config_.server.api_key_file));
+    }
+    COHORT_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::load(config_.model.path));
+    auto openai = openai_options();
+    if (!openai.ok()) return openai.status();
+    COHORT_ASSIGN_OR_RETURN(api_, OpenAiApi::make(engine_, *tokenizer_, tasks_, *std::move(openai)));
+    COHORT_ASSIGN_OR_RETURN(http_, HttpServer::listen(io_, http_options(config_, std::move(keys)), api_->routes()));
+    spdlog::info("listening on http://{}", http_->address());
+    wait_for_signal();
+    if (config_.server.log_interval_s > 0) log_later();
+    thread_ = std::thread([this] { run(); });
+    return ok_status();
+  }
+
+  bool has_ended() const { return has_ended_.load(std::memory_order_relaxed); }
+
+  void fail(const std::string& reason) {
+    if (std::this_thread::get_id() == thread_.get_id()) return;  // it is what says so
+    asio::post(io_, [this, reason] { engine_.set_broken(reason); });
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, kLastWords + 2 * kTick, [this] { return has_said_last_words_; });
+  }
+
+ private:
+  Result<OpenAiOptions> openai_options() const {
+    OpenAiOptions openai;
+    openai.model_name = model_name(config_);
+    openai.generation = options_.generation;
+    openai.version = options_.version;
+    return openai;
+  }
+
+  void run() {
+    try {
+      io_.run();
+    } catch (const std::exception& error) {
+      options_.on_failure(std::string("the gateway: ") + error.what());
+    }
+  }
+
+  void wait_for_signal() {
+    signals_.async_wait([this](error_code error, int) {
+      if (error) return;
+      if (is_draining_) _exit(1);  // the second
+      is_draining_ = true;
+      spdlog::info("draining: {} requests are under way", api_->num_active());
+      api_->begin_drain();
+      drain_end_ = Clock::now() + std::chrono::seconds(config_.server.drain_timeout_s);
+      drain();
+      wait_for_signal();
+    });
+  }
+
+  // Looks every now and then whether all is over.
+  void drain() {
+    const bool is_over = api_->num_active() == 0 && http_->num_streams() == 0;
+    const Clock::time_point now = Clock::now();
+    if (!is_over && now > drain_end_ && !is_late_) {
+      is_late_ = true;
+      spdlog::warn("draining took too long: {} requests are ended", api_->num_active());
+      api_->fail_all("the server is shutting down");
+    }
+    if (is_over || now > drain_end_ + kLastWords) {
+      has_ended_.store(true, std::memory_order_relaxed);
+      return;
+    }
+    timer_.expires_after(kTick);
+    timer_.async_wait([this](error_code error) {
+      if (!error) drain();
+    });
+  }
+
+  // Every request has had its last event.
+  void on_broken(const std::string& reason) {
+    if (has_ended()) return;  // the engine ends after a drain
+    spdlog::error("the engine is broken: {}", reason);
+    broken_end_ = Clock::now() + kLastWords;
+    say_last_words(reason);
+  }
+
+  void say_last_words(const std::string& reason) {
+    timer_.expires_after(kTick);
+    timer_.async_wait([this, reason](error_code error) {
+      if (error) return;
+      if (Clock::now() < broken_end_) return say_last_words(reason);
+      {
+        const std::lock_guard lock(mutex_);
+        has_said_last_words_ = true;
+      }
+      changed_.notify_all();
+      options_.on_failure(reason);
+    });
+  }
+
+  void log_later() {
+    log_timer_.expires_after(std::chrono::seconds(config_.server.log_interval_s));
+    log_timer_.async_wait([this, start = Clock::now(), before = engine_.stats()](error_code error) {
+      if (error) return;
+      const EngineStats& stats = engine_.stats();
+      const bool is_idle = stats.num_steps == before.num_steps && stats.num_running + stats.num_waiting == 0;
+      if (!is_idle) {
+        const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+        spdlog::info("{}", throughput_line(stats, before, seconds));
+      }
+      log_later();
+    });
+  }
+
+  const Options options_;
+  const Config& config_ = options_.config;
+
+  asio::io_context io_{1};
+  asio::signal_set signals_{io_, SIGTERM, SIGINT, SIGUSR1};
+  asio::steady_timer timer_{io_};
+  asio::steady_timer log_timer_{io_};
+  PoolExecutor tasks_{kNumTaskThreads, [this](std::function<void()> f) { asio::post(io_, std::move(f)); }};
+  std::unique_ptr<Tokenizer> tokenizer_;
+  EngineLinkClient engine_;
+  std::unique_ptr<OpenAiApi> api_;
+  std::unique_ptr<HttpServer> http_;
+
+  // Of the thread.
+  bool is_draining_ = false;
+  bool is_late_ = false;
+  Clock::time_point drain_end_;
+  Clock::time_point broken_end_;
+
+  std::atomic<bool> has_ended_{false};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool has_said_last_words_ = false;  // guarded by mutex_
+  std::thread thread_;
+};
+
+Result<std::unique_ptr<Gateway>> Gateway::open(Options options) {
+  auto impl = std::make_unique<Impl>(std::move(options));
+  COHORT_RETURN_IF_ERROR(impl->open());
+  return std::unique_ptr<Gateway>(new Gateway(std::move(impl)));
+}
+
+Gateway::Gateway(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Gateway::~Gateway() = default;
+bool Gateway::has_ended() const { return impl_->has_ended(); }
+void Gateway::fail(const std::string& reason) { impl_->fail(reason); }
+
+}  // namespace cohort
