@@ -124,7 +124,7 @@ class GoldenTest : public testing::TestWithParam<GoldenCase> {
         outputs[static_cast<size_t>(event.request_id)].push_back(event.token);
       }
     }
-    EXPECT_EQ(engine.blocks().num_free(), engine.blocks().num_blocks());
+    EXPECT_EQ(engine.blocks().num_available(), engine.blocks().num_blocks());
     return outputs;
   }
 
