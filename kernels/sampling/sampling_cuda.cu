@@ -1,45 +1,13 @@
-// One block a row. Nothing is sorted: what top-k and top-p cut at is found digit by digit from the top, by a histogram
-// of the counts or weights of the values that agree with the digits found so far. All arithmetic is that of
-// sampling_cpu.cc and vector_math.h, operation by operation, without contraction.
+// One block a row. All arithmetic is that of sampling_cpu.cc and vector_math.h, operation by operation, without
+// contraction.
 #include <cstdint>
 
 #include "kernels/core/cuda_launch.cuh"
+#include "kernels/sampling/row_selection.cuh"
 #include "kernels/sampling/sampling_plan.h"
 
 namespace cohort::cuda {
 namespace {
-
-using Sum = unsigned long long;  // as atomicAdd and shuffles name 64 bits
-
-constexpr int kNumWarps = 32;
-constexpr int kNumThreads = 32 * kNumWarps;
-constexpr unsigned kAllLanes = ~0u;
-constexpr int kDigitBits = 8;
-constexpr int kNumBins = 1 << kDigitBits;
-
-struct Scratch {
-  Sum bins[kNumBins];
-  Sum warps[kNumWarps];
-  Sum needed;
-  int bin;
-  int index;
-};
-
-__device__ int thread() { return static_cast<int>(threadIdx.x); }
-__device__ int lane() { return thread() % 32; }
-__device__ int warp() { return thread() / 32; }
-
-// Of all threads, to all threads.
-template <typename Op>
-__device__ Sum reduce_block(Sum value, Scratch& scratch, const Op& op) {
-  for (int offset = 16; offset > 0; offset /= 2) value = op(value, __shfl_xor_sync(kAllLanes, value, offset));
-  __syncthreads();  // the warps' values of the last time are read
-  if (lane() == 0) scratch.warps[warp()] = value;
-  __syncthreads();
-  value = scratch.warps[lane()];
-  for (int offset = 16; offset > 0; offset /= 2) value = op(value, __shfl_xor_sync(kAllLanes, value, offset));
-  return value;
-}
 
 // exp8() of vector_math.h, for one lane.
 __device__ float exp_like_cpu(float x) {
@@ -66,12 +34,6 @@ __device__ float exp_like_cpu(float x) {
 
 // In units of 2^-40; see sampling_cpu.cc.
 __device__ Sum fixed(float weight) { return __double2ull_rn(static_cast<double>(weight) * 0x1p40); }
-
-// The order of the values as integers; see selection.cc.
-__device__ uint32_t ordered(float value) {
-  const uint32_t u = __float_as_uint(__fadd_rn(value, 0.0f));
-  return (u & 0x80000000u) != 0 ? ~u : u | 0x80000000u;
-}
 
 __device__ void apply_biases(float* logits, const SamplingRow& row, const SamplingEntry* entries) {
   const SamplingEntry* const biases = entries + row.first_bias;
@@ -120,110 +82,13 @@ __device__ Largest find_largest(const float* values, int n, Scratch& scratch) {
   return {isinf(value) ? -1 : index, value};
 }
 
-// bins[bin] += weight for the lanes that have one. Called by whole warps. The lanes that share the bin of the first are
-// summed before they are added: most values share their first digit.
-__device__ void add_to_bins(Sum* bins, int bin, Sum weight) {
-  const bool is_counted = weight != 0;
-  const unsigned counted = __ballot_sync(kAllLanes, is_counted);
-  if (counted == 0) return;
-  const int leader = __ffs(static_cast<int>(counted)) - 1;
-  const int leader_bin = __shfl_sync(kAllLanes, bin, leader);
-  const bool is_shared = is_counted && bin == leader_bin;
-  Sum shared = is_shared ? weight : 0;
-  for (int offset = 16; offset > 0; offset /= 2) shared += __shfl_xor_sync(kAllLanes, shared, offset);
-  if (lane() == leader) atomicAdd(&bins[bin], shared);
-  if (is_counted && !is_shared) atomicAdd(&bins[bin], weight);
-}
-
-// The bin where the sum from the top reaches `needed`, and what is needed of it. Called by the first warp. Requires
-// that the bins reach it together.
-__device__ void pick_bin(Scratch& scratch, Sum needed) {
-  constexpr int kBinsPerLane = kNumBins / 32;
-  Sum sum = 0;
-  for (int i = 0; i < kBinsPerLane; ++i) sum += scratch.bins[lane() * kBinsPerLane + i];
-  Sum above = sum;
-  for (int offset = 1; offset < 32; offset *= 2) {
-    const Sum other = __shfl_down_sync(kAllLanes, above, offset);
-    if (lane() + offset < 32) above += other;
-  }
-  above -= sum;
-  if (above >= needed || above + sum < needed) return;
-  needed -= above;
-  int bin = lane() * kBinsPerLane + kBinsPerLane - 1;
-  for (; scratch.bins[bin] < needed; --bin) needed -= scratch.bins[bin];
-  scratch.bin = bin;
-  scratch.needed = needed;
-}
-
-struct Cutoff {
-  uint32_t key;  // of the smallest value that is kept
-  Sum needed;    // of the values with this key, in the order of their indices
-  Sum equal;     // what they have together
-};
-
-// Where the largest keys' weights reach `needed`, which those of all do.
-template <typename KeyOf, typename WeightOf>
-__device__ Cutoff find_cutoff(int n, Sum needed, Scratch& scratch, const KeyOf& key_of, const WeightOf& weight_of) {
-  Cutoff cutoff{0, needed, 0};
-  for (int shift = 32 - kDigitBits; shift >= 0; shift -= kDigitBits) {
-    __syncthreads();  // the bins of the digit before are read
-    for (int i = thread(); i < kNumBins; i += kNumThreads) scratch.bins[i] = 0;
-    __syncthreads();
-    for (int first = 0; first < n; first += kNumThreads) {  // whole warps stay together
-      const int i = first + thread();
-      const uint32_t key = i < n ? key_of(i) : 0;
-      const bool agrees = i < n && (Sum{key} >> (shift + kDigitBits)) == (Sum{cutoff.key} >> (shift + kDigitBits));
-      add_to_bins(scratch.bins, static_cast<int>((key >> shift) % kNumBins), agrees ? weight_of(i) : 0);
-    }
-    __syncthreads();
-    if (warp() == 0) pick_bin(scratch, cutoff.needed);
-    __syncthreads();
-    cutoff.key |= static_cast<uint32_t>(scratch.bin) << shift;
-    cutoff.needed = scratch.needed;
-    cutoff.equal = scratch.bins[scratch.bin];
-  }
-  return cutoff;
-}
-
-// The index of the nth element, from 1, for which is_one() holds. Requires that there are so many.
-template <typename Pred>
-__device__ int find_nth(int n, Sum nth, Scratch& scratch, const Pred& is_one) {
-  Sum num_before = 0;
-  for (int first = 0; first < n; first += kNumThreads) {
-    const int i = first + thread();
-    const bool is_counted = i < n && is_one(i);
-    const int count = __syncthreads_count(is_counted);
-    if (num_before + static_cast<Sum>(count) < nth) {
-      num_before += static_cast<Sum>(count);
-      continue;
-    }
-    const unsigned ballot = __ballot_sync(kAllLanes, is_counted);
-    if (lane() == 0) scratch.warps[warp()] = static_cast<Sum>(__popc(ballot));
-    __syncthreads();
-    Sum rank = num_before + static_cast<Sum>(__popc(ballot & ((2u << lane()) - 1)));  // itself counted
-    for (int w = 0; w < warp(); ++w) rank += scratch.warps[w];
-    if (is_counted && rank == nth) scratch.index = i;
-    break;
-  }
-  __syncthreads();
-  return scratch.index;
-}
-
 // Logits to weights, 0 for those that top-k drops.
 __device__ void make_weights(float* values, int n, const SamplingRow& row, float largest, Scratch& scratch) {
+  KeptValues kept;
   const bool has_top_k = row.top_k > 0 && row.top_k < n;
-  Cutoff cutoff{0, 0, 0};
-  int last_equal = n;
-  if (has_top_k) {
-    const auto key_of = [=](int i) { return ordered(values[i]); };
-    cutoff = find_cutoff(n, static_cast<Sum>(row.top_k), scratch, key_of, [](int) { return Sum{1}; });
-    if (cutoff.needed < cutoff.equal) {
-      last_equal = find_nth(n, cutoff.needed, scratch, [=](int i) { return key_of(i) == cutoff.key; });
-    }
-  }
+  if (has_top_k) kept = keep_top_k(values, n, row.top_k, scratch);
   for (int i = thread(); i < n; i += kNumThreads) {
-    const uint32_t key = ordered(values[i]);
-    const bool is_kept = key > cutoff.key || (key == cutoff.key && i <= last_equal);
+    const bool is_kept = !has_top_k || kept.has(ordered(values[i]), i);
     values[i] = is_kept ? exp_like_cpu(__fdiv_rn(__fsub_rn(values[i], largest), row.temperature)) : 0.0f;
   }
   __syncthreads();  // others' weights are read from here on

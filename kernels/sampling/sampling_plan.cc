@@ -9,11 +9,6 @@
 namespace cohort {
 namespace {
 
-int64_t num_plan_bytes(int64_t max_seqs, int64_t max_entries) {
-  return max_seqs * static_cast<int64_t>(sizeof(SamplingRow)) +
-         max_entries * static_cast<int64_t>(sizeof(SamplingEntry));
-}
-
 void check_token(int32_t token, int64_t vocab) {
   COHORT_CHECK(token >= 0 && token < vocab,
                "token " + std::to_string(token) + " in a vocabulary of " + std::to_string(vocab));
@@ -21,10 +16,15 @@ void check_token(int32_t token, int64_t vocab) {
 
 }  // namespace
 
+int64_t SamplingPlan::num_bytes_for(int64_t max_seqs, int64_t max_entries) {
+  return max_seqs * static_cast<int64_t>(sizeof(SamplingRow)) +
+         max_entries * static_cast<int64_t>(sizeof(SamplingEntry));
+}
+
 SamplingPlan::SamplingPlan(int64_t max_seqs, int64_t max_entries, Device device)
     : max_seqs_(max_seqs),
       max_entries_(max_entries),
-      memory_(num_plan_bytes(max_seqs, max_entries), device),
+      memory_(num_bytes_for(max_seqs, max_entries), device),
       copied_(device) {}
 
 void SamplingPlan::append(std::span<SamplingEntry> entries, SamplingEntry entry) {

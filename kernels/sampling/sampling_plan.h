@@ -48,6 +48,8 @@ class SamplingPlan {
   // and, if it has penalties, one for each different token of its output (and of its prompt, if it has a repetition
   // penalty).
   SamplingPlan(int64_t max_seqs, int64_t max_entries, Device device);
+  // Of the device that such a plan takes.
+  static int64_t num_bytes_for(int64_t max_seqs, int64_t max_entries);
 
   // Takes what it needs of the requests and queues its copy. Waits until the copy before has been made, which is at the
   // beginning of its step. Throws CheckError for a token outside of the vocabulary and for more sequences or entries

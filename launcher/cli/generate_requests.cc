@@ -99,7 +99,9 @@ void add_request_flags(CLI::App& command, RequestOptions& o) {
       ->capture_default_str();
   command.add_option("--seed", o.seed, "Of the draws")->capture_default_str();
   command.add_flag("--ignore-eos", o.ignore_eos, "Go on to --max-tokens when the model ends its text");
-  command.add_option("--top-logprobs", o.top_logprobs, "Report the K most probable tokens of each step (with --json)")
+  command
+      .add_option("--top-logprobs", o.top_logprobs,
+                  "Report the K (up to 20) most probable tokens of each step (with --json)")
       ->capture_default_str();
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "runtime/engine/step_sampler.h"
 #include "runtime/layers/workspace.h"
 #include "runtime/models/shard_size.h"
 
@@ -11,7 +12,7 @@ namespace cohort {
 namespace {
 
 // On an H200 with CUDA 13.0, beyond the context, which is taken when free memory is asked for: 0.12 GB for a model of
-// 13B and one graph (loaded kernels, cuBLASLt and its workspace of 64 MiB, batch, sampler); the rest is for more
+// 13B and one graph (loaded kernels, cuBLASLt and its workspace of 64 MiB, batch); the rest is for more
 // graphs.
 constexpr int64_t kCudaReserveBytes = int64_t{512} << 20;
 // With NCCL 2.28 between two of them: 1.07 GB for a communicator with its mailbox; more ranks and stages take more.
@@ -27,7 +28,10 @@ std::string place_of(const MemoryOwner& owner) {
 }
 
 int64_t workspace_bytes(const OpenModel& model, const MemoryOwner& owner, int64_t max_tokens, int64_t max_seqs) {
-  return Workspace::num_bytes_for(model.config.spec, owner.shard, model.dtype, max_tokens, max_seqs, owner.device);
+  const ModelSpec& spec = model.config.spec;
+  const int64_t sampler_bytes =
+      owner.layout.is_sampler() ? StepSampler::num_bytes_for(max_seqs, spec.vocab, spec.max_position, owner.device) : 0;
+  return sampler_bytes + Workspace::num_bytes_for(spec, owner.shard, model.dtype, max_tokens, max_seqs, owner.device);
 }
 
 // The largest value of [1, limit] for which `fits`; 0 if none does. Requires that what is below a value that fits does.

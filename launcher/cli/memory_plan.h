@@ -14,7 +14,7 @@ namespace cohort {
 struct MemoryPlan {
   int64_t available = 0;  // to this rank, before it takes any
   int64_t weights = 0;
-  int64_t workspace = 0;  // activations of the largest step
+  int64_t workspace = 0;  // activations of the largest step, and what sampling takes
   int64_t reserve = 0;    // what libraries take; see library_reserve
   int64_t cache = 0;
 
@@ -29,8 +29,8 @@ struct MemoryOwner {
   int num_ranks_of_host = 1;
 };
 
-// What a rank takes besides its tensors: on CUDA kernels that are loaded, cuBLASLt's handle and workspace, batches and
-// samplers, and graphs of decode steps; with other ranks NCCL's buffers and mailboxes. 0 on the CPU.
+// What a rank takes besides its tensors: on CUDA kernels that are loaded, cuBLASLt's handle and workspace, batches,
+// and graphs of decode steps; with other ranks NCCL's buffers and mailboxes. 0 on the CPU.
 int64_t library_reserve(const MemoryOwner& owner);
 
 // All but the cache. `options`: its max_seqs and max_tokens_per_step.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "kernels/sampling/sampled_logprobs.h"
+
 namespace cohort {
 
 std::string_view finish_reason_name(FinishReason reason) {
@@ -44,8 +46,8 @@ Status GenerationRequest::validate(int64_t vocab, int64_t max_position) const {
     return invalid_argument("stop_ids: expected at most " + std::to_string(kMaxStopIds) + ", got " +
                             std::to_string(stop_ids.size()));
   }
-  if (top_logprobs < 0 || top_logprobs > vocab) {
-    return invalid_argument("top_logprobs: expected 0 to " + std::to_string(vocab) + ", got " +
+  if (top_logprobs < 0 || top_logprobs > kMaxTopLogprobs) {
+    return invalid_argument("top_logprobs: expected 0 to " + std::to_string(kMaxTopLogprobs) + ", got " +
                             std::to_string(top_logprobs));
   }
   return sampling.validate(vocab);

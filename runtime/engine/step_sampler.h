@@ -1,4 +1,5 @@
-// StepSampler: samples the next tokens of a step's sequences where their logits are, and brings them to the host.
+// StepSampler: samples the next tokens of a step's sequences where their logits are, and brings them and what is
+// reported of them to the host.
 //
 // Two steps may be under way: one is sampled while the host takes the tokens of the one before. One thread.
 #pragma once
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "kernels/core/pinned_buffer.h"
+#include "kernels/sampling/sampled_logprobs.h"
 #include "kernels/sampling/sampling_plan.h"
 #include "runtime/engine/sequence_table.h"
 
@@ -19,6 +21,8 @@ class StepSampler {
  public:
   // For steps of up to max_seqs sequences of up to max_position positions. Takes all memory here.
   StepSampler(int64_t max_seqs, int64_t vocab, int64_t max_position, Device device);
+  // Of the device that such a sampler takes.
+  static int64_t num_bytes_for(int64_t max_seqs, int64_t vocab, int64_t max_position, Device device);
 
   // Queues the sampling of `sequences`, whose logits are the first rows of `logits` [num_rows, vocab] (float32, changed
   // in place), to tokens [num_seqs] (int32). Requires that less than two steps are under way.
@@ -34,16 +38,17 @@ class StepSampler {
 
   // What a step brings to the host.
   struct Slot {
-    Slot(int64_t max_seqs, int64_t vocab, Device device)
+    Slot(int64_t max_seqs, Device device)
         : tokens(dtype_bytes(DType::kI32, max_seqs), device),
-          logits(dtype_bytes(DType::kF32, max_seqs * vocab), device),
+          logprobs(max_seqs * static_cast<int64_t>(sizeof(SampledLogprobs)), device),
           done(device) {}
-    PinnedBuffer tokens;  // [max_seqs] int32
-    PinnedBuffer logits;  // [max_seqs, vocab] float32; copied only where log-probabilities are wanted
+    PinnedBuffer tokens;    // [max_seqs] int32
+    PinnedBuffer logprobs;  // [max_seqs] SampledLogprobs, in steps that report them
     Event done;
   };
   struct Sampled {
     int64_t id;  // of the sequence
+    bool logprob;
     int top_logprobs;
   };
   struct Step {
@@ -57,6 +62,9 @@ class StepSampler {
   size_t next_slot_ = 0;
   std::optional<SamplingPlan> plan_;  // on CUDA
   std::vector<SamplingRequest> requests_;
+  // Of the step last started, where log-probabilities are wanted.
+  Tensor raw_logits_;           // [max_seqs, vocab] float32: what logits were before sampling changed them
+  Tensor logprobs_;             // [max_seqs, sizeof(SampledLogprobs)] uint8
   std::deque<Step> under_way_;  // the oldest first
 };
 

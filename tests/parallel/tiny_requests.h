@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/sampling/sampled_logprobs.h"
 #include "runtime/engine/engine.h"
 
 namespace cohort::test {
@@ -21,7 +22,8 @@ inline std::vector<int32_t> prompt_of(int64_t length, uint64_t seed, int64_t voc
 
 struct Output {
   std::vector<int32_t> tokens;
-  std::vector<std::vector<std::pair<int32_t, float>>> logprobs;  // of the whole vocabulary, so equality is that of bits
+  // Of as many tokens as there can be: their sum is over the whole vocabulary, so equality is that of bits.
+  std::vector<std::vector<std::pair<int32_t, float>>> logprobs;
   FinishReason finish = FinishReason::kNone;
   bool operator==(const Output&) const = default;
 };
@@ -39,7 +41,7 @@ inline std::vector<GenerationRequest> some_requests(int64_t vocab) {
     request.sampling.repetition_penalty = seed == 3 ? 1.3f : 1;
     request.sampling.frequency_penalty = seed == 1 ? 0.4f : 0;
     if (seed == 4) request.sampling.logit_bias = {{3, 2.5f}, {17, -1.0f}};
-    request.top_logprobs = static_cast<int>(vocab);
+    request.top_logprobs = kMaxTopLogprobs;
     ++seed;
   }
   return requests;

@@ -3,10 +3,10 @@
 
 #include <filesystem>
 #include <fstream>
-#include <map>
 
 #include "runtime/engine/engine.h"
 #include "runtime/engine/load_model.h"
+#include "tests/parallel/tiny_requests.h"
 
 namespace cohort {
 namespace {
@@ -19,12 +19,7 @@ constexpr const char* kConfig = R"({
   "num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2, "intermediate_size": 80,
   "max_position_embeddings": 96, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": false})";
 
-struct Output {
-  std::vector<int32_t> tokens;
-  std::vector<std::vector<std::pair<int32_t, float>>> logprobs;  // of the whole vocabulary, so equality is that of bits
-  FinishReason finish = FinishReason::kNone;
-  bool operator==(const Output&) const = default;
-};
+using test::Output;
 
 class EngineTest : public testing::TestWithParam<DType> {
  protected:
@@ -50,7 +45,7 @@ class EngineTest : public testing::TestWithParam<DType> {
     request.max_tokens = max_tokens;
     request.sampling.seed = seed;
     request.sampling.temperature = seed % 2 == 0 ? 0.0f : 0.9f;
-    request.top_logprobs = static_cast<int>(kVocab);
+    request.top_logprobs = kMaxTopLogprobs;
     return request;
   }
 
@@ -65,19 +60,7 @@ class EngineTest : public testing::TestWithParam<DType> {
   std::vector<Output> run(const std::vector<GenerationRequest>& all, const EngineOptions& options, Stream& stream) {
     ModelRunner runner(*model_.decoder, comms_, options, stream);
     Engine engine(runner, comms_);
-    for (const GenerationRequest& r : all) EXPECT_TRUE(engine.submit(r).ok());
-    std::vector<Output> outputs(all.size());
-    while (engine.has_work()) {
-      for (const TokenEvent& event : engine.step()) {
-        Output& output = outputs[static_cast<size_t>(event.request_id)];
-        output.tokens.push_back(event.token);
-        output.finish = event.finish;
-        auto& row = output.logprobs.emplace_back();
-        for (const TokenLogprob& t : event.top_logprobs) row.emplace_back(t.id, t.logprob);
-      }
-    }
-    EXPECT_EQ(engine.blocks().num_owned(), 0);
-    return outputs;
+    return test::generate(engine, all);
   }
 
   std::vector<Output> run_alone(const std::vector<GenerationRequest>& all) {
@@ -160,7 +143,7 @@ TEST_P(EngineTest, BadRequestsNameTheField) {
   EXPECT_EQ(message([](auto& r) { r.prompt[1] = 61; }), "prompt: token id 61 is not in [0, 61)");
   EXPECT_EQ(message([](auto& r) { r.prompt[1] = -1; }), "prompt: token id -1 is not in [0, 61)");
   EXPECT_EQ(message([](auto& r) { r.max_tokens = 0; }), "max_tokens: expected at least 1, got 0");
-  EXPECT_EQ(message([](auto& r) { r.top_logprobs = 62; }), "top_logprobs: expected 0 to 61, got 62");
+  EXPECT_EQ(message([](auto& r) { r.top_logprobs = 21; }), "top_logprobs: expected 0 to 20, got 21");
   EXPECT_EQ(message([](auto& r) { r.prompt.assign(96, 1); }),
             "prompt: 96 tokens leave no room for output: the model's longest sequence is 96");
   EXPECT_EQ(message([](auto& r) { r.max_tokens = 91; }), "prompt and output need 6 blocks of the cache, which has 4");

@@ -55,6 +55,16 @@ TEST(MemoryPlan, CountsTheWorkspaceThatIsMade) {
   }
 }
 
+// The rank that samples keeps logits of a step.
+TEST(MemoryPlan, CountsTheSampler) {
+  const OpenModel model = llama_13b();
+  MemoryOwner owner = owner_of(model, kCuda, 2);
+  const MemoryPlan sampler = plan_memory(model, owner, kOptions, 140 * kGB);
+  owner.layout = ParallelLayout({.tensor = 2}, 1);
+  const MemoryPlan other = plan_memory(model, owner, kOptions, 140 * kGB);
+  EXPECT_GT(sampler.workspace - other.workspace, kOptions.max_seqs * model.config.spec.vocab * 4);
+}
+
 std::string message(const OpenModel& model, Device device, int tensor, const EngineOptions& options,
                     int64_t available) {
   const MemoryOwner owner = owner_of(model, device, tensor);
