@@ -11,6 +11,10 @@ namespace cohort {
 
 // Which queries belong to which sequence, and where its keys are. Prefill chunks and decodes mix freely. On CUDA a
 // sequence of queries may have context length 0, to fill a batch up: its rows of the output become zero.
+//
+// On CUDA these tensors, and cached positions before a sequence's queries, are read while the kernels queued before may
+// still run. So what writes them must be followed by work that is no kernel, like a copy to the device, before the op
+// is queued: a step uploads its batch first, and then has kernels.
 struct AttentionBatch {
   ConstTensorView query_starts;     // [num_seqs + 1] int32: queries of sequence i are rows [starts[i], starts[i + 1])
   ConstTensorView context_lengths;  // [num_seqs] int32: cached positions, those of this step counted

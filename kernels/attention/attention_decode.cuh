@@ -1,5 +1,5 @@
-// What the warps of the decode kernel have in common: the ring of stages between the one that loads and those that
-// attend, and what is said along with it. Internal to this folder; attention_decode_cuda.cu tells how it works.
+// What the warps of the decode kernel have in common: the rings between them, and what is said along with a tile.
+// Internal to this folder; attention_decode_cuda.cu tells how it works.
 #pragma once
 
 #include "kernels/attention/attention_args.cuh"
@@ -7,9 +7,7 @@
 
 namespace cohort::cuda::decode {
 
-constexpr int kConsumerBarrier = 1;  // of the warps that compute
-
-// What the loading warp says of a tile, beside it in its stage.
+// What the loading warp says of a tile, beside it in its stage; of an item's last tile, it is said of the result too.
 struct alignas(16) TileNote {
   enum Kind : int { kMiddle = 0, kFirst = 1, kLast = 2, kEnd = 4 };  // bits: of the item in this block; of all tiles
   int kind;
@@ -20,45 +18,32 @@ struct alignas(16) TileNote {
   int place;  // of the state in the workspace; -1 when it is the output's
   int unused[2];
 };
-static_assert(sizeof(TileNote) == 32, "DecodeLayout says so");
-
-// What the block that an item begins in says of it.
-struct alignas(16) CutItem {
-  int num_states;  // 0 when it is not cut
-  int first_block;
-  int num_rows;
-  int first_query;
-  int kv_head;
-  int unused[3];
-};
-static_assert(sizeof(CutItem) == 32, "DecodeWorkspace says so");
+static_assert(sizeof(TileNote) == DecodeLayout::kNoteBytes);
 
 __device__ inline int lane_index() { return static_cast<int>(threadIdx.x) % 32; }
 __device__ inline int warp_index() { return static_cast<int>(threadIdx.x) / 32; }
 
-// The ring of stages in shared memory, as one side goes through it.
+// A ring in shared memory, as one side goes through it: who fills a place waits until it is free, then makes it full.
 class Ring {
  public:
-  __device__ Ring(const DecodeLayout& layout, char* shared)
-      : layout_(layout), num_stages_(layout.num_stages()), shared_(shared) {}
+  __device__ Ring(const RingLayout& layout, char* shared) : layout_(layout), shared_(shared) {}
 
-  __device__ void init() const {
-    for (int i = 0; i < num_stages_; ++i) {
-      barrier(layout_.full(i)).init(1);
-      barrier(layout_.free(i)).init(kDecodeWarps);
+  __device__ void init(int num_filling, int num_freeing) const {
+    for (int i = 0; i < layout_.num_places; ++i) {
+      barrier(layout_.full(i)).init(num_filling);
+      barrier(layout_.free(i)).init(num_freeing);
     }
-    publish_barriers();
   }
 
-  __device__ char* stage() const { return shared_ + layout_.stage(stage_); }
-  __device__ TileNote& note() const { return *reinterpret_cast<TileNote*>(stage() + layout_.note()); }
-  __device__ SharedBarrier& full() const { return barrier(layout_.full(stage_)); }
-  __device__ SharedBarrier& free() const { return barrier(layout_.free(stage_)); }
+  __device__ int num_places() const { return layout_.num_places; }
+  __device__ char* place() const { return shared_ + layout_.place(index_); }
+  __device__ SharedBarrier& full() const { return barrier(layout_.full(index_)); }
+  __device__ SharedBarrier& free() const { return barrier(layout_.free(index_)); }
   __device__ void wait_until_full() const { full().wait(parity_); }
   __device__ void wait_until_free() const { free().wait(parity_ ^ 1); }
   __device__ void advance() {
-    if (++stage_ == num_stages_) {
-      stage_ = 0;
+    if (++index_ == layout_.num_places) {
+      index_ = 0;
       parity_ ^= 1;
     }
   }
@@ -66,11 +51,12 @@ class Ring {
  private:
   __device__ SharedBarrier& barrier(int at) const { return *reinterpret_cast<SharedBarrier*>(shared_ + at); }
 
-  const DecodeLayout& layout_;
-  const int num_stages_;
-  char* const shared_;
-  int stage_ = 0;
+  RingLayout layout_;
+  char* shared_;
+  int index_ = 0;
   int parity_ = 0;
 };
+
+__device__ inline TileNote& note_at(char* place) { return *reinterpret_cast<TileNote*>(place); }
 
 }  // namespace cohort::cuda::decode

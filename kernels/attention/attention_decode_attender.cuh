@@ -1,4 +1,4 @@
-// The warps of the decode kernel that compute. Internal to this folder.
+// The warps of the decode kernel that attend. Internal to this folder.
 #pragma once
 
 #include <cmath>
@@ -12,15 +12,15 @@ namespace cohort::cuda::decode {
 template <typename T, int kDim>
 class Attender {
  public:
-  __device__ Attender(const AttentionArgs& args, const DecodeLayout& layout, char* shared)
-      : args_(args), layout_(layout), shared_(shared) {}
+  __device__ Attender(const AttentionArgs& args, const DecodeLayout& layout) : args_(args), layout_(layout) {}
 
-  __device__ void run(Ring ring) {
+  // A lane frees and fills for itself, so that what it read and wrote needs no barrier of its warp.
+  __device__ void run(Ring stages, Ring results) {
     while (true) {
-      ring.wait_until_full();
-      const char* const stage = ring.stage();
-      const TileNote note = ring.note();
-      if (note.kind == TileNote::kEnd) return;
+      stages.wait_until_full();
+      char* const stage = stages.place();
+      const TileNote note = note_at(stage + layout_.note());
+      if (note.kind == TileNote::kEnd) return give(results, note);
       if ((note.kind & TileNote::kFirst) != 0) {
         states_.clear();
         load_queries(stage + layout_.queries(), note.num_queries * args_.group_size);
@@ -30,10 +30,12 @@ class Attender {
       } else {
         attend<true>(stage, note);
       }
-      __syncwarp();  // all lanes have read
-      if (lane_index() == 0) ring.free().arrive();
-      ring.advance();
-      if ((note.kind & TileNote::kLast) != 0) finish(note);
+      stages.free().arrive();
+      stages.advance();
+      if ((note.kind & TileNote::kLast) == 0) continue;
+      states_.reduce_sums();
+      give(results, note);
+      results.advance();
     }
   }
 
@@ -139,107 +141,34 @@ class Attender {
     }
   }
 
-  // The item ends, in this block: its state is that of all warps. Two take those of the other two, one that of the
-  // other. What a state holds where, a thread of any warp has alike.
-  __device__ void finish(const TileNote& note) {
-    states_.reduce_sums();
-    const int num_rows = note.num_queries * args_.group_size;
-    const int num_halves = num_rows > 8 ? 2 : 1;
-    const int warp = warp_index();
-    wait_for_warps();  // warp 0 has taken the last item's states
-    if (warp >= 2) give_state(warp - 2, num_halves);
-    wait_for_warps();  // for the states of the warps 2 and 3
-    if (warp < 2) take_state(warp, num_halves);
-    if (warp == 1) give_state(1, num_halves);
-    wait_for_warps();  // for the state of warp 1
-    if (warp != 0) return;
-    take_state(1, num_halves);
-    if (note.place >= 0) {
-      store_state(note.place, num_rows);
-    } else {
-      store_output(note, num_rows);
-    }
+  // The item ends, in this block, or there is no more.
+  __device__ void give(const Ring& results, const TileNote& note) const {
+    results.wait_until_free();
+    if (threadIdx.x == 0) note_at(results.place()) = note;
+    if (note.kind != TileNote::kEnd) store_states(results.place(), note.num_queries * args_.group_size);
+    results.full().arrive();
   }
 
-  __device__ static void wait_for_warps() {
-    asm volatile("bar.sync %0, %1;" ::"n"(kConsumerBarrier), "n"(kDecodeWarps * 32) : "memory");
-  }
-
-  __device__ float2* state(int i) const { return reinterpret_cast<float2*>(shared_ + layout_.state(i)) + lane_index(); }
-
-  __device__ void give_state(int to, int num_halves) const {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      if (h == num_halves) break;
-      float2* const part = state(to) + h * (kDim / 8 + 1) * 32;
-      part[0] = make_float2(states_.max[0][h], states_.sum[0][h]);
-#pragma unroll
-      for (int n = 0; n < kDim / 8; ++n) {
-        part[(n + 1) * 32] = make_float2(states_.values[0][n][2 * h], states_.values[0][n][2 * h + 1]);
-      }
-    }
-  }
-
-  __device__ void take_state(int from, int num_halves) {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      if (h == num_halves) break;
-      const float2* const part = state(from) + h * (kDim / 8 + 1) * 32;
-      const float2 head = part[0];
-      const MergeWeights weights = merge_weights(states_.max[0][h], head.x, args_.scale_log2);
-      states_.max[0][h] = weights.max;
-      states_.sum[0][h] = merge(states_.sum[0][h], head.y, weights);
-#pragma unroll
-      for (int n = 0; n < kDim / 8; ++n) {
-        const float2 other = part[(n + 1) * 32];
-        float(&values)[4] = states_.values[0][n];
-        values[2 * h] = merge(values[2 * h], other.x, weights);
-        values[2 * h + 1] = merge(values[2 * h + 1], other.y, weights);
-      }
-    }
-  }
-
-  __device__ void store_state(int place, int num_rows) const {
+  __device__ void store_states(char* result, int num_rows) const {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int row = h * 8 + lane_index() / 4;
       if (row >= num_rows) continue;
-      const int64_t to = args_.decode_workspace.row(place, row);
-      float* const values = args_.workspace + args_.decode_workspace.values(to);
+      char* const to = result + layout_.state_row(warp_index(), row);
 #pragma unroll
       for (int n = 0; n < kDim / 8; ++n) {
         if (n * 8 >= args_.head_dim) break;
-        *reinterpret_cast<float2*>(values + n * 8 + column(0)) =
+        reinterpret_cast<float2*>(to)[n * 4 + column(0) / 2] =
             make_float2(states_.values[0][n][2 * h], states_.values[0][n][2 * h + 1]);
       }
       if (lane_index() % 4 == 0) {
-        *reinterpret_cast<float2*>(args_.workspace + args_.decode_workspace.max_and_sum(to)) =
-            make_float2(states_.max[0][h], states_.sum[0][h]);
-      }
-    }
-  }
-
-  __device__ void store_output(const TileNote& note, int num_rows) const {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int row = h * 8 + lane_index() / 4;
-      if (row >= num_rows) continue;
-      const int query = note.first_query + row / args_.group_size;
-      const int head = note.kv_head * args_.group_size + row % args_.group_size;
-      T* const out = static_cast<T*>(args_.out) + query * args_.out_stride + head * args_.out_head_stride;
-      const float inverse = inverse_of_sum(states_.sum[0][h]);
-#pragma unroll
-      for (int n = 0; n < kDim / 8; ++n) {
-        if (n * 8 >= args_.head_dim) break;
-        *reinterpret_cast<uint32_t*>(out + n * 8 + column(0)) =
-            pack_pair<T>(states_.values[0][n][2 * h] * inverse, states_.values[0][n][2 * h + 1] * inverse);
+        *reinterpret_cast<float2*>(to + layout_.max_and_sum()) = make_float2(states_.max[0][h], states_.sum[0][h]);
       }
     }
   }
 
   const AttentionArgs& args_;
   const DecodeLayout& layout_;
-  char* const shared_;
   uint32_t q_[kSteps][4];
   SoftmaxStates<1, kDim> states_;
 };

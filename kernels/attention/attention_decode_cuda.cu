@@ -2,18 +2,25 @@
 //
 // As many blocks as multiprocessors divide the tiles of all sequences among themselves (DecodeShares), from context
 // lengths that only the device knows, so that one launch serves every context. One warp of a block plans and loads:
-// tiles come by bulk copies into a ring of stages, with what is to be known of each. The others attend to all tiles
-// alike (FlashAttention-2, Dao 2023, with mma.sync), each to the positions of its own, and merge their states when an
-// item ends. What was cut is put together by a second kernel.
+// tiles come by bulk copies into a ring of stages, with what is to be known of each. Four attend to all tiles alike
+// (FlashAttention-2, Dao 2023, with mma.sync), each to the positions of its own. When an item ends they leave their
+// states in shared memory and go on; one more puts these together and stores them. What was cut between blocks is put
+// together by a second kernel.
+//
+// Both kernels read lengths and block tables, and the decode kernel keys and values of earlier steps, before they wait
+// for the kernel before. attention.h asks that nothing since the last work of the stream that was no kernel wrote
+// them, and they are complete: such work (a copy, the launch of a graph) begins when all before it has ended, the first
+// kernel behind it when it has ended, and each further kernel when all blocks of the one before it have begun.
 #include "kernels/attention/attention_decode_attender.cuh"
 #include "kernels/attention/attention_decode_loader.cuh"
+#include "kernels/attention/attention_decode_rows.cuh"
 #include "kernels/attention/attention_dispatch.cuh"
 #include "kernels/core/cuda_launch.cuh"
 
 namespace cohort::cuda {
 namespace {
 
-constexpr int kNumDecodeThreads = (kDecodeWarps + 1) * 32;
+constexpr int kNumDecodeThreads = (kDecodeWarps + 2) * 32;
 constexpr int kMergeWarps = 8;
 
 template <typename T, int kDim>
@@ -22,115 +29,121 @@ __global__ void __launch_bounds__(kNumDecodeThreads, 1)
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   extern __shared__ __align__(16) char shared[];
   const DecodeLayout layout{args.head_dim, args.max_decode_queries * args.group_size};
-  const decode::Ring ring(layout, shared);
-  if (threadIdx.x == 0) ring.init();
+  const decode::Ring stages(layout.stages(), shared);
+  const decode::Ring results(layout.results(), shared);
+  if (threadIdx.x == 0) {
+    stages.init(1, kDecodeWarps * 32);
+    results.init(kDecodeWarps * 32, 32);
+    publish_barriers();
+  }
   let_next_begin();
   __syncthreads();  // the barriers are there
-  wait_for_previous();
   if (decode::warp_index() == kDecodeWarps) {
-    decode::Loader(args, layout, ring).run();
+    decode::Loader(args, layout, stages).run();
+    return;
+  }
+  wait_for_previous();
+  if (decode::warp_index() < kDecodeWarps) {
+    decode::Attender<T, kDim>(args, layout).run(stages, results);
   } else {
-    decode::Attender<T, kDim>(args, layout, shared).run(ring);
+    decode::Finisher<T, kDim>(args, layout).run(results);
   }
 #else
   __trap();
 #endif
 }
 
-// A part of a row's state in the registers of a warp. Lane l has the dimensions 4 l + 128 i.
-template <int kDim>
-struct RowState {
-  static constexpr int kPieces = (kDim + 127) / 128;
-  float max = -INFINITY;
-  float sum = 0.0f;
-  float4 values[kPieces] = {};
-
-  __device__ static int dim(int piece) { return 4 * decode::lane_index() + 128 * piece; }
-
-  __device__ void load(const float2* max_and_sum, const float* row, int head_dim) {
-    max = max_and_sum->x;
-    sum = max_and_sum->y;
-#pragma unroll
-    for (int j = 0; j < kPieces; ++j) {
-      if (dim(j) < head_dim) values[j] = *reinterpret_cast<const float4*>(row + dim(j));
-    }
-  }
-
-  __device__ void add(const RowState& other, float scale_log2) {
-    const MergeWeights weights = merge_weights(max, other.max, scale_log2);
-    max = weights.max;
-    sum = merge(sum, other.sum, weights);
-#pragma unroll
-    for (int j = 0; j < kPieces; ++j) {
-      values[j].x = merge(values[j].x, other.values[j].x, weights);
-      values[j].y = merge(values[j].y, other.values[j].y, weights);
-      values[j].z = merge(values[j].z, other.values[j].z, weights);
-      values[j].w = merge(values[j].w, other.values[j].w, weights);
-    }
-  }
-
-  template <typename T>
-  __device__ void store(T* out, int head_dim) const {
-    const float inverse = inverse_of_sum(sum);
-#pragma unroll
-    for (int j = 0; j < kPieces; ++j) {
-      if (dim(j) >= head_dim) break;
-      *reinterpret_cast<uint2*>(out + dim(j)) = {pack_pair<T>(values[j].x * inverse, values[j].y * inverse),
-                                                 pack_pair<T>(values[j].z * inverse, values[j].w * inverse)};
-    }
-  }
+// An item that is cut: what the merge kernel puts together.
+struct CutItem {
+  int num_states = 0;  // 0: none is cut here
+  int first_block = 0;
+  int num_rows = 0;
+  int first_query = 0;
+  int kv_head = 0;
 };
 
-// Puts the items together that blocks of the decode kernel have parts of: blockIdx.x as in DecodeWorkspace. A row has
-// kRowWarps warps, which take its states in turn.
-template <typename T, int kDim, int kRowWarps>
-__global__ void __launch_bounds__(kMergeWarps * 32) merge_items_kernel(const __grid_constant__ AttentionArgs args) {
+// Whether the merge kernel looks at every item; else at what each block begins and does not end.
+__host__ __device__ bool has_few_items(const AttentionArgs& args) {
+  return args.num_seqs * args.num_kv_heads < args.decode_workspace.num_blocks;
+}
+
+// Of a warp.
+__device__ CutItem find_cut_item(const AttentionArgs& args, int index) {
+  const decode::Lengths lengths(args);
+  const DecodeShares shares(lengths.num_tiles(), args.decode_workspace.num_blocks);
+  decode::Cursor cursor;
+  int item = 0;  // its first tile
+  CutItem cut;
+  if (has_few_items(args)) {
+    cursor = lengths.sequence(index / args.num_kv_heads, item);
+    if (cursor.tiles_per_head == 0) return cut;
+    cut.kv_head = index % args.num_kv_heads;
+    item += cut.kv_head * cursor.tiles_per_head;
+    cut.first_block = shares.block_of(item);
+  } else {
+    const int last_tile = shares.first_tile(index + 1) - 1;
+    if (last_tile < shares.first_tile(index) || !lengths.find(last_tile, cursor)) return cut;
+    cut.kv_head = cursor.offset / cursor.tiles_per_head;
+    item = last_tile - cursor.offset % cursor.tiles_per_head;
+    cut.first_block = index;
+  }
+  cut.num_states = shares.num_states(cut.first_block, item, item + cursor.tiles_per_head);
+  cut.num_rows = cursor.num_queries * args.group_size;
+  cut.first_query = cursor.first_query;
+  return cut;
+}
+
+// Puts the items together that blocks of the decode kernel have parts of: blockIdx.x is an item's number if there are
+// few, else a block's. A row has `row_warps` warps, which take its states in turn.
+template <typename T, int kDim>
+__global__ void __launch_bounds__(kMergeWarps * 32)
+    merge_items_kernel(const __grid_constant__ AttentionArgs args, int row_warps) {
+  using State = decode::RowState<kDim>;
   __shared__ float2 max_and_sum[kMergeWarps];
   __shared__ float4 values[kMergeWarps][kDim / 4];
   constexpr int kOnTheirWay = 4;
   let_next_begin();
+  const CutItem item = find_cut_item(args, static_cast<int>(blockIdx.x));
   wait_for_previous();
-  const DecodeWorkspace& at = args.decode_workspace;
-  const auto item =
-      *reinterpret_cast<const decode::CutItem*>(args.workspace + at.cut_item(static_cast<int>(blockIdx.x)));
   if (item.num_states == 0) return;
-  const int row = static_cast<int>(blockIdx.y) * (kMergeWarps / kRowWarps) + decode::warp_index() / kRowWarps;
-  const int part = decode::warp_index() % kRowWarps;
-  RowState<kDim> merged;
-  for (int first = part; row < item.num_rows && first < item.num_states; first += kRowWarps * kOnTheirWay) {
-    RowState<kDim> added[kOnTheirWay];
+  const DecodeWorkspace& at = args.decode_workspace;
+  const int warp = decode::warp_index();
+  const int row = (static_cast<int>(blockIdx.y) * kMergeWarps + warp) / row_warps;
+  const int part = warp % row_warps;
+  State merged;
+  for (int first = part; row < item.num_rows && first < item.num_states; first += row_warps * kOnTheirWay) {
+    State added[kOnTheirWay];
 #pragma unroll
     for (int i = 0; i < kOnTheirWay; ++i) {
-      const int state = first + i * kRowWarps;
+      const int state = first + i * row_warps;
       if (state >= item.num_states) break;
       // The first block of the item has its state at its end, the others at their beginning.
       const int64_t from = at.row(2 * (item.first_block + state) + (state == 0 ? 1 : 0), row);
-      added[i].load(reinterpret_cast<const float2*>(args.workspace + at.max_and_sum(from)),
-                    args.workspace + at.values(from), args.head_dim);
+      added[i].load(args.workspace + at.max_and_sum(from), args.workspace + at.values(from), args.head_dim);
     }
-#pragma unroll
-    for (int i = 0; i < kOnTheirWay; ++i) merged.add(added[i], args.scale_log2);
+    merged.add(added, args.scale_log2);
   }
-  if constexpr (kRowWarps > 1) {
-    if (decode::lane_index() == 0) max_and_sum[decode::warp_index()] = make_float2(merged.max, merged.sum);
-#pragma unroll
-    for (int j = 0; j < RowState<kDim>::kPieces; ++j) {
-      if (merged.dim(j) < args.head_dim) values[decode::warp_index()][merged.dim(j) / 4] = merged.values[j];
-    }
+  if (row_warps > 1) {
+    merged.store(&max_and_sum[warp].x, &values[warp][0].x, args.head_dim);
     __syncthreads();  // all warps' parts are there
-#pragma unroll
-    for (int i = 1; i < kRowWarps; ++i) {
-      if (part != 0) break;
-      RowState<kDim> other;
-      const int warp = decode::warp_index() + i;
-      other.load(&max_and_sum[warp], reinterpret_cast<const float*>(values[warp]), args.head_dim);
+    if (part != 0) return;
+    for (int i = 1; i < row_warps; ++i) {
+      State other[1];
+      other[0].load(&max_and_sum[warp + i].x, &values[warp + i][0].x, args.head_dim);
       merged.add(other, args.scale_log2);
     }
   }
-  if (part != 0 || row >= item.num_rows) return;
-  const int64_t query = item.first_query + row / args.group_size;
-  const int64_t head = item.kv_head * args.group_size + row % args.group_size;
-  merged.store(static_cast<T*>(args.out) + query * args.out_stride + head * args.out_head_stride, args.head_dim);
+  if (row < item.num_rows) merged.template store_output<T>(args, item.first_query, item.kv_head, row);
+}
+
+// Warps of the merge kernel for a row, a power of two: where sequences are alike each has up to four states at once.
+int merge_warps_of_row(const AttentionArgs& args) {
+  const int num_items = args.num_seqs * args.num_kv_heads;
+  int row_warps = 1;
+  while (row_warps < kMergeWarps && row_warps * 4 * num_items < args.decode_workspace.num_blocks + num_items) {
+    row_warps *= 2;
+  }
+  return row_warps;
 }
 
 }  // namespace
@@ -144,15 +157,12 @@ void launch_decode(const AttentionArgs& args, DType dtype, cudaStream_t stream) 
     launch_chained(attention_decode_kernel<T, kDim>, num_blocks, kNumDecodeThreads, static_cast<size_t>(num_bytes),
                    stream, args);
     if (!args.cuts_items) return;
-    const auto num_items = static_cast<unsigned>(args.num_seqs * args.num_kv_heads);
-    const auto num_rows = static_cast<unsigned>(max_rows);
-    if (num_items < num_blocks) {  // they are cut into many parts
-      launch_chained(merge_items_kernel<T, kDim, kMergeWarps>, dim3(num_items, num_rows), kMergeWarps * 32, 0, stream,
-                     args);
-    } else {
-      launch_chained(merge_items_kernel<T, kDim, 1>, dim3(num_blocks, (num_rows + kMergeWarps - 1) / kMergeWarps),
-                     kMergeWarps * 32, 0, stream, args);
-    }
+    const int row_warps = merge_warps_of_row(args);
+    const int num_groups = has_few_items(args) ? args.num_seqs * args.num_kv_heads : args.decode_workspace.num_blocks;
+    const int blocks_per_group = (max_rows * row_warps + kMergeWarps - 1) / kMergeWarps;
+    launch_chained(merge_items_kernel<T, kDim>,
+                   dim3(static_cast<unsigned>(num_groups), static_cast<unsigned>(blocks_per_group)), kMergeWarps * 32,
+                   0, stream, args, row_warps);
   });
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/attention/attention_decode.cuh"
+#include "kernels/core/cuda_launch.cuh"
 #include "kernels/core/cuda_vector.cuh"
 
 namespace cohort::cuda::decode {
@@ -69,6 +70,20 @@ class Lengths {
     return cursor;
   }
 
+  // The sequence `seq`, at its first tile, whose number among all tiles is `first_tile`.
+  __device__ Cursor sequence(int seq, int& first_tile) const {
+    int before = 0;
+    for (int first = 0;; first += 32) {
+      const Cursor cursor = first == 0 ? own_ : load(first);
+      const int num_tiles = cursor.num_tiles(args_);
+      const int end = before + warp_inclusive_sum(num_tiles);
+      before = __shfl_sync(~0u, end, 31);
+      if (seq >= first + 32) continue;
+      first_tile = __shfl_sync(~0u, end - num_tiles, seq - first);
+      return of_lane(cursor, seq - first);
+    }
+  }
+
   // False if there are not so many tiles.
   __device__ bool find(int tile, Cursor& found) const {
     int before = 0;
@@ -81,11 +96,7 @@ class Lengths {
         continue;
       }
       const int lane = __ffs(static_cast<int>(is_behind)) - 1;
-      found.seq = first + lane;
-      found.context_length = __shfl_sync(~0u, cursor.context_length, lane);
-      found.first_query = __shfl_sync(~0u, cursor.first_query, lane);
-      found.num_queries = __shfl_sync(~0u, cursor.num_queries, lane);
-      found.tiles_per_head = __shfl_sync(~0u, cursor.tiles_per_head, lane);
+      found = of_lane(cursor, lane);
       found.offset = tile - __shfl_sync(~0u, end - cursor.num_tiles(args_), lane);
       return true;
     }
@@ -93,16 +104,25 @@ class Lengths {
   }
 
  private:
+  __device__ static Cursor of_lane(const Cursor& cursor, int lane) {
+    return {.seq = __shfl_sync(~0u, cursor.seq, lane),
+            .context_length = __shfl_sync(~0u, cursor.context_length, lane),
+            .first_query = __shfl_sync(~0u, cursor.first_query, lane),
+            .num_queries = __shfl_sync(~0u, cursor.num_queries, lane),
+            .tiles_per_head = __shfl_sync(~0u, cursor.tiles_per_head, lane)};
+  }
+
   const AttentionArgs& args_;
   Cursor own_;
   int num_tiles_ = 0;
 };
 
-// The warp that plans and loads.
+// The warp that plans and loads. What it reads of the batch was there before the step, and so were keys and values of
+// positions before the queries': these it reads, into the ring's first round, while the kernel before still runs.
 class Loader {
  public:
-  __device__ Loader(const AttentionArgs& args, const DecodeLayout& layout, const Ring& ring)
-      : args_(args), layout_(layout), ring_(ring) {}
+  __device__ Loader(const AttentionArgs& args, const DecodeLayout& layout, const Ring& stages)
+      : args_(args), layout_(layout), stages_(stages) {}
 
   __device__ void run() {
     const Lengths lengths(args_);
@@ -113,9 +133,12 @@ class Loader {
       begin_ = whole_items(begin_, lengths);
       end_ = whole_items(end_, lengths);
     }
-    if (args_.cuts_items) tell_of_none(lengths);
     Cursor cursor;
-    if (begin_ < end_ && lengths.find(begin_, cursor)) load_tiles(cursor, shares);
+    if (begin_ < end_ && lengths.find(begin_, cursor)) {
+      load_tiles(cursor, shares);
+    } else {
+      wait_for_previous();
+    }
     end_ring();
   }
 
@@ -128,6 +151,9 @@ class Loader {
     int first_position = 0;  // of the sequence
     int num_positions = 0;   // of the sequence from there on
     int block = 0;           // of the cache
+
+    // Whether no position is a query's.
+    __device__ bool is_old() const { return num_positions - cursor.num_queries >= min(num_positions, kDecodeChunk); }
   };
 
   __device__ static int index_in_tile() { return lane_index() % kDecodeChunks; }
@@ -142,40 +168,46 @@ class Loader {
     return into_item == 0 ? tile : tile - into_item + cursor.tiles_per_head;
   }
 
-  // As DecodeWorkspace says.
-  __device__ bool has_few_items() const { return args_.num_seqs * args_.num_kv_heads < static_cast<int>(gridDim.x); }
-
-  // What no tile is there to say.
-  __device__ void tell_of_none(const Lengths& lengths) const {
-    if (!has_few_items()) {
-      if (begin_ == end_ && lane_index() == 0) tell(static_cast<int>(blockIdx.x), {});
-    } else if (blockIdx.x == 0) {
-      for (int first = 0; first < args_.num_seqs; first += 32) {
-        const Cursor cursor = lengths.load(first);
-        if (cursor.seq >= args_.num_seqs || cursor.tiles_per_head > 0) continue;
-        for (int head = 0; head < args_.num_kv_heads; ++head) tell(cursor.seq * args_.num_kv_heads + head, {});
-      }
-    }
-  }
-
-  __device__ void tell(int i, const CutItem& item) const {
-    *reinterpret_cast<CutItem*>(args_.workspace + args_.decode_workspace.cut_item(i)) = item;
-  }
-
   __device__ void load_tiles(Cursor cursor, const DecodeShares& shares) {
     if (begin_ + tiles_ahead() < end_) cursor.advance(args_, tiles_ahead());
     Chunk chunk = look_up(cursor);
+    int num_loaded = load_early(chunk, shares);
     for (int first = begin_; first < end_; first += kTilesPerStep) {
       if (first + kTilesPerStep + tiles_ahead() < end_) cursor.advance(args_, kTilesPerStep);
       const Chunk next = look_up(cursor);  // what is read here is on its way while this step's tiles wait for stages
-      for (int i = 0; i < min(kTilesPerStep, end_ - first); ++i) {
-        ring_.wait_until_free();
+      for (int i = num_loaded; i < min(kTilesPerStep, end_ - first); ++i) {
+        stages_.wait_until_free();
         __syncwarp();  // a lane that fell behind by a round of the ring would wait for a phase of the next
-        if (tiles_ahead() == i) load_tile(chunk, first + i, shares);
-        ring_.advance();
+        if (tiles_ahead() == i) {
+          announce(chunk, first + i, shares);
+          load_queries(chunk, first + i);
+          load_positions(chunk);
+        }
+        stages_.advance();
       }
+      num_loaded = 0;
       chunk = next;
     }
+  }
+
+  // Loads of the first step's tiles those that the ring has stages for, before and after the kernel before has ended.
+  // Returns how many.
+  __device__ int load_early(const Chunk& chunk, const DecodeShares& shares) {
+    const int num_early = min(min(kTilesPerStep, stages_.num_places()), end_ - begin_);
+    const Ring first_stage = stages_;
+    for (int i = 0; i < num_early; ++i, stages_.advance()) {
+      if (tiles_ahead() != i) continue;
+      announce(chunk, begin_ + i, shares);
+      if (chunk.is_old()) load_positions(chunk);
+    }
+    wait_for_previous();
+    stages_ = first_stage;
+    for (int i = 0; i < num_early; ++i, stages_.advance()) {
+      if (tiles_ahead() != i) continue;
+      load_queries(chunk, begin_ + i);
+      if (!chunk.is_old()) load_positions(chunk);
+    }
+    return num_early;
   }
 
   // Without branches, so that nothing waits for the block table here.
@@ -191,66 +223,65 @@ class Loader {
     return chunk;
   }
 
-  // Of a chunk, in bytes from the first of keys or values.
-  __device__ int64_t offset_of(const Chunk& chunk) const {
-    const int64_t row = (int64_t{chunk.block} * args_.num_kv_heads + chunk.kv_head) * args_.block_size +
-                        chunk.first_position % args_.block_size;
-    return row * layout_.row_bytes();
+  // Of queries to load with a tile.
+  __device__ int num_query_rows(const Chunk& chunk, int tile) const {
+    const bool is_first = tile == max(tile - chunk.tile, begin_);
+    return is_first ? chunk.cursor.num_queries * args_.group_size : 0;
   }
 
-  // By the lanes that have the chunks of one tile.
-  __device__ void load_tile(const Chunk& chunk, int tile, const DecodeShares& shares) const {
+  // What comes, said by one of the lanes that have the chunks of a tile.
+  __device__ void announce(const Chunk& chunk, int tile, const DecodeShares& shares) const {
+    if (index_in_tile() != 0) return;
     const Cursor& cursor = chunk.cursor;
     const int item = tile - chunk.tile;  // its first tile
-    const bool is_first = tile == max(item, begin_);
-    const int num_rows = is_first ? cursor.num_queries * args_.group_size : 0;  // of queries to load
-    if (index_in_tile() == 0) {
-      const int item_end = item + cursor.tiles_per_head;
-      const bool is_last = tile + 1 == min(item_end, end_);
-      const int block = static_cast<int>(blockIdx.x);
-      ring_.note() = {.kind = (is_first ? TileNote::kFirst : 0) | (is_last ? TileNote::kLast : 0),
-                      .num_positions = chunk.num_positions,
-                      .num_queries = cursor.num_queries,
-                      .first_query = cursor.first_query,
-                      .kv_head = chunk.kv_head,
-                      .place = args_.cuts_items ? shares.place_of(block, item, item_end) : -1};
-      if (args_.cuts_items && (has_few_items() ? tile == item : tile + 1 == end_)) {
-        tell(has_few_items() ? cursor.seq * args_.num_kv_heads + chunk.kv_head : block,
-             {.num_states = shares.num_states(block, item, item_end),
-              .first_block = block,
-              .num_rows = cursor.num_queries * args_.group_size,
-              .first_query = cursor.first_query,
-              .kv_head = chunk.kv_head});
-      }
-      const int num_positions = max(0, min(chunk.num_positions, kDecodeTile));
-      ring_.full().arrive_and_expect((2 * num_positions + num_rows) * layout_.row_bytes());
-    }
+    const int item_end = item + cursor.tiles_per_head;
+    const int num_rows = num_query_rows(chunk, tile);
+    const bool is_last = tile + 1 == min(item_end, end_);
+    const int block = static_cast<int>(blockIdx.x);
+    note_at(stages_.place() + layout_.note()) = {
+        .kind = (num_rows > 0 ? TileNote::kFirst : 0) | (is_last ? TileNote::kLast : 0),
+        .num_positions = chunk.num_positions,
+        .num_queries = cursor.num_queries,
+        .first_query = cursor.first_query,
+        .kv_head = chunk.kv_head,
+        .place = args_.cuts_items ? shares.place_of(block, item, item_end) : -1};
+    const int num_positions = max(0, min(chunk.num_positions, kDecodeTile));
+    stages_.full().arrive_and_expect((2 * num_positions + num_rows) * layout_.row_bytes());
+  }
+
+  __device__ void load_queries(const Chunk& chunk, int tile) const {
+    const int num_rows = num_query_rows(chunk, tile);
     for (int row = index_in_tile(); row < num_rows; row += kDecodeChunks) {
-      const int64_t query = cursor.first_query + row / args_.group_size;
+      const int64_t query = chunk.cursor.first_query + row / args_.group_size;
       const int64_t head = chunk.kv_head * args_.group_size + row % args_.group_size;
-      copy_bulk(ring_.stage() + layout_.queries() + row * layout_.query_row_bytes(),
+      copy_bulk(stages_.place() + layout_.queries() + row * layout_.query_row_bytes(),
                 static_cast<const char*>(args_.q) + (query * args_.q_stride + head * args_.q_head_stride) * 2,
-                layout_.row_bytes(), ring_.full());
+                layout_.row_bytes(), stages_.full());
     }
+  }
+
+  __device__ void load_positions(const Chunk& chunk) const {
     if (chunk.num_positions <= 0) return;
     check_on_device(chunk.block >= 0 && chunk.block < args_.num_blocks);
-    char* const to = ring_.stage() + index_in_tile() * layout_.chunk_bytes();
+    const int64_t row = (int64_t{chunk.block} * args_.num_kv_heads + chunk.kv_head) * args_.block_size +
+                        chunk.first_position % args_.block_size;
+    const int64_t offset = row * layout_.row_bytes();
     const int num_bytes = min(chunk.num_positions, kDecodeChunk) * layout_.row_bytes();
-    copy_bulk(to + layout_.keys(), static_cast<const char*>(args_.keys) + offset_of(chunk), num_bytes, ring_.full());
-    copy_bulk(to + layout_.values(), static_cast<const char*>(args_.values) + offset_of(chunk), num_bytes,
-              ring_.full());
+    char* const to = stages_.place() + index_in_tile() * layout_.chunk_bytes();
+    copy_bulk(to + layout_.keys(), static_cast<const char*>(args_.keys) + offset, num_bytes, stages_.full());
+    copy_bulk(to + layout_.values(), static_cast<const char*>(args_.values) + offset, num_bytes, stages_.full());
   }
 
   __device__ void end_ring() const {
-    ring_.wait_until_free();
+    stages_.wait_until_free();
     if (lane_index() != 0) return;
-    ring_.note() = {.kind = TileNote::kEnd};
-    ring_.full().arrive();
+    note_at(stages_.place() + layout_.note()) = {.kind = TileNote::kEnd};
+    stages_.full().arrive();
   }
 
   const AttentionArgs& args_;
   const DecodeLayout& layout_;
-  Ring ring_;
+  Ring stages_;
   int begin_ = 0;
   int end_ = 0;
 };

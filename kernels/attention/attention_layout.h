@@ -56,7 +56,7 @@ inline constexpr int kDecodeRows = 16;  // of a KV head in one tensor core tile
 inline constexpr int kDecodeTile = 64;
 inline constexpr int kDecodeChunk = 8;
 inline constexpr int kDecodeChunks = kDecodeTile / kDecodeChunk;
-inline constexpr int kDecodeWarps = 4;  // that compute; one more loads
+inline constexpr int kDecodeWarps = 4;  // that attend; one more loads, another stores
 
 // Tiles of a sequence and KV head. One without positions has one as well, so that its output is written.
 COHORT_HOST_DEVICE constexpr int decode_tiles(int context_length) {
@@ -91,8 +91,21 @@ struct DecodeShares {
   }
 };
 
+// A ring of places in shared memory, in bytes, each with two barriers: it is full, it is free.
+struct RingLayout {
+  int first_barrier;
+  int first_place;
+  int place_bytes;
+  int num_places;
+
+  COHORT_HOST_DEVICE constexpr int full(int i) const { return first_barrier + i * 16; }
+  COHORT_HOST_DEVICE constexpr int free(int i) const { return first_barrier + i * 16 + 8; }
+  COHORT_HOST_DEVICE constexpr int place(int i) const { return first_place + i * place_bytes; }
+  COHORT_HOST_DEVICE constexpr int end() const { return place(num_places); }
+};
+
 // Shared memory of a block of the decode kernel, in bytes: a ring of stages with queries, keys and values of a tile
-// each, and states on their way from warp to warp.
+// each, and one of results with the states of an item that the warps came to. Both have a note of 32 bytes.
 struct DecodeLayout {
   int head_dim;
   int max_rows;  // of a KV head, at most kDecodeRows
@@ -106,31 +119,41 @@ struct DecodeLayout {
   COHORT_HOST_DEVICE constexpr int values() const { return kDecodeChunks * chunk_bytes(); }
   COHORT_HOST_DEVICE constexpr int queries() const { return 2 * values(); }
   COHORT_HOST_DEVICE constexpr int note() const { return queries() + max_rows * query_row_bytes(); }
-  COHORT_HOST_DEVICE constexpr int stage_bytes() const { return note() + 32; }
-  // A warp's state: for 8 rows, or for 16, a float2 of each thread and 8 dimensions, and one more.
-  COHORT_HOST_DEVICE constexpr int state_bytes() const {
-    return (padded_dim(head_dim) / 8 + 1) * 32 * 8 * (max_rows > 8 ? 2 : 1);
+  COHORT_HOST_DEVICE constexpr int stage_bytes() const { return note() + kNoteBytes; }
+
+  // A row of a warp's state, within a result: float32 values, the largest score and the sum. Eight floats more than
+  // values make rows that are written together begin in different groups of banks.
+  COHORT_HOST_DEVICE constexpr int state_row(int warp, int row) const {
+    return kNoteBytes + (warp * max_rows + row) * (head_dim + 8) * 4;
   }
-  COHORT_HOST_DEVICE constexpr int state(int i) const { return kBarrierBytes + i * state_bytes(); }
-  COHORT_HOST_DEVICE constexpr int stage(int i) const { return state(2) + i * stage_bytes(); }
-  // With heads of 128, 64 KB are on their way while a tile is attended to; more is not faster, and leaves no room for
-  // blocks of the kernels before and behind.
-  COHORT_HOST_DEVICE constexpr int num_stages() const {
-    const int fitting = (kMaxSharedBytes - state(2)) / stage_bytes();
-    return fitting < kMaxStages ? fitting : kMaxStages;
+  COHORT_HOST_DEVICE constexpr int max_and_sum() const { return head_dim * 4; }  // within the row
+
+  COHORT_HOST_DEVICE constexpr RingLayout results() const {
+    return {0, kBarrierBytes, state_row(kDecodeWarps, 0), max_rows > 8 ? 1 : 2};
   }
-  COHORT_HOST_DEVICE constexpr int full(int stage) const { return stage * 8; }
-  COHORT_HOST_DEVICE constexpr int free(int stage) const { return (kMaxStages + stage) * 8; }
-  COHORT_HOST_DEVICE constexpr int num_bytes() const { return stage(num_stages()); }
+  // With heads of 128, 96 KB are on their way while a tile is attended to.
+  COHORT_HOST_DEVICE constexpr RingLayout stages() const {
+    const int first = results().end();
+    const int fitting = (kMaxSharedBytes - first) / stage_bytes();
+    const int wanted = (kRingBytes - 1) / stage_bytes() + 1;
+    const int count = wanted < kMaxStages ? wanted : kMaxStages;
+    return {kBarrierBytes / 4, first, stage_bytes(), count < fitting ? count : fitting};
+  }
+  // Never so few that a multiprocessor takes two blocks: then blocks of the next launch, which begin as these leave,
+  // would be two on some multiprocessors and none on others.
+  COHORT_HOST_DEVICE constexpr int num_bytes() const {
+    const int end = stages().end();
+    return end > kMaxSharedBytes / 2 + 1024 ? end : kMaxSharedBytes / 2 + 1024;
+  }
 
   static constexpr int kMaxSharedBytes = 227 * 1024;  // of a block of sm_90
-  static constexpr int kMaxStages = 3;
-  static constexpr int kBarrierBytes = 128;
+  static constexpr int kRingBytes = 132 * 1024;
+  static constexpr int kMaxStages = 8;
+  static constexpr int kBarrierBytes = 256;
+  static constexpr int kNoteBytes = 32;
 };
 
-// The decode kernel's workspace: two states of each block, float32, of a KV head's rows each, and before them what is
-// said of items that are cut: of every item where items are fewer than blocks, else of the one that a block begins and
-// does not end.
+// The decode kernel's workspace: two states of each block, float32, of a KV head's rows each.
 struct DecodeWorkspace {
   int num_blocks;
   int max_rows;
@@ -138,9 +161,8 @@ struct DecodeWorkspace {
 
   COHORT_HOST_DEVICE constexpr int64_t num_rows() const { return int64_t{2} * num_blocks * max_rows; }
   COHORT_HOST_DEVICE constexpr int64_t row(int place, int row) const { return int64_t{place} * max_rows + row; }
-  COHORT_HOST_DEVICE constexpr int64_t cut_item(int i) const { return int64_t{i} * 8; }  // in floats, as all
-  COHORT_HOST_DEVICE constexpr int64_t max_and_sum(int64_t row) const { return cut_item(num_blocks) + row * 2; }
-  COHORT_HOST_DEVICE constexpr int64_t values(int64_t row) const { return max_and_sum(num_rows()) + row * head_dim; }
+  COHORT_HOST_DEVICE constexpr int64_t max_and_sum(int64_t row) const { return row * 2; }  // in floats, as all
+  COHORT_HOST_DEVICE constexpr int64_t values(int64_t row) const { return num_rows() * 2 + row * head_dim; }
   COHORT_HOST_DEVICE constexpr int64_t num_bytes() const { return values(num_rows()) * 4; }
 };
 

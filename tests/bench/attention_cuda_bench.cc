@@ -1,11 +1,12 @@
 // Times paged attention on CUDA: heads of 128, bfloat16, blocks of 16 that lie anywhere in the cache.
 //
-//   attention_cuda_bench [--json FILE] [--only decode|prefill]
+//   attention_cuda_bench [--json FILE] [--only decode|prefill] [--seqs N...] [--contexts N...] [--fast] [--stores]
 //
 // For decodes what counts is bytes of the cache read a second, against what a kernel that copies memory reaches in the
 // same run, or, where they are few, the time against what reading them would take and the launch of a kernel besides;
 // for prefills, operations a second, those above the diagonal not counted. Every call reads other blocks, so that the
-// L2 cache has none of them; times are medians of CUDA graphs.
+// L2 cache has none of them; times are medians of CUDA graphs. With --stores a kernel that writes keys and values of
+// the queries' positions comes before each call, as in a step, and what it takes alone is not counted.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -91,6 +92,15 @@ struct Operands {
     starts = int32s(query_starts, Shape{c.num_seqs + 1});
     lengths = int32s(std::vector<int32_t>(static_cast<size_t>(c.num_seqs), static_cast<int32_t>(c.context)),
                      Shape{c.num_seqs});
+    std::vector<int64_t> queries_slots;  // of each table
+    for (int64_t i = 0; i < num_tables * c.num_seqs * c.num_queries; ++i) {
+      const int64_t position = c.context - c.num_queries + i % c.num_queries;
+      const int32_t block = order[static_cast<size_t>(i / c.num_queries * c.blocks_per_seq() + position / kBlockSize)];
+      queries_slots.push_back(block * kBlockSize + position % kBlockSize);
+    }
+    slots = Tensor(DType::kI64, Shape{num_tables, c.num_seqs * c.num_queries}, kCuda);
+    copy_bytes(slots->data(), kCuda, queries_slots.data(), kCpuDevice, slots->num_bytes());
+    k = random_tensor({c.num_seqs * c.num_queries, c.num_kv_heads, kHeadDim}, 5);
     const Shape query_shape{c.num_seqs * c.num_queries, c.num_heads, kHeadDim};
     q = random_tensor(query_shape, 4);
     out = Tensor(DType::kBF16, query_shape, kCuda);
@@ -98,12 +108,17 @@ struct Operands {
         Tensor(DType::kU8, Shape{attention_workspace_bytes(c.num_seqs, c.context, c.num_heads, kHeadDim)}, kCuda);
   }
 
-  Tensor keys, values, tables, starts, lengths, q, out, workspace;
+  Tensor keys, values, tables, starts, lengths, slots, k, q, out, workspace;
 };
 
 class Bench {
  public:
-  explicit Bench(Stream& stream) : stream_(stream), ceiling_(copy_ceiling(stream)), launch_us_(launch_us(stream)) {
+  Bench(Stream& stream, bool stores, bool only_fast)
+      : stream_(stream),
+        stores_(stores),
+        only_fast_(only_fast),
+        ceiling_(copy_ceiling(stream)),
+        launch_us_(launch_us(stream)) {
     cudaDeviceProp properties;
     COHORT_CUDA_CHECK(cudaGetDeviceProperties(&properties, kCuda.index));
     json_ = {{"device", properties.name},
@@ -127,16 +142,24 @@ class Bench {
     const Operands operands(c);
     const int64_t num_tables = operands.tables->dim(0);
     const int num_calls = static_cast<int>(std::clamp<int64_t>(num_tables, 4, 64));
+    const auto store = [&](int i) {
+      write_kv({operands.keys, operands.values}, operands.k, operands.k,
+               operands.slots->slice(0, i % num_tables, i % num_tables + 1).reshape({c.num_seqs * c.num_queries}),
+               stream_);
+    };
+    const double store_us = stores_ ? time_us(stream_, num_calls, store) : 0;
     for (const bool deterministic : {false, true}) {
+      if (deterministic && only_fast_) continue;
       const AttentionParams params{1 / std::sqrt(static_cast<float>(kHeadDim)), deterministic};
       const double us = time_us(stream_, num_calls, [&](int i) {
+        if (stores_) store(i);
         const ConstTensorView table =
             operands.tables->slice(0, i % num_tables, i % num_tables + 1).reshape({c.num_seqs, c.blocks_per_seq()});
         paged_attention(operands.out, operands.q, {operands.keys, operands.values},
                         {operands.starts, operands.lengths, table, c.num_queries, c.context}, params,
                         operands.workspace, stream_);
       });
-      report(c, deterministic ? "deterministic" : "fast", us);
+      report(c, deterministic ? "deterministic" : "fast", us - store_us);
     }
   }
 
@@ -164,6 +187,8 @@ class Bench {
   }
 
   Stream& stream_;
+  const bool stores_;
+  const bool only_fast_;
   const double ceiling_;
   const double launch_us_;
   nlohmann::json json_;
@@ -175,17 +200,25 @@ int run_bench(int argc, char** argv) {
   app.add_option("--json", json_path, "write the results to this file as well");
   std::string only;
   app.add_option("--only", only, "leave the other out")->check(CLI::IsMember({"decode", "prefill"}));
+  std::vector<int64_t> seqs = {1, 8, 32, 64};
+  app.add_option("--seqs", seqs, "sequences of decodes");
+  std::vector<int64_t> contexts = {512, 1024, 4096, 16384, 32768};
+  app.add_option("--contexts", contexts, "positions of each");
+  bool only_fast = false;
+  app.add_flag("--fast", only_fast, "leave the deterministic mode out");
+  bool stores = false;
+  app.add_flag("--stores", stores, "call after a kernel that stores keys and values, whose time is not counted");
   CLI11_PARSE(app, argc, argv);
   if (num_cuda_devices() == 0) {
     fmt::print(stderr, "no CUDA device\n");
     return 1;
   }
   Stream stream(kCuda);
-  Bench bench(stream);
+  Bench bench(stream, stores, only_fast);
   for (const Heads heads : {Heads{40, 40}, Heads{64, 8}}) {
     if (only == "prefill") continue;
-    for (const int64_t num_seqs : {1, 8, 32, 64}) {
-      for (const int64_t context : {1024, 4096, 16384, 32768}) {
+    for (const int64_t num_seqs : seqs) {
+      for (const int64_t context : contexts) {
         bench.run({num_seqs, context, 1, heads.num_heads, heads.num_kv_heads});
       }
     }

@@ -250,13 +250,20 @@ TEST(DecodeLayout, FitsTheSharedMemory) {
   for (const int head_dim : {16, 64, 80, 96, 128, 192, 256}) {
     for (const int max_rows : {1, 8, 9, kDecodeRows}) {
       const DecodeLayout layout{head_dim, max_rows};
+      const RingLayout stages = layout.stages();
+      const RingLayout results = layout.results();
       SCOPED_TRACE(std::to_string(max_rows) + " rows of " + std::to_string(head_dim));
       EXPECT_LE(layout.num_bytes(), DecodeLayout::kMaxSharedBytes);
-      EXPECT_GE(layout.num_stages(), 2);
-      EXPECT_LE(layout.num_stages(), DecodeLayout::kMaxStages);
-      EXPECT_LE(layout.free(layout.num_stages()), layout.state(0));
-      for (const int offset : {layout.state(0), layout.state(1), layout.stage(0), layout.stage(1), layout.values(),
-                               layout.queries(), layout.note(), layout.chunk_bytes(), layout.query_row_bytes()}) {
+      EXPECT_GT(2 * layout.num_bytes(), DecodeLayout::kMaxSharedBytes);  // a multiprocessor has no room for two blocks
+      EXPECT_LE(stages.end(), layout.num_bytes());
+      EXPECT_GE(stages.num_places, 2);
+      EXPECT_LE(stages.num_places, DecodeLayout::kMaxStages);
+      EXPECT_LE(results.full(results.num_places), stages.full(0));
+      EXPECT_LE(stages.full(stages.num_places), results.place(0));
+      EXPECT_LE(results.end(), stages.place(0));
+      for (const int offset : {results.place(0), results.place(1), stages.place(0), stages.place(1), layout.values(),
+                               layout.queries(), layout.note(), layout.chunk_bytes(), layout.query_row_bytes(),
+                               layout.state_row(0, 0), layout.state_row(0, 1), layout.max_and_sum()}) {
         EXPECT_EQ(offset % 16, 0);
       }
       EXPECT_EQ(layout.chunk_bytes() % 128, 16);  // eight chunks begin in eight groups of banks
@@ -264,21 +271,33 @@ TEST(DecodeLayout, FitsTheSharedMemory) {
   }
 }
 
+TEST(DecodeLayout, StatesDoNotOverlap) {
+  for (const int head_dim : {16, 80, 128}) {
+    const DecodeLayout layout{head_dim, 3};
+    int end = DecodeLayout::kNoteBytes;
+    for (int warp = 0; warp < kDecodeWarps; ++warp) {
+      for (int row = 0; row < 3; ++row) {
+        EXPECT_GE(layout.state_row(warp, row), end);
+        EXPECT_GE(layout.max_and_sum(), head_dim * 4);
+        end = layout.state_row(warp, row) + layout.max_and_sum() + 8;
+      }
+    }
+    EXPECT_GE(layout.results().place_bytes, end);
+  }
+}
+
 TEST(DecodeWorkspace, PartsDoNotOverlap) {
   const DecodeWorkspace workspace{.num_blocks = 3, .max_rows = 5, .head_dim = 16};
   std::set<int64_t> floats;
-  for (int block = 0; block < 3; ++block) {
-    for (int64_t i = 0; i < 8; ++i) floats.insert(workspace.cut_item(block) + i);
-    for (int place = 2 * block; place < 2 * block + 2; ++place) {
-      for (int row = 0; row < 5; ++row) {
-        const int64_t at = workspace.row(place, row);
-        EXPECT_EQ(workspace.values(at) % 4, 0);
-        for (int64_t i = 0; i < 2; ++i) floats.insert(workspace.max_and_sum(at) + i);
-        for (int64_t i = 0; i < 16; ++i) floats.insert(workspace.values(at) + i);
-      }
+  for (int place = 0; place < 6; ++place) {
+    for (int row = 0; row < 5; ++row) {
+      const int64_t at = workspace.row(place, row);
+      EXPECT_EQ(workspace.values(at) % 4, 0);
+      for (int64_t i = 0; i < 2; ++i) floats.insert(workspace.max_and_sum(at) + i);
+      for (int64_t i = 0; i < 16; ++i) floats.insert(workspace.values(at) + i);
     }
   }
-  EXPECT_EQ(static_cast<int64_t>(floats.size()), 3 * 8 + 2 * 3 * 5 * 18);
+  EXPECT_EQ(static_cast<int64_t>(floats.size()), 2 * 3 * 5 * 18);
   EXPECT_EQ(*floats.begin(), 0);
   EXPECT_EQ((*floats.rbegin() + 1) * 4, workspace.num_bytes());
 }
