@@ -81,6 +81,8 @@ Result<json> parse_body(std::string_view body) {
   if (body.find_first_not_of(" \t\r\n") == std::string_view::npos) {
     return invalid_argument("body: expected a JSON object, got nothing");
   }
+  // The parser takes it for the end.
+  if (body.find('\0') != std::string_view::npos) return invalid_argument("body: expected JSON, got a NUL byte");
   if (count_values(body) > kMaxBodyValues) {
     return invalid_argument("body: more than " + std::to_string(kMaxBodyValues) + " values");
   }

@@ -27,6 +27,15 @@ ordered_json model_card(const OpenAiModel& model, const EngineFacts& facts, int6
           {"max_model_len", facts.max_position}};
 }
 
+// Names are the client's: shown in short, in ASCII.
+void log_ignored(const std::string& request_id, const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    const nlohmann::json shown = name.substr(0, 64);
+    spdlog::debug("request {}: the field {} is ignored", request_id,
+                  shown.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
+  }
+}
+
 // "12.3 ms", or "-" for a time that was not reached.
 std::string milliseconds(double seconds) { return seconds < 0 ? "-" : fmt::format("{:.1f} ms", seconds * 1e3); }
 
@@ -42,6 +51,7 @@ OpenAiApi::OpenAiApi(EngineClient& engine, const Tokenizer& tokenizer, TaskExecu
       executor_(executor),
       model_(std::make_shared<OpenAiModel>(tokenizer, std::move(options))),
       texts_(tokenizer),
+      metrics_(model_->options().model_name, model_->options().vllm_metric_names),
       created_(unix_seconds()),
       seeds_(std::random_device{}()) {}
 
@@ -73,6 +83,10 @@ std::vector<HttpRoute> OpenAiApi::routes() {
   });
   add("GET", "/load", [this](const Exchange& exchange) {
     exchange->respond({.body = ordered_json{{"server_load", num_active()}}.dump()});
+  });
+  add("GET", "/metrics", [this](const Exchange& exchange) {
+    exchange->respond(
+        {.body = metrics_.text(engine_.stats()), .content_type = std::string(MetricsRegistry::kContentType)});
   });
   return routes;
 }
@@ -123,11 +137,12 @@ void OpenAiApi::generate(ApiKind kind, const Exchange& exchange) {
 void OpenAiApi::begin(const Exchange& exchange, PreparedRequest request, SteadyTime arrival) {
   if (engine_.health().state != EngineState::kReady) return exchange->respond(error_response(admission()));
   if (const auto error = model_->check_size(request, engine_.facts())) return exchange->respond(error_response(*error));
+  log_ignored(exchange->request().id, request.fields.ignored);
   const uint64_t number = num_generations_++;
   OpenAiGeneration::Environment environment{
       .engine = engine_,
       .texts = texts_,
-      .on_token_gap = [](double) {},
+      .on_token_gap = [this](double seconds) { metrics_.add_token_gap(seconds); },
       .on_end = [this, number,
                  id = exchange->request().id](const GenerationRecord& record) { on_end(number, id, record); }};
   auto generation = std::make_shared<OpenAiGeneration>(model_, std::move(request), exchange, std::move(environment),
@@ -138,6 +153,7 @@ void OpenAiApi::begin(const Exchange& exchange, PreparedRequest request, SteadyT
 
 void OpenAiApi::on_end(uint64_t number, const std::string& request_id, const GenerationRecord& record) {
   active_.erase(number);
+  metrics_.add(record);
   SequenceRecord sum;
   for (const SequenceRecord& sequence : record.sequences) {
     sum.num_prompt_tokens += sequence.num_prompt_tokens;

@@ -16,6 +16,7 @@
 #include "launcher/gateway/engine_client.h"
 #include "launcher/gateway/http.h"
 #include "launcher/gateway/openai_generation.h"
+#include "launcher/gateway/openai_metrics.h"
 #include "launcher/gateway/openai_model.h"
 #include "launcher/gateway/task_executor.h"
 
@@ -64,6 +65,7 @@ class OpenAiApi {
   TaskExecutor& executor_;
   std::shared_ptr<const OpenAiModel> model_;
   TokenTexts texts_;
+  OpenAiMetrics metrics_;
   int64_t created_;  // when this model began to be served, in seconds since 1970
   bool is_draining_ = false;
   uint64_t num_generations_ = 0;

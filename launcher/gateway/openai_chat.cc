@@ -1,111 +1,21 @@
 #include "launcher/gateway/openai_chat.h"
 
+#include <algorithm>
 #include <array>
-#include <optional>
+#include <fstream>
+#include <sstream>
 #include <utility>
+
+#include "runtime/chat/chat_template_source.h"
 
 namespace cohort {
 namespace {
 
 using nlohmann::ordered_json;
 
-// U+FDD0 to U+FDEF, 32 noncharacters, "EF B7 90" to "EF B7 AF".
-constexpr std::string_view kNoncharacterLead = "\xEF\xB7";
-constexpr unsigned char kFirstNoncharacter = 0x90;
-constexpr size_t kNumNoncharacters = 32;
-
-using UsedMarks = std::array<bool, kNumNoncharacters>;
-
-void find_used(std::string_view text, UsedMarks& used) {
-  for (size_t at = 0; (at = text.find(kNoncharacterLead, at)) != std::string_view::npos; at += 3) {
-    const size_t index = static_cast<size_t>(static_cast<unsigned char>(text[at + 2])) - kFirstNoncharacter;
-    if (index < used.size()) used[index] = true;
-  }
-}
-
-void find_used(const ordered_json& value, UsedMarks& used) {
-  if (value.is_string()) return find_used(std::string_view(value.get_ref<const std::string&>()), used);
-  if (!value.is_structured()) return;
-  for (const auto& member : value.items()) {
-    if (value.is_object()) find_used(std::string_view(member.key()), used);
-    find_used(member.value(), used);
-  }
-}
-
-// A noncharacter that is in none of the values.
-std::optional<std::string> unused_mark(const ordered_json& first, const ordered_json& second) {
-  UsedMarks used{};
-  find_used(first, used);
-  find_used(second, used);
-  for (size_t i = 0; i < used.size(); ++i) {
-    if (!used[i]) return std::string(kNoncharacterLead) + static_cast<char>(kFirstNoncharacter + i);
-  }
-  return std::nullopt;
-}
-
-class Marker {
- public:
-  Marker(const SpecialTextGuard& guard, std::string_view mark) : guard_(guard), mark_(mark) {}
-
-  std::string marked(const std::string& text) const {
-    const std::vector<size_t> breaks = guard_.breaks_in(text);
-    if (breaks.empty()) return text;
-    std::string out;
-    size_t copied = 0;
-    for (const size_t at : breaks) {
-      out.append(text, copied, at - copied).append(mark_);
-      copied = at;
-    }
-    return out.append(text, copied);
-  }
-
-  // All texts within, and the names of members.
-  ordered_json marked(const ordered_json& value) const {
-    if (value.is_string()) return marked(value.get_ref<const std::string&>());
-    if (value.is_array()) {
-      ordered_json out = ordered_json::array();
-      for (const ordered_json& item : value) out.push_back(marked(item));
-      return out;
-    }
-    if (!value.is_object()) return value;
-    ordered_json out = ordered_json::object();
-    for (const auto& member : value.items()) out[marked(member.key())] = marked(member.value());
-    return out;
-  }
-
-  // The members of an object but those that come from closed lists, which templates compare.
-  ordered_json marked_message(const ordered_json& message) const {
-    ordered_json out = ordered_json::object();
-    for (const auto& member : message.items()) {
-      if (member.key() == "role") {
-        out["role"] = member.value();
-      } else if (member.key() == "tool_calls") {
-        out["tool_calls"] = ordered_json::array();
-        for (const ordered_json& call : member.value()) out["tool_calls"].push_back(marked_call(call));
-      } else {
-        out[member.key()] = marked(member.value());
-      }
-    }
-    return out;
-  }
-
- private:
-  ordered_json marked_call(const ordered_json& call) const {
-    ordered_json out = ordered_json::object();
-    for (const auto& member : call.items()) {
-      if (member.key() == "function") {
-        ordered_json& function = out["function"] = ordered_json::object();
-        for (const auto& inner : member.value().items()) function[inner.key()] = marked(inner.value());
-      } else {
-        out[member.key()] = member.key() == "type" ? member.value() : marked(member.value());
-      }
-    }
-    return out;
-  }
-
-  const SpecialTextGuard& guard_;
-  std::string_view mark_;
-};
+constexpr size_t kMaxTemplateBytes = 65536;  // of one that a request brings
+// What the template is given that is no argument of it.
+constexpr std::array<std::string_view, 4> kOwnVariables = {"messages", "tools", "documents", "add_generation_prompt"};
 
 std::string_view trimmed(std::string_view text) {
   constexpr std::string_view kWhiteSpace = " \t\n\v\f\r";
@@ -127,46 +37,104 @@ Status cut_behind(std::string_view final_text, std::string& prompt) {
   return ok_status();
 }
 
-// Takes the marks out; returns where they were.
-std::vector<size_t> take_marks(std::string_view mark, std::string& text) {
-  std::vector<size_t> breaks;
-  if (text.find(mark) == std::string::npos) return breaks;
-  std::string out;
-  size_t copied = 0;
-  for (size_t at; (at = text.find(mark, copied)) != std::string::npos; copied = at + mark.size()) {
-    out.append(text, copied, at - copied);
-    breaks.push_back(out.size());
-  }
-  text = out.append(text, copied);
-  return breaks;
+Result<std::string> read_text(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (!file) return not_found(path.string() + ": cannot be read");
+  return text.str();
 }
 
 }  // namespace
 
-ChatPrompter::ChatPrompter(const Tokenizer& tokenizer, std::string bos_token, std::string eos_token)
-    : tokenizer_(tokenizer), guard_(tokenizer), bos_token_(std::move(bos_token)), eos_token_(std::move(eos_token)) {}
-
-Result<std::vector<int32_t>> ChatPrompter::tokens(const ChatFields& fields, const Render& render) const {
-  const std::optional<std::string> mark = unused_mark(fields.messages, fields.template_arguments);
-  if (!mark) return invalid_argument("messages: expected text, got all of the noncharacters U+FDD0 to U+FDEF");
-  const Marker marker(guard_, *mark);
-
-  ordered_json variables = marker.marked(fields.template_arguments);
-  variables["messages"] = ordered_json::array();
-  for (const ordered_json& message : fields.messages) variables["messages"].push_back(marker.marked_message(message));
-  variables["bos_token"] = bos_token_;
-  variables["eos_token"] = eos_token_;
-  variables["add_generation_prompt"] = fields.add_generation_prompt;
-  auto rendered = render(variables);
-  if (!rendered.ok()) return Status(rendered.status()).annotate("messages: the chat template");
-  std::string prompt = *std::move(rendered);
-  if (fields.continue_final_message) {
-    COHORT_RETURN_IF_ERROR(cut_behind(variables["messages"].back()["content"].get_ref<const std::string&>(), prompt));
+Result<ChatOptions> read_chat_options(const std::filesystem::path& model_dir,
+                                      const std::filesystem::path& template_file) {
+  ChatOptions options;
+  auto found = find_chat_template(model_dir);
+  if (!found.ok() && found.status().code() != StatusCode::kNotFound) return found.status();
+  std::string source;
+  std::filesystem::path path = template_file;
+  if (found.ok()) {
+    options.special_tokens = std::move(found->special_tokens);
+    source = std::move(found->source);
+    if (path.empty()) path = found->file;
   }
-  const std::vector<size_t> breaks = take_marks(*mark, prompt);
+  if (!template_file.empty()) {
+    COHORT_ASSIGN_OR_RETURN(source, read_text(template_file));
+  } else if (!found.ok()) {
+    return options;
+  }
+  auto parsed = ChatTemplate::parse(source);
+  if (!parsed.ok()) return Status(parsed.status()).annotate(path.string());
+  options.chat_template = *std::move(parsed);
+  return options;
+}
+
+ChatPrompter::ChatPrompter(const Tokenizer& tokenizer, ChatOptions options)
+    : tokenizer_(tokenizer), options_(std::move(options)) {
+  const auto add = [this](const char* name, std::optional<int32_t> id) {
+    if (id && !options_.special_tokens.contains(name)) options_.special_tokens[name] = tokenizer_.id_to_token(*id);
+  };
+  add("bos_token", tokenizer_.bos_id());
+  add("eos_token", tokenizer_.eos_id());
+}
+
+Result<ChatTemplate> ChatPrompter::chat_template(const ChatFields& fields) const {
+  if (fields.chat_template) {
+    if (!options_.request_templates) {
+      return invalid_argument("chat_template: this server takes no chat templates from requests");
+    }
+    if (fields.chat_template->size() > kMaxTemplateBytes) {
+      return invalid_argument("chat_template: expected at most " + std::to_string(kMaxTemplateBytes) + " bytes, got " +
+                              std::to_string(fields.chat_template->size()));
+    }
+    auto parsed = ChatTemplate::parse(*fields.chat_template);
+    if (!parsed.ok()) return invalid_argument("chat_template: " + parsed.status().message());
+    return parsed;
+  }
+  if (!options_.chat_template) {
+    return invalid_argument("messages: this model has no chat template; server.chat_template gives it one");
+  }
+  return *options_.chat_template;
+}
+
+Status ChatPrompter::check_arguments(const ChatFields& fields, const ChatTemplate& chat_template) const {
+  for (const auto& argument : fields.template_arguments.items()) {
+    const std::string& name = argument.key();
+    const bool is_own = std::find(kOwnVariables.begin(), kOwnVariables.end(), name) != kOwnVariables.end() ||
+                        options_.special_tokens.contains(name);
+    if (is_own || !chat_template.uses(name)) {
+      return field_error("chat_template_kwargs", "arguments that the chat template has", name);
+    }
+  }
+  return ok_status();
+}
+
+Result<std::vector<int32_t>> ChatPrompter::tokens(const ChatFields& fields) const {
+  COHORT_ASSIGN_OR_RETURN(const ChatTemplate applied, chat_template(fields));
+  COHORT_RETURN_IF_ERROR(check_arguments(fields, applied));
+  ordered_json data = fields.template_arguments;
+  data["messages"] = fields.messages;
+  ordered_json trusted = options_.special_tokens;
+  trusted["add_generation_prompt"] = fields.add_generation_prompt;
+  trusted["tools"] = nullptr;
+  trusted["documents"] = nullptr;
+  const auto segments = applied.render_segments(data, trusted);
+  // Whatever it is, other messages or another template would do.
+  if (!segments.ok()) return invalid_argument("messages: the chat template: " + segments.status().message());
+
+  std::string prompt;
+  std::vector<TextRange> plain;
+  for (const ChatSegment& segment : *segments) {
+    const size_t begin = prompt.size();
+    prompt += segment.text;
+    if (segment.is_data && !is_chat_role(segment.text)) plain.push_back({begin, prompt.size()});
+  }
+  if (fields.continue_final_message) {
+    COHORT_RETURN_IF_ERROR(cut_behind(fields.messages.back()["content"].get_ref<const std::string&>(), prompt));
+  }
   std::vector<int32_t> ids = tokenizer_.encode(
-      prompt,
-      {.add_special_tokens = fields.add_special_tokens.value_or(false), .parse_special = true, .breaks = breaks});
+      prompt, {.add_special_tokens = fields.add_special_tokens.value_or(false), .parse_special = true, .plain = plain});
   drop_doubled_bos(tokenizer_, ids);
   return ids;
 }

@@ -60,7 +60,7 @@ ApiError api_error(const Status& status) {
   ApiError error;
   error.http_status = http_status(status.code());
   error.message = status.message();
-  if (error.http_status == 400) error.param = field_of(status.message());
+  if (error.http_status == 400 || error.http_status == 404) error.param = field_of(status.message());
   return error;
 }
 

@@ -13,7 +13,7 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 constexpr size_t kAnySize = std::numeric_limits<size_t>::max();
-// A closed list: templates build control tokens from the role ("<|" + role + "|>").
+// A closed list: they count as the template's own text (openai_chat.h).
 constexpr std::array<std::string_view, 6> kRoles = {"system", "developer", "user", "assistant", "tool", "function"};
 
 // The text of a content that is a string or a list of text parts; empty for none.
@@ -82,7 +82,7 @@ Result<ordered_json> parse_message(const json& message, const std::string& where
   FieldReader reader(message, where + ".");
   const std::string role = reader.text("role", kMaxNameBytes).value_or("");
   COHORT_RETURN_IF_ERROR(reader.status());
-  if (std::find(kRoles.begin(), kRoles.end(), role) == kRoles.end()) {
+  if (!is_chat_role(role)) {
     return field_error(where + ".role", "system, developer, user, assistant, tool or function", role);
   }
   const json* content = reader.find("content");
@@ -104,6 +104,8 @@ Result<ordered_json> parse_message(const json& message, const std::string& where
 }
 
 }  // namespace
+
+bool is_chat_role(std::string_view role) { return std::find(kRoles.begin(), kRoles.end(), role) != kRoles.end(); }
 
 Result<ordered_json> parse_messages(const json& messages) {
   ordered_json parsed = ordered_json::array();

@@ -1,7 +1,5 @@
 #include "launcher/gateway/openai_model.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <limits>
 
@@ -9,14 +7,6 @@ namespace cohort {
 namespace {
 
 using nlohmann::json;
-
-// What the fields named are is not logged: a client chose them.
-void log_ignored(const std::vector<std::string>& names) {
-  for (const std::string& name : names) {
-    const json shown = name.substr(0, 64);
-    spdlog::debug("the field {} is ignored", shown.dump(-1, ' ', true, json::error_handler_t::replace));
-  }
-}
 
 std::string prompt_name(const PreparedRequest& request, size_t index) {
   if (request.kind == ApiKind::kChat) return "messages";
@@ -26,9 +16,7 @@ std::string prompt_name(const PreparedRequest& request, size_t index) {
 }  // namespace
 
 OpenAiModel::OpenAiModel(const Tokenizer& tokenizer, OpenAiOptions options)
-    : tokenizer_(tokenizer),
-      options_(std::move(options)),
-      prompter_(tokenizer, options_.bos_token, options_.eos_token) {}
+    : tokenizer_(tokenizer), options_(std::move(options)), prompter_(tokenizer, options_.chat) {}
 
 RequestLimits OpenAiModel::limits(const EngineFacts& facts) const {
   return {.vocab = facts.vocab, .max_position = facts.max_position, .defaults = options_.generation};
@@ -71,26 +59,15 @@ Result<PreparedRequest> OpenAiModel::prepare_chat(const json& body, const Engine
   COHORT_RETURN_IF_ERROR(check_model(fields.model));
   PreparedRequest request;
   request.kind = ApiKind::kChat;
-  COHORT_ASSIGN_OR_RETURN(request.prompts.emplace_back().ids, chat_tokens(fields));
+  COHORT_ASSIGN_OR_RETURN(request.prompts.emplace_back().ids, prompter_.tokens(fields));
   request.fields = std::move(fields);
   COHORT_RETURN_IF_ERROR(finish(request, facts));
   return request;
 }
 
-Result<std::vector<int32_t>> OpenAiModel::chat_tokens(const ChatFields& fields) const {
-  if (fields.chat_template) {
-    return invalid_argument("chat_template: this server takes no chat templates from requests");
-  }
-  if (!options_.chat_template) {
-    return invalid_argument("messages: this model has no chat template; server.chat_template gives it one");
-  }
-  return prompter_.tokens(fields, options_.chat_template);
-}
-
 // What is the same for both endpoints.
 Status OpenAiModel::finish(PreparedRequest& request, const EngineFacts& facts) const {
   GenerationFields& fields = request.fields;
-  log_ignored(fields.ignored);
   if (fields.truncate_prompt_tokens) {
     const int64_t room = facts.max_position - fields.max_tokens.value_or(1);
     const auto limit = static_cast<size_t>(*fields.truncate_prompt_tokens < 0 ? std::max<int64_t>(room, 1)
@@ -191,7 +168,7 @@ Result<std::string> OpenAiModel::tokenize(std::string_view body, const EngineFac
   std::vector<int32_t> ids;
   if (is_chat) {
     chat.add_special_tokens = add_special;
-    COHORT_ASSIGN_OR_RETURN(ids, chat_tokens(chat));
+    COHORT_ASSIGN_OR_RETURN(ids, prompter_.tokens(chat));
   } else {
     ids = tokenizer_.encode(*prompt, {.add_special_tokens = add_special.value_or(true), .parse_special = true});
     drop_doubled_bos(tokenizer_, ids);

@@ -23,12 +23,11 @@ namespace cohort {
 
 struct OpenAiOptions {
   std::string model_name;
-  GenerationDefaults generation;       // what requests do not say
-  std::string version;                 // of Cohort
-  std::string fingerprint;             // system_fingerprint of answers; empty: null
-  ChatPrompter::Render chat_template;  // null: chats are refused
-  std::string bos_token;               // as chat templates spell it; empty: none
-  std::string eos_token;
+  GenerationDefaults generation;   // what requests do not say
+  std::string version;             // of Cohort
+  std::string fingerprint;         // system_fingerprint of answers; empty: null
+  bool vllm_metric_names = false;  // of metrics, beside Cohort's own
+  ChatOptions chat;
 };
 
 struct PreparedPrompt {
@@ -73,7 +72,6 @@ class OpenAiModel {
   Result<PreparedRequest> prepare_completion(const nlohmann::json& body, const EngineFacts& facts) const;
   Result<PreparedRequest> prepare_chat(const nlohmann::json& body, const EngineFacts& facts) const;
   Status finish(PreparedRequest& request, const EngineFacts& facts) const;
-  Result<std::vector<int32_t>> chat_tokens(const ChatFields& fields) const;
   Result<std::vector<int32_t>> banned_tokens(const std::vector<std::string>& words) const;
 
   const Tokenizer& tokenizer_;

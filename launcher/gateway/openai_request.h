@@ -87,6 +87,9 @@ Result<ChatFields> parse_chat(const nlohmann::json& body, const RequestLimits& l
 // The part of a chat request that POST /tokenize takes too: messages and how the template is to treat them.
 void read_chat_prompt(FieldReader& reader, ChatFields& fields);
 
+// Whether messages may have this role.
+bool is_chat_role(std::string_view role);
+
 // The messages as templates want them: text parts joined to one string, arguments of tool calls as objects. Errors name
 // the message. Nothing is fetched: a part that is not text is an error.
 Result<nlohmann::ordered_json> parse_messages(const nlohmann::json& messages);

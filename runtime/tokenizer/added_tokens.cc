@@ -30,18 +30,13 @@ size_t skip_space_after(std::string_view text, size_t end) {
 
 }  // namespace
 
-bool has_break_within(std::span<const size_t> breaks, size_t begin, size_t end) {
-  const auto first = std::upper_bound(breaks.begin(), breaks.end(), begin);
-  return first != breaks.end() && *first < end;
-}
-
 AddedTokenMatcher::AddedTokenMatcher(std::vector<AddedToken> tokens, const std::vector<std::string>& patterns)
     : tokens_(std::move(tokens)), trie_(1) {
   first_step_.fill(-1);
   for (size_t i = 0; i < tokens_.size(); ++i) {
     if (patterns[i].empty()) continue;
     add_pattern(patterns[i], static_cast<int32_t>(i));
-    has_plain_tokens_ |= !tokens_[i].is_special;
+    (tokens_[i].is_special ? has_special_tokens_ : has_plain_tokens_) = true;
   }
   for (const Edge& edge : trie_[0].edges) first_step_[edge.byte] = edge.target;
 }
@@ -89,7 +84,7 @@ bool AddedTokenMatcher::find(std::string_view text, size_t from, Match& match) c
   return false;
 }
 
-void AddedTokenMatcher::split(std::string_view text, bool parse_special, std::span<const size_t> breaks,
+void AddedTokenMatcher::split(std::string_view text, bool parse_special, std::span<const TextRange> plain,
                               std::vector<TextPart>& parts) const {
   size_t part_begin = 0;
   if (has_plain_tokens_ || parse_special) {
@@ -98,7 +93,7 @@ void AddedTokenMatcher::split(std::string_view text, bool parse_special, std::sp
       from = match.end;
       const AddedToken& token = *match.token;
       if (token.is_special && !parse_special) continue;
-      if (token.is_special && has_break_within(breaks, match.begin, match.end)) {
+      if (token.is_special && touches(plain, match.begin, match.end)) {
         from = match.begin + 1;  // another may begin inside it
         continue;
       }

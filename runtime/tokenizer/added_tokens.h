@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/tokenizer/text_range.h"
+
 namespace cohort {
 
 struct AddedToken {
@@ -23,9 +25,6 @@ struct AddedToken {
   bool normalized = false;   // is looked for in the normalized text
   bool is_special = false;
 };
-
-// Whether one of `breaks`, which ascend, lies within (begin, end).
-bool has_break_within(std::span<const size_t> breaks, size_t begin, size_t end);
 
 // A part of a text: an added token, or what is between two.
 struct TextPart {
@@ -41,10 +40,11 @@ class AddedTokenMatcher {
   AddedTokenMatcher(std::vector<AddedToken> tokens, const std::vector<std::string>& patterns);
 
   // Appends the parts of `text` from left to right, none of them empty. Special tokens count as
-  // text unless `parse_special` is set, and where they lie across one of `breaks` (byte offsets,
-  // ascending).
-  void split(std::string_view text, bool parse_special, std::span<const size_t> breaks,
+  // text unless `parse_special` is set, and where they have a byte of one of the `plain` ranges.
+  void split(std::string_view text, bool parse_special, std::span<const TextRange> plain,
              std::vector<TextPart>& parts) const;
+
+  bool has_special_tokens() const { return has_special_tokens_; }
 
  private:
   struct Edge {
@@ -69,6 +69,7 @@ class AddedTokenMatcher {
   std::vector<Node> trie_;               // trie_[0] is the root
   std::array<int32_t, 256> first_step_;  // node after the first byte, -1 where no pattern begins so
   bool has_plain_tokens_ = false;        // some token is not special
+  bool has_special_tokens_ = false;
 };
 
 }  // namespace cohort

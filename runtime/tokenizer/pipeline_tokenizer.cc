@@ -84,17 +84,43 @@ std::vector<int32_t> PipelineTokenizer::encode(std::string_view text, const Enco
   const PostProcessor& around = spec_.post_processor;
   if (options.add_special_tokens) ids = around.prefix;
   scratch.raw_parts.clear();
-  raw_matcher_.split(text, options.parse_special, options.breaks, scratch.raw_parts);
+  raw_matcher_.split(text, options.parse_special, options.plain, scratch.raw_parts);
   for (const TextPart& part : scratch.raw_parts) {
     if (part.id >= 0) {
       ids.push_back(part.id);
     } else {
-      // A break has no place in a normalized text: a part with one has no such special tokens.
-      const bool parse_special = options.parse_special && !has_break_within(options.breaks, part.begin, part.end);
+      const bool parse_special = options.parse_special && plain_text_has_no_part(text, part, options.plain, scratch);
       encode_raw(text.substr(part.begin, part.end - part.begin), part.begin == 0, parse_special, scratch, ids);
     }
   }
   if (options.add_special_tokens) ids.insert(ids.end(), around.suffix.begin(), around.suffix.end());
+  return ids;
+}
+
+// Whether the special tokens that are found in the normalized text of `part` have nothing to do with its plain ranges.
+// These have no place in a normalized text: the tokens are compared with those that there are when something else
+// stands in the ranges.
+bool PipelineTokenizer::plain_text_has_no_part(std::string_view text, const TextPart& part,
+                                               std::span<const TextRange> plain, Scratch& scratch) const {
+  if (!normalized_matcher_.has_special_tokens() || !touches(plain, part.begin, part.end)) return true;
+  std::string changed(text.substr(part.begin, part.end - part.begin));
+  const std::vector<int32_t> ids = normalized_special_ids(changed, scratch);
+  for (const TextRange& range : plain) {
+    const size_t begin = std::max(range.begin, part.begin);
+    const size_t end = std::min(range.end, part.end);
+    if (begin < end) std::fill_n(changed.begin() + static_cast<std::ptrdiff_t>(begin - part.begin), end - begin, 'x');
+  }
+  return ids.empty() || ids == normalized_special_ids(changed, scratch);
+}
+
+std::vector<int32_t> PipelineTokenizer::normalized_special_ids(std::string text, Scratch& scratch) const {
+  if (spec_.normalizer) spec_.normalizer->normalize(text, scratch.regex);
+  scratch.parts.clear();
+  normalized_matcher_.split(text, true, {}, scratch.parts);
+  std::vector<int32_t> ids;
+  for (const TextPart& part : scratch.parts) {
+    if (part.id >= 0 && is_special(part.id)) ids.push_back(part.id);
+  }
   return ids;
 }
 

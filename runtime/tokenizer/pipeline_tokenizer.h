@@ -65,6 +65,9 @@ class PipelineTokenizer final : public Tokenizer {
   std::string_view spelling(int32_t id) const;
   std::vector<std::string> normalize_added_tokens() const;
   AddedTokenMatcher make_matcher(bool normalized) const;
+  bool plain_text_has_no_part(std::string_view text, const TextPart& part, std::span<const TextRange> plain,
+                              Scratch& scratch) const;
+  std::vector<int32_t> normalized_special_ids(std::string text, Scratch& scratch) const;
   void encode_raw(std::string_view text, bool is_first, bool parse_special, Scratch& scratch,
                   std::vector<int32_t>& ids) const;
   void encode_normalized(bool is_first, Scratch& scratch, std::vector<int32_t>& ids) const;

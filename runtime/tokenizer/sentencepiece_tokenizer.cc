@@ -108,7 +108,7 @@ class SentencePieceTokenizer final : public Tokenizer {
       text = repaired;
     }
     std::vector<TextPart> parts;
-    matcher_.split(text, options.parse_special, options.breaks, parts);
+    matcher_.split(text, options.parse_special, options.plain, parts);
     std::vector<int32_t> ids;
     if (options.add_special_tokens && prefix_id_) ids.push_back(*prefix_id_);
     for (const TextPart& part : parts) {

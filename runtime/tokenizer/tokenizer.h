@@ -7,7 +7,6 @@
 // library (tokenizer.model).
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -18,6 +17,7 @@
 #include <vector>
 
 #include "kernels/core/status.h"
+#include "runtime/tokenizer/text_range.h"
 
 namespace cohort {
 
@@ -32,10 +32,10 @@ class Tokenizer {
     // could otherwise write control tokens into a prompt. Added tokens that are not special are
     // always recognised.
     bool parse_special = false;
-    // Byte offsets into the text, ascending, that no special token may lie across: where the text of a
-    // user meets that of a chat template, or would itself read as a special token. They require valid
-    // UTF-8.
-    std::span<const size_t> breaks = {};
+    // Ranges of the text, in order, that are plain all the same: a special token with a byte of one of
+    // them is text. For prompts in which what users wrote stands among control tokens. They require
+    // valid UTF-8.
+    std::span<const TextRange> plain = {};
   };
 
   virtual ~Tokenizer() = default;

@@ -147,20 +147,16 @@ OpenAiOptions OpenAiTester::default_options() {
   options.model_name = "quickstart";
   options.generation.eos_ids = {1};
   options.version = "1.2.3";
-  options.chat_template = render_chat;
-  options.bos_token = "<|begin_of_text|>";
-  options.eos_token = "<|end_of_text|>";
+  options.chat = chat_options();
   return options;
 }
 
-Result<std::string> OpenAiTester::render_chat(const nlohmann::ordered_json& variables) {
-  std::string text = variables["bos_token"];
-  for (const auto& message : variables["messages"]) {
-    text += message["role"].get<std::string>() + ": " + message["content"].get<std::string>() +
-            variables["eos_token"].get<std::string>();
-  }
-  if (variables["add_generation_prompt"]) text += "assistant: ";
-  return text;
+ChatOptions OpenAiTester::chat_options() {
+  ChatOptions options;
+  options.chat_template = *ChatTemplate::parse(
+      "{{ bos_token }}{% for message in messages %}{{ message.role }}: {{ message.content }}{{ eos_token }}{% endfor %}"
+      "{% if add_generation_prompt %}assistant: {% endif %}{% if is_loud %}!{% endif %}");
+  return options;
 }
 
 std::shared_ptr<Answered> OpenAiTester::send(std::string method, std::string path, std::string body) {

@@ -79,7 +79,10 @@ class OpenAiTester {
 
   static OpenAiOptions default_options();
   // "<|begin_of_text|>role: content<|end_of_text|>..." and "assistant: ".
-  static Result<std::string> render_chat(const nlohmann::ordered_json& variables);
+  static ChatOptions chat_options();
+
+  // Sends what follows to another API.
+  void use(OpenAiApi& other) { routes_ = other.routes(); }
 
   std::shared_ptr<Answered> send(std::string method, std::string path, std::string body = "");
   std::shared_ptr<Answered> post(const std::string& path, const nlohmann::json& body) {

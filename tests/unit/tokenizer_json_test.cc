@@ -62,6 +62,26 @@ TEST(TokenizerJson, SpecialTokensInTextStayTextUnlessAskedFor) {
             (std::vector<int32_t>{0, 5, 1}));
 }
 
+TEST(TokenizerJson, PlainRangesHaveNoSpecialTokens) {
+  for (const bool is_normalized : {false, true}) {
+    Json json = minimal();
+    json["model"]["vocab"]["<"] = 6;
+    json["added_tokens"][0]["normalized"] = is_normalized;
+    const auto tokenizer = load_json(json);
+    const auto encode = [&](std::string_view text, std::vector<TextRange> plain) {
+      return tokenizer->encode(text, {.add_special_tokens = false, .parse_special = true, .plain = plain});
+    };
+    EXPECT_EQ(encode("a<s>b", {{0, 1}, {4, 5}}), (std::vector<int32_t>{0, 5, 1}));
+    for (const TextRange range : {TextRange{1, 4}, {1, 2}, {2, 3}, {3, 4}, {0, 2}, {3, 5}, {0, 5}}) {
+      EXPECT_EQ(encode("a<s>b", {range}), (std::vector<int32_t>{0, 6, 1})) << range.begin << " to " << range.end;
+    }
+    EXPECT_EQ(encode("<<s>", {{0, 1}}), (std::vector<int32_t>{6, 5}));
+    if (!is_normalized) {
+      EXPECT_EQ(encode("<s>a<s>", {{0, 4}}), (std::vector<int32_t>{6, 0, 5}));
+    }
+  }
+}
+
 TEST(TokenizerJson, NamesWhatIsNotJson) {
   const auto tokenizer = tokenizer_from_json("{\"model\": ", "");
   ASSERT_FALSE(tokenizer.ok());
