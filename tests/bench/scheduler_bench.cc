@@ -2,8 +2,9 @@
 // are made up: every sequence whose last token is in a plan samples token 7.
 #include <benchmark/benchmark.h>
 
+#include <time.h>
+
 #include <algorithm>
-#include <chrono>
 #include <deque>
 #include <unordered_map>
 #include <vector>
@@ -13,8 +14,6 @@
 
 namespace cohort {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kNumSeqs = 256;
 
@@ -44,7 +43,12 @@ class Ranks {
   std::unordered_map<int64_t, int64_t> pending_;
 };
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+// Of this thread, so that other work on the machine does not count.
+double cpu_seconds() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
 
 // A scheduler, its ranks, and requests of `prompt_length` tokens of their own and up to `max_tokens` out.
 class Load {
@@ -70,15 +74,15 @@ class Load {
   double step() {
     double seconds = 0;
     while (scheduler_.num_under_way() < scheduler_.max_under_way()) {
-      const Clock::time_point start = Clock::now();
+      const double start = cpu_seconds();
       const auto plan = scheduler_.next_plan(0);
-      seconds += seconds_since(start);
+      seconds += cpu_seconds() - start;
       if (!plan) break;
       under_way_.push_back(ranks_.execute(*plan));
     }
-    const Clock::time_point start = Clock::now();
+    const double start = cpu_seconds();
     benchmark::DoNotOptimize(scheduler_.complete(under_way_.front()));
-    seconds += seconds_since(start);
+    seconds += cpu_seconds() - start;
     under_way_.pop_front();
     return seconds;
   }
