@@ -88,6 +88,12 @@ bool is_launched() {
   return num_launched_ranks() > 1;
 }
 
+std::optional<std::chrono::milliseconds> launcher_patience() {
+  if (std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr) return std::nullopt;
+  const char* seconds = std::getenv("OMPI_MCA_odls_base_sigkill_timeout");  // mpirun's default is 1
+  return std::chrono::seconds(seconds == nullptr ? 1 : std::max(std::atoi(seconds), 0));
+}
+
 void start_mpi() {
   int provided = MPI_THREAD_SINGLE;
   if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS) {

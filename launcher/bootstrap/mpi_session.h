@@ -1,6 +1,8 @@
 // The process's use of MPI: whether a launcher started it, and MPI_Init to MPI_Finalize.
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <string>
 
 namespace cohort {
@@ -13,6 +15,10 @@ std::string launched_rank_name();
 
 // How many ranks the launcher says it started; 0 where it does not say.
 int num_launched_ranks();
+
+// How long after a SIGTERM the launcher ends this process by SIGKILL, where it is one that does not leave the time to a
+// server to drain: mpirun. Nothing for others.
+std::optional<std::chrono::milliseconds> launcher_patience();
 
 // MPI_Init_thread with MPI_THREAD_MULTIPLE. Throws std::runtime_error where MPI has no such level, or where MPI does
 // not know the ranks that the launcher started, as when srun lacks --mpi=pmix.

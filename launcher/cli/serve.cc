@@ -5,6 +5,7 @@
 
 #include "launcher/bootstrap/build_facts.h"
 #include "launcher/bootstrap/job.h"
+#include "launcher/bootstrap/mpi_session.h"
 #include "launcher/cli/command.h"
 #include "launcher/cli/config_flags.h"
 #include "launcher/cli/rank_engine.h"
@@ -30,7 +31,8 @@ Status open_front_door(Job& job, const Config& config, const RankModel& model, F
                            .generation = model.model.config.generation,
                            .version = build_version(),
                            .link_path = door.link->path(),
-                           .on_failure = job.on_failure()};
+                           .on_failure = job.on_failure(),
+                           .patience_after_sigterm = launcher_patience()};
   COHORT_ASSIGN_OR_RETURN(door.gateway, Gateway::open(std::move(options)));
   job.set_last_words([&door](const std::string& reason) { door.gateway->fail(reason); });
   return ok_status();

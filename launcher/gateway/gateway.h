@@ -4,13 +4,15 @@
 // reached over the engine link, and may be in this process or another.
 //
 // Its life: it answers from open() on, with 503 while the engine loads. SIGTERM, SIGINT and SIGUSR1 (mpirun passes that
-// one on) begin a drain: new requests get 503, those under way go on, for config.server.drain_timeout_s at most; then
-// has_ended(). A second signal ends the process at once. When the engine breaks, every request under way gets an error,
-// health is red, and a second later on_failure is called.
+// one on) begin a drain: new requests get 503, those under way go on, for config.server.drain_timeout_s at most, are
+// then ended with an error, and has_ended(). A second signal ends the process at once. When the engine breaks, every
+// request under way gets an error, health is red, and a second later on_failure is called.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "kernels/core/status.h"
@@ -27,6 +29,8 @@ class Gateway {
     std::string version;                                        // of Cohort
     std::string link_path;                                      // where the engine listens
     std::function<void(const std::string& reason)> on_failure;  // called on the gateway's thread
+    // How long after SIGTERM somebody ends the process, if that is known: requests are told before.
+    std::optional<std::chrono::milliseconds> patience_after_sigterm;
   };
 
   // Reads tokenizer, templates and keys, opens the port and serves.
