@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio.hpp>
 #include <condition_variable>
@@ -114,6 +115,9 @@ class Gateway::Impl {
     openai.model_name = model_name(config_);
     openai.generation = options_.generation;
     openai.version = options_.version;
+    openai.vllm_metric_names = config_.metrics.vllm_names == "on";
+    COHORT_ASSIGN_OR_RETURN(openai.chat, read_chat_options(config_.model.path, config_.server.chat_template));
+    openai.chat.request_templates = config_.server.request_templates == "on";
     return openai;
   }
 
@@ -126,16 +130,22 @@ class Gateway::Impl {
   }
 
   void wait_for_signal() {
-    signals_.async_wait([this](error_code error, int) {
+    signals_.async_wait([this](error_code error, int signal) {
       if (error) return;
       if (is_draining_) _exit(1);  // the second
       is_draining_ = true;
       spdlog::info("draining: {} requests are under way", api_->num_active());
       api_->begin_drain();
-      drain_end_ = Clock::now() + std::chrono::seconds(config_.server.drain_timeout_s);
+      drain_end_ = Clock::now() + drain_limit(signal);
       drain();
       wait_for_signal();
     });
+  }
+
+  std::chrono::milliseconds drain_limit(int signal) const {
+    const std::chrono::milliseconds limit = std::chrono::seconds(config_.server.drain_timeout_s);
+    if (signal != SIGTERM || !options_.patience_after_sigterm) return limit;
+    return std::min(limit, *options_.patience_after_sigterm / 2);
   }
 
   // Looks every now and then whether all is over.
