@@ -19,8 +19,8 @@ __global__ void __launch_bounds__(kNumRowThreads)
 
 template <typename T, int kVecSize>
 __global__ void __launch_bounds__(kNumRowThreads)
-    embedding_part_kernel(float* out, const int32_t* ids, const T* part, int64_t first_row, int64_t num_part_rows,
-                          RowLayout layout) {
+    embedding_part_kernel(float* out, const int32_t* ids, const T* part, int64_t num_part_rows, RowLayout layout,
+                          int64_t first_row) {
   begin_chained();
   for_each_piece<kVecSize>(layout, [&](int64_t token, int64_t begin) {
     const int64_t row = ids[token] - first_row;
@@ -74,48 +74,36 @@ bool is_vectorized(const TensorView& out, const ConstTensorView& table) {
   return is_aligned(out, out.stride(0)) && is_aligned(table, table.stride(0));
 }
 
+// Launches kernel_of.operator()<T, kVecSize>(), for the table's T, on the rows of out, the table's rows and `more`.
+template <typename KernelOf, typename... More>
+void launch_lookup(const KernelOf& kernel_of, const TensorView& out, const ConstTensorView& ids,
+                   const ConstTensorView& table, const Stream& stream, More... more) {
+  const cudaStream_t handle = enter(stream);
+  const RowLayout layout = layout_of(out, table);
+  dispatch_float(table.dtype(), [&]<typename T>() {
+    dispatch_vec_size<T>(is_vectorized(out, table), [&]<int kVecSize>() {
+      const LaunchConfig config = choose_config(layout, kVecSize);
+      launch_chained(kernel_of.template operator()<DeviceType<T>, kVecSize>(), config.grid, config.block, 0, handle,
+                     out.data(), ids.data<int32_t>(), table.data(), table.dim(0), layout, more...);
+    });
+  });
+}
+
 }  // namespace
 
 void embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream) {
-  const cudaStream_t handle = enter(stream);
-  const RowLayout layout = layout_of(out, table);
-  const int32_t* const id = ids.data<int32_t>();
-  dispatch_float(out.dtype(), [&]<typename T>() {
-    using D = DeviceType<T>;
-    dispatch_vec_size<T>(is_vectorized(out, table), [&]<int kVecSize>() {
-      const LaunchConfig config = choose_config(layout, kVecSize);
-      launch_chained(embedding_kernel<D, kVecSize>, config.grid, config.block, 0, handle, static_cast<D*>(out.data()),
-                     id, static_cast<const D*>(table.data()), table.dim(0), layout);
-    });
-  });
+  const auto kernel_of = [&]<typename T, int kVecSize>() { return embedding_kernel<T, kVecSize>; };
+  launch_lookup(kernel_of, out, ids, table, stream);
 }
 
 void embedding_part(TensorView out, ConstTensorView ids, ConstTensorView part, int64_t first_row, Stream& stream) {
-  const cudaStream_t handle = enter(stream);
-  const RowLayout layout = layout_of(out, part);
-  const int32_t* const id = ids.data<int32_t>();
-  dispatch_float(part.dtype(), [&]<typename T>() {
-    using D = DeviceType<T>;
-    dispatch_vec_size<T>(is_vectorized(out, part), [&]<int kVecSize>() {
-      const LaunchConfig config = choose_config(layout, kVecSize);
-      launch_chained(embedding_part_kernel<D, kVecSize>, config.grid, config.block, 0, handle, out.data<float>(), id,
-                     static_cast<const D*>(part.data()), first_row, part.dim(0), layout);
-    });
-  });
+  const auto kernel_of = [&]<typename T, int kVecSize>() { return embedding_part_kernel<T, kVecSize>; };
+  launch_lookup(kernel_of, out, ids, part, stream, first_row);
 }
 
 void add_embedding(TensorView out, ConstTensorView ids, ConstTensorView table, Stream& stream) {
-  const cudaStream_t handle = enter(stream);
-  const RowLayout layout = layout_of(out, table);
-  const int32_t* const id = ids.data<int32_t>();
-  dispatch_float(out.dtype(), [&]<typename T>() {
-    using D = DeviceType<T>;
-    dispatch_vec_size<T>(is_vectorized(out, table), [&]<int kVecSize>() {
-      const LaunchConfig config = choose_config(layout, kVecSize);
-      launch_chained(add_embedding_kernel<D, kVecSize>, config.grid, config.block, 0, handle,
-                     static_cast<D*>(out.data()), id, static_cast<const D*>(table.data()), table.dim(0), layout);
-    });
-  });
+  const auto kernel_of = [&]<typename T, int kVecSize>() { return add_embedding_kernel<T, kVecSize>; };
+  launch_lookup(kernel_of, out, ids, table, stream);
 }
 
 void feed_tokens(TensorView token_ids, ConstTensorView sources, ConstTensorView sampled, Stream& stream) {
