@@ -81,6 +81,7 @@ Status serve(Job& job, const Config& config, bool dry_run) {
   if (dry_run) {
     return print_rank_table(job, make_rank_plan(job, config, model.model, model.layout, model.device, {}));
   }
+  std::signal(SIGPIPE, SIG_IGN);  // a log that nobody reads any more is no reason to end
   FrontDoor door;
   // A launcher signals every rank. It is the leader that drains; the others go on until it lets them go, or is gone
   // itself.
