@@ -94,6 +94,7 @@ std::vector<HttpRoute> OpenAiApi::routes() {
 Status OpenAiApi::admission() const {
   const EngineHealth& health = engine_.health();
   if (health.state == EngineState::kBroken) return {StatusCode::kUnavailable, "the engine is broken: " + health.what};
+  if (!failure_.empty()) return {StatusCode::kUnavailable, failure_};
   if (is_draining_) return {StatusCode::kUnavailable, "the server is shutting down"};
   if (health.state == EngineState::kLoading) {
     return {StatusCode::kUnavailable,
@@ -135,6 +136,8 @@ void OpenAiApi::generate(ApiKind kind, const Exchange& exchange) {
 }
 
 void OpenAiApi::begin(const Exchange& exchange, PreparedRequest request, SteadyTime arrival) {
+  // Meanwhile the engine may have broken, or all have been ended; a drain lets it go on.
+  if (!failure_.empty()) return exchange->respond(error_response(Status(StatusCode::kUnavailable, failure_)));
   if (engine_.health().state != EngineState::kReady) return exchange->respond(error_response(admission()));
   if (const auto error = model_->check_size(request, engine_.facts())) return exchange->respond(error_response(*error));
   log_ignored(exchange->request().id, request.fields.ignored);
@@ -170,6 +173,7 @@ void OpenAiApi::on_end(uint64_t number, const std::string& request_id, const Gen
 }
 
 void OpenAiApi::fail_all(const std::string& reason) {
+  failure_ = reason;
   const auto generations = std::exchange(active_, {});
   for (const auto& [number, generation] : generations) generation->fail({.http_status = 503, .message = reason});
 }

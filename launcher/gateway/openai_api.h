@@ -37,7 +37,7 @@ class OpenAiApi {
   // New requests get 503 from now on; those under way go on.
   void begin_drain() { is_draining_ = true; }
 
-  // Ends all that is under way: streams with an error event, others with 503.
+  // Ends all that is under way, for good: streams with an error event, others with 503.
   void fail_all(const std::string& reason);
 
   // Requests under way.
@@ -68,6 +68,7 @@ class OpenAiApi {
   OpenAiMetrics metrics_;
   int64_t created_;  // when this model began to be served, in seconds since 1970
   bool is_draining_ = false;
+  std::string failure_;  // of fail_all(): nothing begins any more
   uint64_t num_generations_ = 0;
   int64_t num_preparing_ = 0;
   std::unordered_map<uint64_t, std::shared_ptr<OpenAiGeneration>> active_;  // by number

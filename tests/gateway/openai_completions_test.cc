@@ -334,6 +334,17 @@ TEST(OpenAiCompletions, LogprobsOfChats) {
   }
 }
 
+TEST(OpenAiCompletions, SpecialTokensAreShownOnDemand) {
+  OpenAiTester tester;
+  std::vector<int32_t> ids = tester.ids("one");
+  ids.push_back(0);
+  for (const bool skips : {true, false}) {
+    const auto answered = tester.post("/v1/completions", {{"prompt", "a"}, {"skip_special_tokens", skips}});
+    tester.engine.send_tokens(tester.engine.submitted.size() - 1, ids);
+    EXPECT_EQ(answered->json()["choices"][0]["text"], skips ? "one" : "one<|begin_of_text|>");
+  }
+}
+
 TEST(OpenAiCompletions, TokenIdsOnDemand) {
   OpenAiTester tester;
   auto answered = tester.post("/v1/completions", {{"prompt", {5, 6}}, {"return_token_ids", true}});

@@ -255,6 +255,7 @@ TEST(OpenAiStream, AllCanBeFailed) {
   EXPECT_EQ(tester.engine.num_open(), 0u);
   EXPECT_EQ(whole->status, 503);
   EXPECT_EQ(stream->events().back()["error"]["message"], "the server is shutting down");
+  EXPECT_EQ(tester.post("/v1/completions", {{"prompt", "a"}})->status, 503);
 }
 
 // Work of the pool is done when the test says so.
