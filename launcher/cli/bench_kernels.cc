@@ -8,6 +8,7 @@
 #include <span>
 
 #include "kernels/core/device_graph.h"
+#include "launcher/cli/quantile.h"
 
 namespace cohort {
 namespace {
@@ -25,19 +26,13 @@ constexpr int64_t kCudaProductSizes[] = {4096, 8192};  // the larger runs longer
 constexpr int64_t kCpuCopyBytes = int64_t{1} << 27;
 constexpr int64_t kCpuProductSizes[] = {1024};
 
-double median(std::vector<double> times) {
-  const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
-  std::nth_element(times.begin(), middle, times.end());
-  return *middle;
-}
-
-double time_on_cuda(const KernelOperation& operation, Stream& stream) {
-  const int num_rounds = (kMinRunsOfGraph + operation.num_sets - 1) / operation.num_sets;
-  const int num_runs = num_rounds * operation.num_sets;
-  operation.run(0);  // the first use chooses algorithms and loads kernels
+// Of one of num_runs calls of `submit` in a graph.
+template <typename Submit>
+double time_graph(int num_runs, Stream& stream, const Submit& submit) {
+  submit(0);  // the first use chooses algorithms and loads kernels
   stream.synchronize();
   const DeviceGraph graph = DeviceGraph::capture(stream, [&] {
-    for (int i = 0; i < num_runs; ++i) operation.run(i % operation.num_sets);
+    for (int i = 0; i < num_runs; ++i) submit(i);
   });
   graph.launch(stream);
   Event start(stream.device());
@@ -50,19 +45,37 @@ double time_on_cuda(const KernelOperation& operation, Stream& stream) {
     stop.synchronize();
     times_us.push_back(1000 * stop.milliseconds_since(start) / num_runs);
   }
-  return median(times_us);
+  return quantile(times_us, 0.5);
+}
+
+double time_on_cuda(const KernelOperation& operation, Stream& stream) {
+  const int num_rounds = (kMinRunsOfGraph + operation.num_sets - 1) / operation.num_sets;
+  const int num_runs = num_rounds * operation.num_sets;
+  const auto run = [&](int i) { operation.run(i % operation.num_sets); };
+  if (!operation.reset) return time_graph(num_runs, stream, run);
+  const auto reset = [&](int i) { operation.reset(i % operation.num_sets); };
+  const double both_us = time_graph(num_runs, stream, [&](int i) {
+    reset(i);
+    run(i);
+  });
+  return both_us - time_graph(num_runs, stream, reset);
 }
 
 double time_on_cpu(const KernelOperation& operation) {
   std::vector<double> times_us;
+  const auto reset = [&](int set) {
+    if (operation.reset) operation.reset(set);
+  };
+  reset(0);
   operation.run(0);
   const Clock::time_point begin = Clock::now();
   for (int i = 0; i < kMinCpuRuns || std::chrono::duration<double>(Clock::now() - begin).count() < kCpuSeconds; ++i) {
+    reset(i % operation.num_sets);
     const Clock::time_point start = Clock::now();
     operation.run(i % operation.num_sets);
     times_us.push_back(std::chrono::duration<double, std::micro>(Clock::now() - start).count());
   }
-  return median(times_us);
+  return quantile(times_us, 0.5);
 }
 
 KernelResult measure(const std::string& name, const KernelModel& model, const KernelLoad& load,

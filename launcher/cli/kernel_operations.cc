@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 #include "kernels/attention/attention.h"
 #include "kernels/core/check.h"
@@ -14,6 +15,8 @@
 #include "kernels/norm/norm.h"
 #include "kernels/position/rotary_cache.h"
 #include "kernels/random/random.h"
+#include "kernels/sampling/sampled_logprobs.h"
+#include "kernels/sampling/sampling_plan.h"
 
 namespace cohort {
 namespace {
@@ -81,6 +84,13 @@ Tensor make_int32(const Shape& shape, Device device, const F& value) {
 // Numbers of [0, count) without an order that hardware could foresee.
 int64_t scattered(int64_t i, int64_t count) {
   return static_cast<int64_t>((static_cast<uint64_t>(i) * 0x9e3779b97f4a7c15u >> 20) % static_cast<uint64_t>(count));
+}
+
+// As peaked as a model's.
+Tensor make_logits(const Shape& shape, Stream& stream) {
+  Tensor logits(DType::kF32, shape, stream.device());
+  fill_random(logits, {random_key(4, "bench"), {0, 3}}, shape, 0, 0, stream);
+  return logits;
 }
 
 struct Context {
@@ -262,6 +272,60 @@ KernelOperation activation_operation(const Context& c) {
   return operation;
 }
 
+// Sampling as `params` say for every sequence, with num_outputs tokens before it that penalties are for. Logits come
+// from the product before, and so from the cache.
+KernelOperation sample_operation(const Context& c, const SamplingParams& params, int64_t num_outputs) {
+  struct State {
+    std::vector<SamplingParams> params;
+    std::vector<int32_t> output;
+    std::vector<SamplingRequest> requests;
+    Tensor raw_logits;  // [num_seqs, vocab] float32
+    Tensor logits;      // likewise: what sampling changes
+    Tensor tokens;      // [num_seqs] int32
+    std::optional<SamplingPlan> plan;
+  };
+  const int64_t vocab = c.model.spec.vocab;
+  const int64_t rows = c.load.num_seqs;
+  const auto state = std::make_shared<State>();
+  state->params.assign(static_cast<size_t>(rows), params);
+  for (int64_t i = 0; i < num_outputs; ++i) state->output.push_back(static_cast<int32_t>(scattered(i, vocab)));
+  for (SamplingParams& own : state->params) {
+    own.seed = state->requests.size();
+    state->requests.push_back({&own, {}, state->output});
+  }
+  state->raw_logits = make_logits({rows, vocab}, c.stream);
+  state->logits = Tensor(DType::kF32, {rows, vocab}, c.device());
+  state->tokens = Tensor(DType::kI32, {rows}, c.device());
+  if (c.device().kind == DeviceKind::kCuda) {
+    state->plan.emplace(rows, rows * (num_outputs + 1), c.device());
+    state->plan->prepare(state->requests, vocab, c.stream);
+  }
+  KernelOperation operation;
+  operation.sizes = fmt::format("{} x {}", rows, vocab);
+  operation.num_bytes = dtype_bytes(DType::kF32, rows * vocab);
+  operation.run = [state, &stream = c.stream](int) {
+    if (state->plan) return sample(state->tokens, state->logits, *state->plan, stream);
+    sample(state->tokens, state->logits, state->requests, stream);
+  };
+  operation.reset = [state, &stream = c.stream](int) { copy_rows(state->logits, state->raw_logits, stream); };
+  return operation;
+}
+
+KernelOperation logprobs_operation(const Context& c) {
+  const int64_t vocab = c.model.spec.vocab;
+  const int64_t rows = c.load.num_seqs;
+  const auto logits = std::make_shared<Tensor>(make_logits({rows, vocab}, c.stream));
+  const auto tokens =
+      std::make_shared<Tensor>(make_int32({rows}, c.device(), [&](int64_t i) { return scattered(i, vocab); }));
+  const auto logprob_bytes = static_cast<int64_t>(sizeof(SampledLogprobs));
+  const auto out = std::make_shared<Tensor>(DType::kU8, Shape{rows, logprob_bytes}, c.device());
+  KernelOperation operation;
+  operation.sizes = fmt::format("{} x {}, top {}", rows, vocab, kMaxTopLogprobs);
+  operation.num_bytes = dtype_bytes(DType::kF32, rows * vocab) + (*out)->num_bytes();
+  operation.run = [=, &stream = c.stream](int) { sampled_logprobs(*out, *logits, *tokens, kMaxTopLogprobs, stream); };
+  return operation;
+}
+
 KernelOperation feed_operation(const Context& c) {
   const int64_t rows = c.load.num_seqs;
   const auto ints = [&](int64_t i) { return i % rows; };
@@ -311,6 +375,17 @@ const std::vector<NamedOperation>& operations() {
          return product(c.load.num_seqs, c.model.shard.vocab.size(), c.model.spec.hidden, c.model.dtype, DType::kF32,
                         c.stream);
        }},
+      {"sample_greedy", [](const Context& c) { return sample_operation(c, {.temperature = 0}, 0); }},
+      {"sample_top_p",
+       [](const Context& c) { return sample_operation(c, {.temperature = 0.8f, .top_k = 50, .top_p = 0.9f}, 0); }},
+      {"sample_penalties",
+       [](const Context& c) {
+         return sample_operation(
+             c,
+             {.temperature = 0.8f, .top_k = 50, .top_p = 0.9f, .repetition_penalty = 1.1f, .frequency_penalty = 0.5f},
+             c.load.context_length);
+       }},
+      {"logprobs", logprobs_operation},
   };
   return all;
 }

@@ -37,6 +37,8 @@ struct KernelOperation {
   // is memory for as many.
   int num_sets = 1;
   std::function<void(int set)> run;  // queues on the stream it was made with
+  // Brings back what a run changes: to be called before each, and no part of its time. Empty where nothing is.
+  std::function<void(int set)> reset = nullptr;
 };
 
 // The names of the operations, in the order of a step.

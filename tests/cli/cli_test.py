@@ -241,7 +241,7 @@ class Others(unittest.TestCase):
             loads.setdefault(result["operation"], []).append(load)
         self.assertEqual(loads["norm"], [(1, 1, 20), (3, 1, 20), (1, 16, 16)])
         self.assertEqual(loads["attention"], [(1, 1, 20), (1, 1, 40), (3, 1, 20), (3, 1, 40), (1, 16, 16)])
-        self.assertEqual(len(loads), 11)
+        self.assertEqual(len(loads), 15)
         table = self.ok(*flags, "--operations", "norm,activation").splitlines()
         self.assertIn("tensor parallel 2, float32", table[0])
         self.assertEqual([line.split()[0] for line in table[4:]], ["norm"] * 3 + ["activation"] * 3)
