@@ -111,7 +111,7 @@ SchedulerOptions options_of(const benchmark::State& state, int64_t num_blocks) {
 void measure(benchmark::State& state, Load& load, int64_t num_waiting) {
   const SchedulerStats before = load.stats();
   std::vector<double> seconds;
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     load.keep_waiting(num_waiting);
     seconds.push_back(load.step());
     state.SetIterationTime(seconds.back());

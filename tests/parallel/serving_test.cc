@@ -180,7 +180,8 @@ struct Layout {
 class ServingTest : public testing::TestWithParam<Layout> {};
 
 TEST_P(ServingTest, EveryRequestGetsWhatItGetsAlone) {
-  const auto& [name, sizes, overlap_steps] = GetParam();
+  const ParallelSizes& sizes = GetParam().sizes;
+  const bool overlap_steps = GetParam().overlap_steps;
   run_ranks(sizes.num_ranks(), [&](HostComm& world) {
     Stream stream(kCpuDevice, 1);
     const RankComms comms = RankComms::create(world, sizes, kCpuDevice);
