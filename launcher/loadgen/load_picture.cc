@@ -238,12 +238,12 @@ std::string draw_load(const LoadPicture& picture, std::span<const LoadPoint> poi
   const std::vector<double> rates = values(&LoadPoint::request_rate);
   const Chart charts[] = {
       {"Time to first token",
-       "ms",
+       "ms, logarithmic",
        true,
        {{"median", kBlue, false, false, values(&LoadPoint::ttft_median_ms)},
         {picture.tail, kOrange, true, false, values(&LoadPoint::ttft_tail_ms)}}},
       {"Inter-token latency",
-       "ms",
+       "ms, logarithmic",
        true,
        {{"median", kBlue, false, false, values(&LoadPoint::itl_median_ms)},
         {picture.tail, kOrange, true, false, values(&LoadPoint::itl_tail_ms)}}},

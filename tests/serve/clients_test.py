@@ -126,7 +126,9 @@ class Clients:
         self.assertEqual(chunks[0].choices[0].delta.role, "assistant")
         texts, usage = pieces(chunks)
         self.assertEqual(texts, {0: choice.message.content})
-        self.assertEqual(usage, answer.usage)
+        self.assertEqual(usage.total_tokens, answer.usage.total_tokens)
+        # The same messages again: their first block is in the cache.
+        self.assertEqual(usage.prompt_tokens_details.cached_tokens, 16)
         self.assertEqual([c.choices[0].finish_reason for c in chunks if c.choices][-1], "length")
 
     def test_chat_is_its_template_filled_in(self):
@@ -220,11 +222,13 @@ class Clients:
         stream = self.complete(max_tokens=1500, stream=True, extra_body={"ignore_eos": True})
         for _ in zip(range(3), stream):
             pass
-        self.assertGreater(self.server.metrics()["cohort:kv_cache_usage_perc"], 0)
+        self.server.await_metric("cohort:kv_cache_usage_perc", lambda value: value > 0)
+        (aborted,) = (name for name in self.server.metrics() if "request_success_total" in name and "abort" in name)
+        before = self.server.metrics()[aborted]
         stream.close()
         self.server.await_metric("cohort:num_requests_running", lambda value: value == 0)
         self.server.await_metric("cohort:kv_cache_usage_perc", lambda value: value == 0)
-        self.server.await_metric('cohort:request_success_total', lambda value: value > 0)
+        self.assertEqual(self.server.metrics()[aborted], before + 1)
 
     def test_many_at_once(self):
         async def ask_all():

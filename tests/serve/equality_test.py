@@ -20,10 +20,10 @@ cohort = None
 
 NUM_REQUESTS = 200
 NUM_CANCELLED = 30
-ARRIVAL_S = 3.0  # over which they come
+ARRIVAL_S = 1.5  # over which they come
 VOCAB = 4096
-# 40 blocks of 8 positions: about five sequences of those below, of which 24 may run.
-SMALL_CACHE = ["--block-size", 8, "--num-blocks", 40, "--max-seqs", 24, "--max-tokens-per-step", 64]
+# 24 blocks of 8 positions: two of the longest sequences below, of which 24 may run.
+SMALL_CACHE = ["--block-size", 8, "--num-blocks", 24, "--max-seqs", 24, "--max-tokens-per-step", 64]
 
 
 @dataclasses.dataclass
@@ -48,7 +48,7 @@ def make_cases(seed):
     cases = []
     for number in range(NUM_REQUESTS):
         prompt = draw.choice(prefixes) + ids(draw.randint(1, 24)) if number % 3 else ids(draw.randint(1, 48))
-        fields = {"max_tokens": draw.randint(1, 32), "ignore_eos": draw.random() < 0.8, "priority": draw.choice([0, 0, 0, 5])}
+        fields = {"max_tokens": draw.randint(1, 40), "ignore_eos": draw.random() < 0.8, "priority": draw.choice([0, 0, 0, 5])}
         if draw.random() < 0.2:
             fields["repetition_penalty"] = 1.3
         cases.append(Case(completion(prompt, **fields), draw.uniform(0, ARRIVAL_S)))

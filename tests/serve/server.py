@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 import time
+import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/cluster"))
@@ -229,3 +230,46 @@ class Stream:
     def close(self):
         if self._writer is not None:
             self._writer.transport.abort()
+
+
+async def open_streams(running, count, min_tokens=2, **fields):
+    """Streams that each have some tokens, and tasks that read them on."""
+    streams = [Stream(running.port, "/v1/completions", completion(f"{PROMPT} {n}", **fields)) for n in range(count)]
+
+    async def begin(stream):
+        await stream.open()
+        events = stream.events()
+        while len(stream.token_ids) < min_tokens:
+            await anext(events)
+        return events
+
+    async def finish(stream, events):
+        try:
+            async for _ in events:
+                pass
+            stream.ended = time.monotonic()
+        finally:
+            stream.close()
+
+    rests = await asyncio.gather(*(begin(stream) for stream in streams))
+    return streams, [asyncio.create_task(finish(stream, rest)) for stream, rest in zip(streams, rests)]
+
+
+async def read_all(port, bodies):
+    """A stream of each body, read to its end, all at once."""
+    return await asyncio.gather(*(Stream(port, "/v1/completions", body).read() for body in bodies))
+
+
+class ServerTest(unittest.TestCase):
+    """Starts servers of `cohort`, which its module sets."""
+
+    cohort = None
+
+    def start(self, *flags, **options):
+        running = Server(self.cohort, *flags, **options)
+        self.addCleanup(running.__exit__)
+        return running.await_ready()
+
+    def answers(self, running):
+        """That it still does what it should."""
+        self.assertEqual(running.complete(PROMPT, max_tokens=4)["text"], " the heaven and the")
