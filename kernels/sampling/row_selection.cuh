@@ -45,6 +45,10 @@ __device__ inline uint32_t ordered(float value) {
   return (u & 0x80000000u) != 0 ? ~u : u | 0x80000000u;
 }
 
+__device__ inline float value_of(uint32_t ordered) {
+  return __uint_as_float((ordered & 0x80000000u) != 0 ? ordered & 0x7fffffffu : ~ordered);
+}
+
 // bins[bin] += weight for the lanes that have one. Called by whole warps. The lanes that share the bin of the first are
 // summed before they are added: most values share their first digit.
 __device__ inline void add_to_bins(Sum* bins, int bin, Sum weight) {

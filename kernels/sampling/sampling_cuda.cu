@@ -78,7 +78,7 @@ __device__ Largest find_largest(const float* values, int n, Scratch& scratch) {
   if (__syncthreads_or(has_nan)) return {-1, 0};
   key = reduce_block(key, scratch, [](Sum a, Sum b) { return max(a, b); });
   const auto index = static_cast<int>(~static_cast<uint32_t>(key));
-  const float value = values[index];
+  const float value = value_of(static_cast<uint32_t>(key >> 32));  // not read again: others change values from here on
   return {isinf(value) ? -1 : index, value};
 }
 
