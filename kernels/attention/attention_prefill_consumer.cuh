@@ -60,6 +60,7 @@ class PrefillConsumer {
     first_head_ = work.first_head;
     num_rows_ = work.num_rows;
     context_length_ = work.context_length;
+    __syncwarp();  // all lanes have read it when one releases it with the queries
     return num_tiles_ > 0;
   }
 
