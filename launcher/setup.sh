@@ -32,6 +32,7 @@ test_packages=(
   libgtest-dev libbenchmark-dev                 # tests, benches
   libdnnl-dev libopenblas-dev                   # what our matrix product is compared with
   clang libclang-rt-dev clang-format clang-tidy # fuzzing, lint
+  python3-jinja2                                # what our chat templates are compared with
   git python3 python3-venv                      # lint, comparison with Hugging Face's own tokenizers
   iproute2 slurm-wlm munge                      # hosts as network namespaces, a private Slurm
 )

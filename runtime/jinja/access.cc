@@ -166,7 +166,7 @@ Result<Value> get_slice(Budget& budget, const Value& object, const Value& start,
   const bool is_indexed = text != nullptr || (sequence != nullptr && (sequence->kind == Sequence::Kind::kList ||
                                                                       sequence->kind == Sequence::Kind::kTuple ||
                                                                       sequence->kind == Sequence::Kind::kRange));
-  if (!is_indexed) return no_element(object, None());
+  if (!is_indexed) return invalid_argument("an object of type '" + std::string(type_name(object)) + "' has no slices");
   COHORT_ASSIGN_OR_RETURN(const size_t size, length_of(object));
   COHORT_ASSIGN_OR_RETURN(const Range range, resolve_slice(size, start, stop, step));
   if (text != nullptr) {

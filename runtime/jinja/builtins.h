@@ -23,7 +23,7 @@ Result<Value> get_attribute(const Value& object, std::string_view name);
 // object[key]: the item, or else for a text as key the method of that name, or else undefined.
 Result<Value> get_item(Budget& budget, const Value& object, const Value& key);
 
-// object[start:stop:step]; each part is an integer or None.
+// object[start:stop:step]; each part is an integer or None. An error for what has no slices.
 Result<Value> get_slice(Budget& budget, const Value& object, const Value& start, const Value& stop, const Value& step);
 
 // What an attribute argument such as "function.name" or 0 names in `object`.

@@ -1,6 +1,7 @@
 // Filters of lists and dictionaries.
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <string>
 
 #include "runtime/jinja/binding.h"
@@ -50,6 +51,7 @@ Result<Value> first(const Invocation& call) {
   const Sequence* sequence = call.self.as_sequence();
   if (sequence != nullptr && sequence->kind == Kind::kGenerator) {
     if (sequence->num_taken < sequence->items.size()) return sequence->items[sequence->num_taken++];
+    COHORT_RETURN_IF_ERROR(sequence->failure);
   } else if (const Text* text = call.self.as_text(); text != nullptr && !text->empty()) {
     return get_item(call.state.budget(), call.self, 0);
   } else {
@@ -68,7 +70,6 @@ Result<Value> last(const Invocation& call) {
   if (const Text* text = call.self.as_text(); text != nullptr && !text->empty()) {
     return get_item(call.state.budget(), call.self, -1);
   }
-  if (call.self.is_undefined()) return undefined_error(call.self);
   COHORT_ASSIGN_OR_RETURN(const SequencePtr items, self_items(call));
   if (!items->items.empty()) return items->items.back();
   return Value::undefined("there is no last item: the sequence is empty");
@@ -99,13 +100,15 @@ Result<Value> items_of_dict(const Invocation& call) {
   COHORT_ASSIGN_OR_RETURN(const Binding arguments, Binding::make(call, "items", {}));
   std::vector<Value> pairs;
   const Dict* dict = call.self.as_dict();
-  if (dict == nullptr && !call.self.is_undefined()) return invalid_argument("items(): expected a mapping");
+  if (dict == nullptr && !call.self.is_undefined()) {
+    return make_generator(call.state.budget(), {}, invalid_argument("items(): expected a mapping"));
+  }
   for (size_t i = 0; dict != nullptr && i < dict->size(); ++i) {
     const auto& [key, value] = dict->entries()[i];
     COHORT_ASSIGN_OR_RETURN(Value pair, make_sequence(call.state.budget(), Kind::kTuple, {key, value}));
     pairs.push_back(std::move(pair));
   }
-  return make_sequence(call.state.budget(), Kind::kGenerator, std::move(pairs));
+  return make_generator(call.state.budget(), std::move(pairs));
 }
 
 Result<Value> reverse(const Invocation& call) {
@@ -113,7 +116,7 @@ Result<Value> reverse(const Invocation& call) {
   if (call.self.is_text()) return get_slice(call.state.budget(), call.self, None(), None(), -1);
   COHORT_ASSIGN_OR_RETURN(const SequencePtr items, self_items(call));
   std::vector<Value> reversed(items->items.rbegin(), items->items.rend());
-  return make_sequence(call.state.budget(), Kind::kGenerator, std::move(reversed));
+  return make_generator(call.state.budget(), std::move(reversed));
 }
 
 // Sorts `items` by `keys`, which stand in the same order, keeping the order of equal ones.
@@ -188,14 +191,13 @@ Result<Value> dictsort(const Invocation& call) {
   return make_list(budget, std::move(pairs));
 }
 
-Result<Value> unique(const Invocation& call) {
-  COHORT_ASSIGN_OR_RETURN(const Binding arguments, Binding::make(call, "unique", {"case_sensitive", "attribute"}));
-  Budget& budget = call.state.budget();
-  COHORT_ASSIGN_OR_RETURN(const SequencePtr items, self_items(call));
+// Adds to `kept` the items of which the key is new.
+Status keep_unique(Budget& budget, const Value& iterable, const Value* attribute, bool case_matters,
+                   std::vector<Value>& kept) {
+  COHORT_ASSIGN_OR_RETURN(const SequencePtr items, items_of(budget, iterable));
   Dict seen;
-  std::vector<Value> kept;
   for (const Value& item : items->items) {
-    COHORT_ASSIGN_OR_RETURN(Value key, comparison_key(budget, item, arguments[1], arguments.truth(0, false)));
+    COHORT_ASSIGN_OR_RETURN(Value key, comparison_key(budget, item, attribute, case_matters));
     if (!is_hashable(key)) return invalid_argument("unhashable type: '" + std::string(type_name(key)) + "'");
     // Keys that are no texts are compared one by one.
     COHORT_RETURN_IF_ERROR(budget.charge(key.is_text() ? 1 : 1 + static_cast<int64_t>(seen.size() / 4)));
@@ -203,7 +205,14 @@ Result<Value> unique(const Invocation& call) {
     seen.set(std::move(key), None());
     kept.push_back(item);
   }
-  return make_sequence(budget, Kind::kGenerator, std::move(kept));
+  return ok_status();
+}
+
+Result<Value> unique(const Invocation& call) {
+  COHORT_ASSIGN_OR_RETURN(const Binding arguments, Binding::make(call, "unique", {"case_sensitive", "attribute"}));
+  std::vector<Value> kept;
+  Status status = keep_unique(call.state.budget(), call.self, arguments[1], arguments.truth(0, false), kept);
+  return make_generator(call.state.budget(), std::move(kept), std::move(status));
 }
 
 template <bool kWantsMost>
@@ -264,52 +273,68 @@ Arguments rest_of(const Arguments& arguments, size_t skipped) {
   return rest;
 }
 
-Result<Value> map_attribute(const Invocation& call, const SequencePtr& items) {
-  const Value* attribute = nullptr;
-  const Value* otherwise = nullptr;
+// What map() does to one item: a filter, or taking an attribute.
+struct Mapping {
+  Builtin filter = nullptr;
+  Arguments arguments;  // of the filter
+  Value attribute;
+  std::optional<Value> otherwise;  // where the attribute is undefined
+};
+
+Result<Mapping> parse_mapping(const Invocation& call) {
+  Mapping mapping;
+  if (!call.arguments.positional.empty()) {
+    const Text* name = call.arguments.positional[0].as_text();
+    mapping.filter = name == nullptr ? nullptr : find_filter(name->view());
+    if (mapping.filter == nullptr) return invalid_argument("map(): expected the name of a filter");
+    mapping.arguments = rest_of(call.arguments, 1);
+    return mapping;
+  }
+  bool has_attribute = false;
   for (const auto& [name, value] : call.arguments.named) {
     if (name == "attribute") {
-      attribute = &value;
+      mapping.attribute = value;
+      has_attribute = true;
     } else if (name == "default") {
-      otherwise = &value;
+      mapping.otherwise = value;
     } else {
       return invalid_argument("map(): has no parameter '" + std::string(name) + "'");
     }
   }
-  if (attribute == nullptr) return invalid_argument("map(): wants a filter or an attribute");
-  std::vector<Value> mapped;
+  if (!has_attribute) return invalid_argument("map(): wants a filter or an attribute");
+  return mapping;
+}
+
+Status map_items(const Invocation& call, std::vector<Value>& mapped) {
+  if (!is_truthy(call.self)) return ok_status();  // as Jinja has it, even of what is not iterable
+  COHORT_ASSIGN_OR_RETURN(const SequencePtr items, self_items(call));
+  COHORT_ASSIGN_OR_RETURN(const Mapping mapping, parse_mapping(call));
+  COHORT_RETURN_IF_ERROR(call.state.budget().charge_items(items->items.size()));
   for (const Value& item : items->items) {
-    COHORT_ASSIGN_OR_RETURN(Value value, get_path(call.state.budget(), item, *attribute));
-    const bool is_missing = value.is_undefined() && otherwise != nullptr;
-    mapped.push_back(is_missing ? *otherwise : std::move(value));
+    if (mapping.filter != nullptr) {
+      COHORT_ASSIGN_OR_RETURN(Value value, mapping.filter({call.state, item, mapping.arguments}));
+      mapped.push_back(std::move(value));
+    } else {
+      COHORT_ASSIGN_OR_RETURN(Value value, get_path(call.state.budget(), item, mapping.attribute));
+      mapped.push_back(value.is_undefined() && mapping.otherwise ? *mapping.otherwise : std::move(value));
+    }
   }
-  return make_sequence(call.state.budget(), Kind::kGenerator, std::move(mapped));
+  return ok_status();
 }
 
 Result<Value> map(const Invocation& call) {
   const RenderState::Level level(call.state);
   COHORT_RETURN_IF_ERROR(level.check());
-  COHORT_ASSIGN_OR_RETURN(const SequencePtr items, self_items(call));
-  COHORT_RETURN_IF_ERROR(call.state.budget().charge_items(items->items.size()));
-  if (call.arguments.positional.empty()) return map_attribute(call, items);
-  const Text* name = call.arguments.positional[0].as_text();
-  const Builtin filter = name == nullptr ? nullptr : find_filter(name->view());
-  if (filter == nullptr) return invalid_argument("map(): expected the name of a filter");
-  const Arguments arguments = rest_of(call.arguments, 1);
   std::vector<Value> mapped;
-  for (const Value& item : items->items) {
-    COHORT_ASSIGN_OR_RETURN(Value value, filter({call.state, item, arguments}));
-    mapped.push_back(std::move(value));
-  }
-  return make_sequence(call.state.budget(), Kind::kGenerator, std::move(mapped));
+  Status status = map_items(call, mapped);
+  return make_generator(call.state.budget(), std::move(mapped), std::move(status));
 }
 
 // select, reject, selectattr and rejectattr.
 template <bool kWanted, bool kByAttribute>
-Result<Value> select(const Invocation& call) {
-  const RenderState::Level level(call.state);
-  COHORT_RETURN_IF_ERROR(level.check());
+Status select_items(const Invocation& call, std::vector<Value>& kept) {
   Budget& budget = call.state.budget();
+  if (!is_truthy(call.self)) return ok_status();  // as Jinja has it, even of what is not iterable
   COHORT_ASSIGN_OR_RETURN(const SequencePtr items, self_items(call));
   const std::vector<Value>& positional = call.arguments.positional;
   constexpr size_t kTestAt = kByAttribute ? 1 : 0;
@@ -322,7 +347,6 @@ Result<Value> select(const Invocation& call) {
   }
   const Arguments arguments = rest_of(call.arguments, kTestAt + 1);
   COHORT_RETURN_IF_ERROR(budget.charge_items(items->items.size()));
-  std::vector<Value> kept;
   for (const Value& item : items->items) {
     Value value = item;
     if (kByAttribute) {
@@ -333,7 +357,16 @@ Result<Value> select(const Invocation& call) {
     }
     if (is_truthy(value) == kWanted) kept.push_back(item);
   }
-  return make_sequence(budget, Kind::kGenerator, std::move(kept));
+  return ok_status();
+}
+
+template <bool kWanted, bool kByAttribute>
+Result<Value> select(const Invocation& call) {
+  const RenderState::Level level(call.state);
+  COHORT_RETURN_IF_ERROR(level.check());
+  std::vector<Value> kept;
+  Status status = select_items<kWanted, kByAttribute>(call, kept);
+  return make_generator(call.state.budget(), std::move(kept), std::move(status));
 }
 
 struct Entry {

@@ -157,16 +157,17 @@ Result<Value> repeat(Budget& budget, const Value& value, Int count) {
   return make_sequence(budget, sequence.kind, std::move(items));
 }
 
-// Appends `part` to `whole`, which has `is_markup` set: a part that is not marked is escaped.
-Status append_part(Budget& budget, const Text& part, Text& whole) {
-  COHORT_RETURN_IF_ERROR(budget.charge_text(part.size()));
-  COHORT_RETURN_IF_ERROR(budget.check_size(whole.size() + part.size()));
-  if (whole.is_markup() && !part.is_markup()) {
-    whole.append(escape_html(part));
-  } else {
-    whole.append(part);
+// One text marked as safe HTML makes the sum so, for which the other one is escaped.
+Result<Value> add_texts(Budget& budget, const Text& a, const Text& b) {
+  COHORT_RETURN_IF_ERROR(budget.charge_text(a.size() + b.size()));
+  if (a.is_markup() == b.is_markup()) {
+    Text sum = a;
+    sum.append(b);
+    return Value(std::move(sum));
   }
-  return ok_status();
+  Text sum = a.is_markup() ? a : escape_html(a);
+  sum.append(b.is_markup() ? b : escape_html(b));
+  return Value(std::move(sum));
 }
 
 }  // namespace
@@ -189,7 +190,7 @@ Result<Value> apply_binary(Budget& budget, BinaryOperator op, const Value& left,
     return apply_to_ints(op, *as_int(left), *as_int(right));
   }
   if (op == BinaryOperator::kAdd) {
-    if (left.is_text() && right.is_text()) return concatenate(budget, {left, right});
+    if (left.is_text() && right.is_text()) return add_texts(budget, *left.as_text(), *right.as_text());
     const Sequence* a = as_concatenable(left);
     const Sequence* b = as_concatenable(right);
     if (a != nullptr && b != nullptr && a->kind == b->kind) return add_sequences(budget, *a, *b);
@@ -240,14 +241,7 @@ Result<bool> compare(Budget& budget, Comparator comparator, const Value& left, c
 
 Result<Value> concatenate(Budget& budget, const std::vector<Value>& parts) {
   Text whole;
-  for (const Value& part : parts) {
-    const Text* text = part.as_text();
-    if (text != nullptr && text->is_markup()) whole.set_markup(true);
-  }
-  for (const Value& part : parts) {
-    COHORT_ASSIGN_OR_RETURN(const TextPtr text, to_text(budget, part));
-    COHORT_RETURN_IF_ERROR(append_part(budget, *text, whole));
-  }
+  for (const Value& part : parts) COHORT_RETURN_IF_ERROR(append_str(budget, part, whole));
   return Value(std::move(whole));
 }
 

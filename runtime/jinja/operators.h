@@ -12,7 +12,7 @@ Result<Value> apply_unary(UnaryOperator op, const Value& operand);
 Result<Value> apply_binary(Budget& budget, BinaryOperator op, const Value& left, const Value& right);
 Result<bool> compare(Budget& budget, Comparator comparator, const Value& left, const Value& right);
 
-// a ~ b ~ c.
+// a ~ b ~ c: the texts of all, one after the other, without marks of safe HTML.
 Result<Value> concatenate(Budget& budget, const std::vector<Value>& parts);
 
 // format % arguments, of the conversions s, r, d, i, u, f, x, X and %, with Python's flags, width and precision.

@@ -71,11 +71,13 @@ void append_mapped(const Text& text, Text& out, AppendChar append_char) {
 }
 
 void append_text_repr(const Text& text, Text& out) {
+  if (text.is_markup()) out.append("Markup(", false);
   const bool has_single = text.view().find('\'') != std::string_view::npos;
   const char quote = has_single && text.view().find('"') == std::string_view::npos ? '"' : '\'';
   out.append(std::string_view(&quote, 1), false);
   append_mapped(text, out, [&](char32_t c, std::string& piece) { append_repr_char(c, quote, piece); });
   out.append(std::string_view(&quote, 1), false);
+  if (text.is_markup()) out.append(")", false);
 }
 
 Status append_items_repr(Budget& budget, const Sequence& sequence, Text& out) {

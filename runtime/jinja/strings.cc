@@ -91,6 +91,7 @@ Text map_chars(const Text& text, AppendMapped append_mapped) {
     append_mapped(c, piece);
     mapped.append(piece, is_data);
   });
+  mapped.set_markup(text.is_markup());
   return mapped;
 }
 

@@ -7,6 +7,7 @@
 #include "runtime/jinja/builtins.h"
 #include "runtime/jinja/operators.h"
 #include "runtime/jinja/render_state.h"
+#include "runtime/jinja/show.h"
 #include "runtime/jinja/strings.h"
 
 namespace cohort::jinja {
@@ -22,6 +23,11 @@ bool is_indexed(const Value& value) {
 bool is_iterable(const Value& value) {
   return value.is_undefined() || value.is_text() || value.is_dict() || value.as_sequence() != nullptr ||
          value.as_loop() != nullptr;
+}
+
+// Python's callable(): undefined values and `loop` have a __call__, too.
+bool is_callable(const Value& value) {
+  return value.as_callable() != nullptr || value.is_undefined() || value.as_loop() != nullptr;
 }
 
 // A test of the value alone.
@@ -64,9 +70,7 @@ Result<Value> is_same_as(const Invocation& call) {
 
 template <CharClass kClass>
 Result<Value> has_case(const Invocation& call) {
-  const Text* text = call.self.as_text();
-  if (text == nullptr) return Value(false);
-  COHORT_RETURN_IF_ERROR(call.state.budget().charge_text(text->size()));
+  COHORT_ASSIGN_OR_RETURN(const TextPtr text, to_text(call.state.budget(), call.self));
   return Value(is_all(text->view(), kClass));
 }
 
@@ -91,7 +95,7 @@ constexpr Entry kTests[] = {
     {">", compares<Comparator::kGreater>},
     {">=", compares<Comparator::kGreaterEqual>},
     {"boolean", plain<+[](const Value& value) { return value.is_bool(); }>},
-    {"callable", plain<+[](const Value& value) { return value.as_callable() != nullptr; }>},
+    {"callable", plain<is_callable>},
     {"defined", plain<+[](const Value& value) { return !value.is_undefined(); }>},
     {"divisibleby", is_divisible_by},
     {"eq", compares<Comparator::kEqual>},

@@ -21,7 +21,7 @@ const T* pointer_in(const Value::Storage& storage) {
 bool is_same_key(const Value& a, const Value& b) {
   if (const Text* text = a.as_text()) return b.is_text() && text->view() == b.as_text()->view();
   if (is_number(a)) return is_number(b) && as_double(a) == as_double(b);
-  if (a.is_none()) return b.is_none();
+  if (a.is_none() || a.is_undefined()) return a.storage().index() == b.storage().index();
   const Sequence* x = a.as_sequence();
   const Sequence* y = b.as_sequence();
   return x != nullptr && y != nullptr &&
@@ -144,6 +144,15 @@ Result<Value> make_list(Budget& budget, std::vector<Value> items) {
   return make_sequence(budget, Sequence::Kind::kList, std::move(items));
 }
 
+Result<Value> make_generator(Budget& budget, std::vector<Value> items, Status failure) {
+  if (failure.code() == StatusCode::kResourceExhausted) return failure;
+  COHORT_ASSIGN_OR_RETURN(const Value made, make_sequence(budget, Sequence::Kind::kGenerator, std::move(items)));
+  if (failure.ok()) return made;
+  auto failing = std::make_shared<Sequence>(*made.as_sequence());
+  failing->failure = std::move(failure);
+  return Value(SequencePtr(std::move(failing)));
+}
+
 Result<Value> make_dict(Budget& budget, Dict dict) {
   COHORT_RETURN_IF_ERROR(budget.charge_items(2 * dict.size()));
   if (dict.depth() > kMaxValueDepth) return resource_exhausted("dictionaries nest too deep");
@@ -189,7 +198,7 @@ bool is_hashable(const Value& value) {
     return sequence->kind == Sequence::Kind::kTuple &&
            std::all_of(sequence->items.begin(), sequence->items.end(), is_plain);
   }
-  return value.is_none() || is_number(value) || value.is_text();
+  return value.is_none() || value.is_undefined() || is_number(value) || value.is_text();
 }
 
 std::optional<Int> as_int(const Value& value) {
@@ -221,6 +230,7 @@ Result<SequencePtr> items_of(Budget& budget, const Value& value) {
     if (sequence->kind != Sequence::Kind::kGenerator) return std::get<SequencePtr>(value.storage());
     items.assign(sequence->items.begin() + static_cast<std::ptrdiff_t>(sequence->num_taken), sequence->items.end());
     sequence->num_taken = sequence->items.size();
+    COHORT_RETURN_IF_ERROR(sequence->failure);
   } else if (const Dict* dict = value.as_dict()) {
     for (const Dict::Entry& entry : dict->entries()) items.push_back(entry.first);
   } else if (const Text* text = value.as_text()) {
@@ -304,6 +314,7 @@ Result<bool> contains(Budget& budget, const Value& haystack, const Value& needle
     COHORT_ASSIGN_OR_RETURN(const bool same, is_equal(budget, sequence->items[i], needle));
     if (same) return true;
   }
+  COHORT_RETURN_IF_ERROR(sequence->failure);
   return false;
 }
 

@@ -106,6 +106,7 @@ struct Sequence {
   std::vector<Value> items;
   int depth = 1;                 // 1 for a list of plain values
   mutable size_t num_taken = 0;  // of a generator
+  Status failure;                // of a generator: what happens when more than `items` are taken
 };
 
 // A dictionary in the order of insertion.
@@ -171,6 +172,9 @@ struct Callable {
 
 // Makes a sequence; kResourceExhausted when it nests too deep.
 Result<Value> make_sequence(Budget& budget, Sequence::Kind kind, std::vector<Value> items);
+// A generator of `items`; Python makes them one by one, so that an error of making the next one is an error of taking
+// it.
+Result<Value> make_generator(Budget& budget, std::vector<Value> items, Status failure = ok_status());
 Result<Value> make_list(Budget& budget, std::vector<Value> items);
 Result<Value> make_dict(Budget& budget, Dict dict);
 
