@@ -87,9 +87,10 @@ wire::StepResult Engine::receive_result() {
 std::vector<TokenEvent> Engine::step() {
   COHORT_CHECK(has_work(), "step() without work");
   while (scheduler_.num_under_way() < scheduler_.max_under_way()) {
-    const auto plan = scheduler_.next_plan(now_s());
+    auto plan = scheduler_.next_plan(now_s());
     if (!plan) break;
     start(*plan);
+    scheduler_.recycle(*std::move(plan));
   }
   return scheduler_.complete(receive_result());
 }

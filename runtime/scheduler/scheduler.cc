@@ -161,7 +161,7 @@ void Scheduler::choose_prefills(std::vector<Work>& work) {
 }
 
 wire::StepPlan Scheduler::write_plan(const std::vector<Work>& work, double now_s) {
-  wire::StepPlan plan;
+  wire::StepPlan plan = std::exchange(spare_plan_, {});
   plan.set_step(next_step_++);
   plan.mutable_released()->Add(released_.begin(), released_.end());
   released_.clear();
@@ -173,6 +173,13 @@ wire::StepPlan Scheduler::write_plan(const std::vector<Work>& work, double now_s
   }
   under_way_.push_back(plan.step());
   return plan;
+}
+
+void Scheduler::recycle(wire::StepPlan plan) {
+  // Prompts are of any length and seldom: they would keep memory for nothing.
+  google::protobuf::RepeatedPtrField<wire::AdmittedSequence>().Swap(plan.mutable_admitted());
+  plan.Clear();
+  spare_plan_ = std::move(plan);
 }
 
 void Scheduler::preempt(ScheduledRequest& request) {

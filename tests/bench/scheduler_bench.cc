@@ -75,10 +75,13 @@ class Load {
     double seconds = 0;
     while (scheduler_.num_under_way() < scheduler_.max_under_way()) {
       const double start = cpu_seconds();
-      const auto plan = scheduler_.next_plan(0);
+      auto plan = scheduler_.next_plan(0);
       seconds += cpu_seconds() - start;
       if (!plan) break;
       under_way_.push_back(ranks_.execute(*plan));
+      const double recycle_start = cpu_seconds();
+      scheduler_.recycle(*std::move(plan));
+      seconds += cpu_seconds() - recycle_start;
     }
     const double start = cpu_seconds();
     benchmark::DoNotOptimize(scheduler_.complete(under_way_.front()));

@@ -118,7 +118,7 @@ class Simulation {
   void plan() {
     if (scheduler_.num_under_way() >= scheduler_.max_under_way()) return;
     const bool must_have_one = scheduler_.has_work() && scheduler_.num_under_way() == 0;
-    const auto plan = scheduler_.next_plan(now_s_);
+    auto plan = scheduler_.next_plan(now_s_);
     scheduler_.check_invariants();
     if (!plan) {
       EXPECT_FALSE(must_have_one);
@@ -144,6 +144,7 @@ class Simulation {
       }
     }
     ranks_.start(*plan);
+    scheduler_.recycle(*std::move(plan));
   }
 
   void complete() {
