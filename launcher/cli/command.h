@@ -23,6 +23,7 @@ class UsageError : public std::runtime_error {
 using Run = std::function<Status()>;
 void add_generate(CLI::App& app, Run& run);
 void add_serve(CLI::App& app, Run& run);
+void add_gateway(CLI::App& app, Run& run);
 void add_tokenize(CLI::App& app, Run& run);
 void add_inspect(CLI::App& app, Run& run);
 void add_config(CLI::App& app, Run& run);

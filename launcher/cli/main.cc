@@ -26,6 +26,7 @@ int run_program(int argc, char** argv) {
   app.require_subcommand(1);
   Run run;
   add_serve(app, run);
+  add_gateway(app, run);
   add_generate(app, run);
   add_tokenize(app, run);
   add_inspect(app, run);

@@ -2,6 +2,7 @@
 #include <spdlog/spdlog.h>
 
 #include <csignal>
+#include <thread>
 
 #include "launcher/bootstrap/build_facts.h"
 #include "launcher/bootstrap/job.h"
@@ -15,17 +16,34 @@
 namespace cohort {
 namespace {
 
+constexpr std::chrono::milliseconds kLastWords{200};  // for a gateway to read why the engine ends
+
+volatile std::sig_atomic_t is_asked_to_end = 0;  // an engine without a gateway of its own, by a signal
+
 // What the leader serves with.
 struct FrontDoor {
   std::unique_ptr<LinkServer> link;
-  std::unique_ptr<Gateway> gateway;
+  std::unique_ptr<Gateway> gateway;  // null where that is another process
 };
 
-Status open_front_door(Job& job, const Config& config, const RankModel& model, FrontDoor& door) {
+void announce_failure(LinkServer& link, const std::string& reason) {
+  wire::FromEngine message;
+  message.mutable_failure()->set_reason(reason);
+  link.announce(message);
+  std::this_thread::sleep_for(kLastWords);
+}
+
+Status open_front_door(Job& job, const Config& config, const RankModel& model, bool engine_only, FrontDoor& door) {
   try {
-    door.link = std::make_unique<LinkServer>("");
+    door.link = std::make_unique<LinkServer>(config.server.link);
   } catch (const std::runtime_error& error) {
     return Status(StatusCode::kUnavailable, error.what());
+  }
+  if (engine_only) {
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) std::signal(signal, [](int) { is_asked_to_end = 1; });
+    job.set_last_words([&door](const std::string& reason) { announce_failure(*door.link, reason); });
+    spdlog::info("waiting for gateways at {}", door.link->path());
+    return ok_status();
   }
   Gateway::Options options{.config = config,
                            .generation = model.model.config.generation,
@@ -71,12 +89,18 @@ Status run_rank(Job& job, const Config& config, RankModel model, FrontDoor& door
   }
   Engine engine(rank.runner(), rank.comms());
   spdlog::info("ready after {:.1f} s", rank.load_seconds());
-  EngineServer(engine, *door.link, make_facts(rank.runner())).run([&] { return door.gateway->has_ended(); });
+  EngineServer server(engine, *door.link, make_facts(rank.runner()));
+  server.run([&] {
+    if (door.gateway) return door.gateway->has_ended();
+    if (is_asked_to_end == 0) return false;
+    server.refuse_new();
+    return !engine.has_work();
+  });
   return ok_status();
 }
 
 // One rank's part of the command.
-Status serve(Job& job, const Config& config, bool dry_run) {
+Status serve(Job& job, const Config& config, bool engine_only, bool dry_run) {
   RankModel model = open_rank_model(job, config);
   if (dry_run) {
     return print_rank_table(job, make_rank_plan(job, config, model.model, model.layout, model.device, {}));
@@ -88,14 +112,19 @@ Status serve(Job& job, const Config& config, bool dry_run) {
   if (!model.layout.is_leader()) {
     for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) std::signal(signal, SIG_IGN);
   }
-  job.agree([&] { return model.layout.is_leader() ? open_front_door(job, config, model, door) : ok_status(); });
+  job.agree(
+      [&] { return model.layout.is_leader() ? open_front_door(job, config, model, engine_only, door) : ok_status(); });
   try {
     const Status status = run_rank(job, config, std::move(model), door);
     job.set_last_words(nullptr);
     return status;
   } catch (const std::exception& error) {
     job.set_last_words(nullptr);
-    if (door.gateway) door.gateway->fail(error.what());
+    if (door.gateway) {
+      door.gateway->fail(error.what());
+    } else if (door.link) {
+      announce_failure(*door.link, error.what());
+    }
     throw;
   }
 }
@@ -104,11 +133,15 @@ Status serve(Job& job, const Config& config, bool dry_run) {
 
 void add_serve(CLI::App& app, Run& run) {
   CLI::App& command = *app.add_subcommand("serve", "Serve a model over HTTP: OpenAI's API");
+  auto engine_only = std::make_shared<bool>(false);
+  command.add_flag("--engine-only", *engine_only, "No HTTP: `cohort gateway` connects to the socket of --link");
   auto flags = std::make_shared<ConfigFlags>(command);
-  command.callback([flags, &run] {
-    run = [flags] {
-      return run_model_job(*flags, "serve",
-                           [&](Job& job, const Config& config) { return serve(job, config, flags->dry_run()); });
+  command.callback([flags, engine_only, &run] {
+    run = [flags, engine_only] {
+      return run_model_job(*flags, "serve", [&](Job& job, const Config& config) {
+        if (*engine_only && config.server.link.empty()) throw UsageError("--link: expected a path, with --engine-only");
+        return serve(job, config, *engine_only, flags->dry_run());
+      });
     };
   });
 }

@@ -61,6 +61,7 @@ void EngineServer::take(const LinkServer::Received& received) {
 }
 
 void EngineServer::submit(Origin origin, const wire::SubmitRequest& message) {
+  if (refuses_new_) return refuse(origin, Status(StatusCode::kUnavailable, "the engine is shutting down"));
   if (ids_.count(origin) != 0) {
     return refuse(origin, Status(StatusCode::kInternal, "a request under way has the same number"));
   }

@@ -23,6 +23,9 @@ class EngineServer {
   // ten times a second. What is under way then is dropped.
   void run(const std::function<bool()>& should_end);
 
+  // From now on requests are refused; those under way go on.
+  void refuse_new() { refuses_new_ = true; }
+
  private:
   using Clock = std::chrono::steady_clock;
 
@@ -44,6 +47,7 @@ class EngineServer {
   Engine& engine_;
   LinkServer& link_;
   const wire::Facts facts_;
+  bool refuses_new_ = false;
   std::unordered_map<int64_t, Origin> origins_;  // by the engine's id
   std::map<Origin, int64_t> ids_;                // the other way
 };

@@ -63,16 +63,17 @@ struct HealthConfigSection {
 struct ServerConfigSection {
   std::string host = "127.0.0.1";
   int64_t port = 8000;
-  std::string served_model_name;  // empty: the name of the model's folder
-  std::string api_key_file;       // a key a line; empty: no key is asked for
-  std::string chat_template;      // a file; empty: the model's own
+  std::string served_model_name;          // empty: the name of the model's folder
+  std::string api_key_file;               // a key a line; empty: no key is asked for
+  std::string chat_template;              // a file; empty: the model's own
   std::string request_templates = "off";  // off, on: whether a request may bring its own chat template
+  std::string link;                       // socket between gateway and engine; empty: one of their own
   int64_t max_connections = 16384;
   int64_t max_body_bytes = int64_t{16} << 20;
   int64_t max_stream_buffer_bytes = int64_t{1} << 20;  // of a stream that its client does not read
   int64_t header_timeout_s = 10;
   int64_t body_timeout_s = 30;
-  int64_t idle_timeout_s = 75;  // of a connection between requests
+  int64_t idle_timeout_s = 75;   // of a connection between requests
   int64_t drain_timeout_s = 30;  // after SIGTERM
   int64_t log_interval_s = 10;   // between lines of throughput; 0: none
   bool operator==(const ServerConfigSection&) const = default;
