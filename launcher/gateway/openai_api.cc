@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <exception>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -33,6 +34,17 @@ void log_ignored(const std::string& request_id, const std::vector<std::string>& 
     const nlohmann::json shown = name.substr(0, 64);
     spdlog::debug("request {}: the field {} is ignored", request_id,
                   shown.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
+  }
+}
+
+// What `make` returns. One that throws, on whatever thread, fails its own request and no other.
+template <typename T, typename Make>
+void make_guarded(Result<T>& out, const Make& make) {
+  try {
+    out = make();
+  } catch (const std::exception& error) {
+    spdlog::error("a request has failed: {}", error.what());
+    out = Status(StatusCode::kInternal, "the server has failed on this request");
   }
 }
 
@@ -103,9 +115,9 @@ Status OpenAiApi::admission() const {
   return ok_status();
 }
 
-// Long ones elsewhere.
+// Long ones elsewhere, and all where clients may bring templates, which run as long as their limits let them.
 void OpenAiApi::run(const Exchange& exchange, std::function<void()> task, std::function<void()> done) {
-  if (exchange->request().body.size() < kLongBody) {
+  if (exchange->request().body.size() < kLongBody && !model_->options().chat.request_templates) {
     task();
     done();
     return;
@@ -126,7 +138,7 @@ void OpenAiApi::generate(ApiKind kind, const Exchange& exchange) {
   run(
       exchange,
       [model = model_, exchange, kind, prepared, facts = engine_.facts()] {
-        *prepared = model->prepare(kind, exchange->request().body, facts);
+        make_guarded(*prepared, [&] { return model->prepare(kind, exchange->request().body, facts); });
       },
       [this, exchange, prepared, arrival] {
         if (exchange->is_gone()) return;
@@ -184,7 +196,7 @@ void OpenAiApi::answer(Answer make_answer, const Exchange& exchange) {
   run(
       exchange,
       [model = model_, make_answer, exchange, made, facts = engine_.facts()] {
-        *made = ((*model).*make_answer)(exchange->request().body, facts);
+        make_guarded(*made, [&] { return ((*model).*make_answer)(exchange->request().body, facts); });
       },
       [exchange, made] {
         exchange->respond(made->ok() ? HttpResponse{.body = **std::move(made)} : error_response(made->status()));

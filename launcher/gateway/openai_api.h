@@ -1,8 +1,8 @@
 // OpenAiApi: the endpoints of the OpenAI API, and those beside them that its clients and their supervisors use: health,
 // version, load, tokenize.
 //
-// Of the gateway's io thread. What takes long (long bodies) runs on the executor, whose tasks use the tokenizer and
-// the options: the executor ends before they do.
+// Of the gateway's io thread. What takes long (long bodies, templates of clients) runs on the executor, whose tasks use
+// the tokenizer: the executor ends before it does.
 #pragma once
 
 #include <cstdint>

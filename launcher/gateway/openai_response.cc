@@ -20,7 +20,7 @@ void append_integer(std::string& out, int64_t value) {
 }
 
 void append_logprob(std::string& out, float value) {
-  if (!(value > kLeastLogprob)) value = kLeastLogprob;  // or not a number
+  if (!std::isfinite(value) || value < kLeastLogprob) value = kLeastLogprob;
   std::array<char, 48> digits;
   out.append(digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr);
 }

@@ -268,6 +268,19 @@ class LateExecutor final : public TaskExecutor {
   std::vector<std::function<void()>> done_;
 };
 
+TEST(OpenAiStream, TemplatesOfClientsRunElsewhere) {
+  OpenAiTester tester;
+  LateExecutor late;
+  OpenAiOptions options = OpenAiTester::default_options();
+  options.chat.request_templates = true;
+  auto api = *OpenAiApi::make(tester.engine, *tester.tokenizer_, late, options);
+  tester.use(*api);
+  tester.post("/v1/chat/completions", chat("hello", {{"chat_template", "{{ messages[0].content }}"}}));
+  ASSERT_EQ(late.done_.size(), 1u);
+  late.done_[0]();
+  EXPECT_EQ(tester.engine.submitted.size(), 1u);
+}
+
 TEST(OpenAiStream, LongBodiesArePreparedElsewhere) {
   OpenAiTester tester;
   LateExecutor late;
