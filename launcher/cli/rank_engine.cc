@@ -32,9 +32,10 @@ LoadedModel load(Job& job, OpenModel model, const RankPlan& plan, bool quiet, co
                  Stream& stream) {
   const Clock::time_point start = Clock::now();
   const int64_t num_elements = num_shard_elements(model.config.spec, model.map, plan.shard);
+  // Random weights are made as they are kept.
+  const DType counted_dtype = model.checkpoint ? model.config.spec.checkpoint_dtype : model.dtype;
   SharedProgress progress(
-      job.world(), dtype_bytes(model.config.spec.checkpoint_dtype, num_elements),
-      stderr_progress_options("loading weights", quiet),
+      job.world(), dtype_bytes(counted_dtype, num_elements), stderr_progress_options("loading weights", quiet),
       observe ? [&](double fraction) { observe("loading weights", fraction); } : std::function<void(double)>());
   LoadedModel loaded;
   job.agree([&]() -> Status {

@@ -23,8 +23,8 @@ SharedProgress::SharedProgress(HostComm& world, int64_t num_bytes, ProgressOptio
     options.others = [this] { return poll_others(); };
     if (observe) {
       options.report = [this, total_bytes, observe = std::move(observe)](int64_t done_bytes) {
-        observe(static_cast<double>(done_bytes + poll_others()) /
-                static_cast<double>(std::max<int64_t>(total_bytes, 1)));
+        const auto done = static_cast<double>(done_bytes + poll_others());
+        observe(std::min(1.0, done / static_cast<double>(std::max<int64_t>(total_bytes, 1))));
       };
     }
   } else {

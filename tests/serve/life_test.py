@@ -5,8 +5,10 @@ Run: life_test.py PATH_OF_COHORT [unittest arguments]. Prints how long each end 
 """
 
 import asyncio
+import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +18,7 @@ import time
 import unittest
 
 import server
-from server import MODEL, PROMPT, ServerTest, completion, open_streams
+from server import MODEL, PROMPT, Server, ServerTest, completion, open_streams
 
 cohort = None
 
@@ -102,6 +104,35 @@ class Drain(Life):
             return since
 
         self.expect_end(running, "a second SIGTERM", asyncio.run(stop()))
+
+
+class Loading(Life):
+    def test_how_far_it_is(self):
+        with tempfile.TemporaryDirectory() as name:
+            # As many layers as take a while.
+            model = pathlib.Path(name) / MODEL.name
+            shutil.copytree(MODEL, model)
+            config = json.loads((model / "config.json").read_text())
+            config["num_hidden_layers"] = 200
+            (model / "config.json").write_text(json.dumps(config))
+            running = Server(cohort, "--weights", "random", "--num-blocks", 64, model=model, tensor=2)
+            self.addCleanup(running.__exit__)
+            told = []
+            while (answer := running.get("/health")).status == 503:
+                told.append(answer.json)
+                refused = running.post("/v1/completions", completion(PROMPT))
+                if refused.status == 503:
+                    self.assertIn("loading", refused.error["message"])
+                    self.assertIn("retry-after", refused.headers)
+                time.sleep(0.02)
+            self.assertEqual(answer.status, 200)
+            self.assertTrue(told, "it was ready at once")
+            for health in told:
+                self.assertEqual(health["status"], "loading")
+            fractions = [health["progress"] for health in told]
+            self.assertTrue(all(0 <= fraction <= 1 for fraction in fractions), fractions)
+            self.assertEqual(len(running.complete(PROMPT, max_tokens=3, ignore_eos=True)["token_ids"]), 3)
+            self.assertEqual(running.stop(), 0)
 
 
 class Faults(Life):
