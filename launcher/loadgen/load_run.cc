@@ -71,7 +71,8 @@ class AnswerReader final : public HttpClient::Listener {
       record_.num_output_tokens = *event->num_output_tokens;
       record_.has_usage = true;
     }
-    if (!event->has_output) return;
+    // An output that ends before it has begun is an end-of-text token, which has no text.
+    if (!event->has_output && !(event->has_finished && num_pieces_ == 0)) return;
     if (num_pieces_++ == 0) {
       record_.first_output = now;
     } else {

@@ -74,6 +74,20 @@ TEST(LoadRun, NotesWhatStreamsSay) {
   }
 }
 
+TEST(LoadRun, AnOutputMayHaveNoText) {
+  const auto end_at_once = [](const Exchange& exchange) {
+    stream_and_end(exchange, token("", true) + std::string(kDone));
+  };
+  HttpTestServer server({}, {{"POST", "/v1/completions", end_at_once, false}});
+  const auto client = open_client(server);
+  const RequestRecord record = load(*client, 1, HUGE_VAL).requests[0];
+  EXPECT_EQ(record.failure, "");
+  EXPECT_GT(record.first_output, 0);
+  EXPECT_FALSE(record.has_usage);
+  EXPECT_EQ(record.num_output_tokens, 1);
+  EXPECT_EQ(record.num_prompt_tokens, 2);
+}
+
 TEST(LoadRun, DoesNotWaitForAnswers) {
   // They come when all requests are there.
   constexpr size_t kCount = 50;
