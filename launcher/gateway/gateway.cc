@@ -210,9 +210,9 @@ class Gateway::Impl {
   asio::signal_set signals_{io_, SIGTERM, SIGINT, SIGUSR1};
   asio::steady_timer timer_{io_};
   asio::steady_timer log_timer_{io_};
-  PoolExecutor tasks_{kNumTaskThreads, [this](std::function<void()> f) { asio::post(io_, std::move(f)); }};
   std::unique_ptr<Tokenizer> tokenizer_;
   EngineLinkClient engine_;
+  PoolExecutor tasks_{kNumTaskThreads, [this](std::function<void()> f) { asio::post(io_, std::move(f)); }};
   std::unique_ptr<OpenAiApi> api_;
   std::unique_ptr<HttpServer> http_;
 

@@ -134,9 +134,13 @@ GenerationRequest OpenAiModel::generation_request(const PreparedRequest& request
   const GenerationFields& fields = request.fields;
   GenerationRequest out;
   out.prompt = request.prompts[prompt].ids;
-  const int64_t room = facts.max_position - static_cast<int64_t>(out.prompt.size());
+  const auto num_prompt_tokens = static_cast<int64_t>(out.prompt.size());
+  const int64_t room = facts.max_position - num_prompt_tokens;
+  // What the cache holds too: the last token is never fed back. Who asks for more is told so by the engine.
+  const int64_t cache_room = std::max<int64_t>(facts.block_size * facts.num_blocks - num_prompt_tokens + 1, 1);
+  const int64_t as_much_as_fits = std::min(room, cache_room);
   out.max_tokens =
-      std::min(room, fields.max_tokens.value_or(request.kind == ApiKind::kChat ? room : kCompletionTokens));
+      std::min(room, fields.max_tokens.value_or(request.kind == ApiKind::kChat ? as_much_as_fits : kCompletionTokens));
   out.min_tokens = std::min(fields.min_tokens, out.max_tokens);
   out.sampling = fields.sampling;
   out.sampling.seed = fields.seed.value_or(seed) + static_cast<uint64_t>(choice);

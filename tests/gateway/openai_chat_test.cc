@@ -65,6 +65,20 @@ TEST(OpenAiChat, GoesOnWithTheLastMessage) {
                  "continue_final_message");
 }
 
+// A chat that does not say how long its answer may be gets as much as model and cache hold.
+TEST(OpenAiChat, IsAsLongAsFits) {
+  OpenAiTester tester;
+  const json messages = {message("user", "Tell me")};
+  const auto num_prompt_tokens = static_cast<int64_t>(prompt_of(tester, messages).size());
+  const auto max_tokens = [&] { return tester.engine.submitted.back().request.max_tokens; };
+  EXPECT_EQ(max_tokens(), tester.engine.facts_.max_position - num_prompt_tokens);
+  tester.engine.facts_.num_blocks = 3;
+  prompt_of(tester, messages);
+  EXPECT_EQ(max_tokens(), 3 * tester.engine.facts_.block_size - num_prompt_tokens + 1);
+  prompt_of(tester, messages, {{"max_tokens", 200}});  // which the engine refuses by name
+  EXPECT_EQ(max_tokens(), 200);
+}
+
 TEST(OpenAiChat, NeedsATemplate) {
   OpenAiOptions options = OpenAiTester::default_options();
   options.chat = {};
