@@ -31,21 +31,36 @@ __device__ inline void let_next_begin() {
 // Whether the current device chains kernels, and its kernels wait.
 inline bool can_chain() { return code_architecture() >= 90; }
 
-// kernel<<<grid, block, num_smem_bytes, stream>>>(args...), chained. Checks the launch.
+// kernel<<<grid, block, num_smem_bytes, stream>>>(args...), chained, in clusters of so many blocks along x. Checks the
+// launch.
 template <typename... Params, typename... Args>
-void launch_chained(void (*kernel)(Params...), dim3 grid, dim3 block, size_t num_smem_bytes, cudaStream_t stream,
-                    Args&&... args) {
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+void launch_chained_clusters(void (*kernel)(Params...), int cluster_size, dim3 grid, dim3 block, size_t num_smem_bytes,
+                             cudaStream_t stream, Args&&... args) {
+  cudaLaunchAttribute attributes[2] = {};
+  unsigned num_attributes = 0;
+  if (can_chain()) {
+    attributes[num_attributes].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[num_attributes++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (cluster_size > 1) {
+    attributes[num_attributes].id = cudaLaunchAttributeClusterDimension;
+    attributes[num_attributes++].val.clusterDim = {static_cast<unsigned>(cluster_size), 1, 1};
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = block;
   config.dynamicSmemBytes = num_smem_bytes;
   config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = can_chain() ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = num_attributes;
   COHORT_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, static_cast<Params>(std::forward<Args>(args))...));
+}
+
+// kernel<<<grid, block, num_smem_bytes, stream>>>(args...), chained. Checks the launch.
+template <typename... Params, typename... Args>
+void launch_chained(void (*kernel)(Params...), dim3 grid, dim3 block, size_t num_smem_bytes, cudaStream_t stream,
+                    Args&&... args) {
+  launch_chained_clusters(kernel, 1, grid, block, num_smem_bytes, stream, std::forward<Args>(args)...);
 }
 
 }  // namespace cohort::cuda

@@ -75,6 +75,7 @@ struct ProductType<__nv_bfloat16> {
 #define COHORT_NUMBERS_4 "%0, %1, %2, %3"
 #define COHORT_NUMBERS_8 COHORT_NUMBERS_4 ", %4, %5, %6, %7"
 #define COHORT_NUMBERS_16 COHORT_NUMBERS_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define COHORT_NUMBERS_20 COHORT_NUMBERS_16 ", %16, %17, %18, %19"
 #define COHORT_NUMBERS_32 \
   COHORT_NUMBERS_16 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define COHORT_NUMBERS_40 COHORT_NUMBERS_32 ", %32, %33, %34, %35, %36, %37, %38, %39"
@@ -92,7 +93,7 @@ struct ProductType<__nv_bfloat16> {
 // sums [64, 2 kSums] = a [64, 16] b [16, 2 kSums], plus sums if `adds`. Both operands are in shared memory, K-major.
 template <typename T, int kSums>
 __device__ void multiply_shared(float (&sums)[kSums], uint64_t a, uint64_t b, int adds) {
-  static_assert(kSums == 4 || kSums == 8 || kSums == 16 || kSums == 32 || kSums == 64);
+  static_assert(kSums == 4 || kSums == 8 || kSums == 16 || kSums == 20 || kSums == 32 || kSums == 64);
   if constexpr (kSums == 4) {
     asm volatile(COHORT_WGMMA_SHARED("8", COHORT_NUMBERS_4, "%4", "%5", "%6", "%7")
                  : COHORT_ACCUMULATORS_4(sums, 0)
@@ -104,6 +105,10 @@ __device__ void multiply_shared(float (&sums)[kSums], uint64_t a, uint64_t b, in
   } else if constexpr (kSums == 16) {
     asm volatile(COHORT_WGMMA_SHARED("32", COHORT_NUMBERS_16, "%16", "%17", "%18", "%19")
                  : COHORT_ACCUMULATORS_16(sums, 0)
+                 : "l"(a), "l"(b), "r"(adds), "C"(ProductType<T>::kName));
+  } else if constexpr (kSums == 20) {
+    asm volatile(COHORT_WGMMA_SHARED("40", COHORT_NUMBERS_20, "%20", "%21", "%22", "%23")
+                 : COHORT_ACCUMULATORS_16(sums, 0), COHORT_ACCUMULATORS_4(sums, 16)
                  : "l"(a), "l"(b), "r"(adds), "C"(ProductType<T>::kName));
   } else if constexpr (kSums == 32) {
     asm volatile(COHORT_WGMMA_SHARED("64", COHORT_NUMBERS_32, "%32", "%33", "%34", "%35")
@@ -145,6 +150,7 @@ __device__ void multiply_add_registers(float (&sums)[kSums], const uint32_t* a, 
 #undef COHORT_NUMBERS_48
 #undef COHORT_NUMBERS_40
 #undef COHORT_NUMBERS_32
+#undef COHORT_NUMBERS_20
 #undef COHORT_NUMBERS_16
 #undef COHORT_NUMBERS_8
 #undef COHORT_NUMBERS_4

@@ -3,11 +3,11 @@
 #include <string>
 
 #include "kernels/core/check.h"
+#include "kernels/gemm/check_gemm.h"
 #include "kernels/gemm/gemm_cuda.h"
 #include "kernels/gemm/kernels.h"
 
-namespace cohort {
-namespace {
+namespace cohort::gemm_internal {
 
 void check_gemm(const ConstTensorView& out, const ConstTensorView& x, const PackedWeight& weight,
                 const ConstTensorView& bias, const Stream& stream) {
@@ -26,6 +26,11 @@ void check_gemm(const ConstTensorView& out, const ConstTensorView& x, const Pack
                    to_string(weight.device()) + ", stream on " + to_string(stream.device()));
 }
 
+}  // namespace cohort::gemm_internal
+
+namespace cohort {
+namespace {
+
 thread_local int num_tunings = 0;  // GemmTuning objects that live
 
 bool is_cuda(const Stream& stream) { return stream.device().kind == DeviceKind::kCuda; }
@@ -33,7 +38,7 @@ bool is_cuda(const Stream& stream) { return stream.device().kind == DeviceKind::
 }  // namespace
 
 void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias, Stream& stream) {
-  check_gemm(out, x, weight, bias, stream);
+  gemm_internal::check_gemm(out, x, weight, bias, stream);
   if (out.empty()) return;
   if (is_cuda(stream)) {
     if (num_tunings > 0) cuda::autotune_gemm(out, x, weight, bias, stream);
@@ -58,7 +63,7 @@ void prepare_gemm(Stream& stream) {
 void autotune_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
                    Stream& stream) {
   if (is_cuda(stream) && !out.empty()) {
-    check_gemm(out, x, weight, bias, stream);
+    gemm_internal::check_gemm(out, x, weight, bias, stream);
     cuda::autotune_gemm(out, x, weight, bias, stream);
   }
   gemm(out, x, weight, bias, stream);

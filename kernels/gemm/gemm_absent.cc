@@ -10,6 +10,9 @@ namespace {
 
 void pack_weight(void*, DType, ConstTensorView, WeightLayout, Stream&) { absent(); }
 void gemm(TensorView, ConstTensorView, const PackedWeight&, ConstTensorView, Stream&) { absent(); }
+bool try_gemm_gated(TensorView, ConstTensorView, const PackedWeight&, ConstTensorView, Activation, Stream&) {
+  absent();
+}
 void prepare_gemm(Stream&) { absent(); }
 void autotune_gemm(TensorView, ConstTensorView, const PackedWeight&, ConstTensorView, Stream&) { absent(); }
 void run_gemm(gemm_internal::CudaKernel, TensorView, ConstTensorView, const PackedWeight&, ConstTensorView, Stream&) {

@@ -37,6 +37,10 @@ void run_gemm(CudaKernel kernel, TensorView out, ConstTensorView x, const Packed
     case CudaKernel::kSkinny:
       COHORT_CHECK(can_be_skinny(problem_of(x, weight, stream)), x.shape().to_string());
       return run_skinny_gemm(out, x, weight, bias, stream);
+    case CudaKernel::kWide:
+      COHORT_CHECK(can_be_wide(problem_of(x, weight, stream)), x.shape().to_string());
+      return run_wide_gemm(out, x, weight, bias,
+                           gemm_internal::plan_wide(x.dim(0), weight.n(), num_multiprocessors(stream)), stream);
     case CudaKernel::kTiled:
       return run_tiled_gemm(out, x, weight, bias, stream);
   }
@@ -44,6 +48,15 @@ void run_gemm(CudaKernel kernel, TensorView out, ConstTensorView x, const Packed
 
 void gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias, Stream& stream) {
   run_gemm(choose_gemm_kernel(problem_of(x, weight, stream)), out, x, weight, bias, stream);
+}
+
+bool try_gemm_gated(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
+                    Activation activation, Stream& stream) {
+  const bool is_fusible = activation == Activation::kSilu || activation == Activation::kGeluTanh;
+  if (!is_fusible || choose_gemm_kernel(problem_of(x, weight, stream)) != CudaKernel::kWide) return false;
+  run_wide_gemm_gated(out, x, weight, bias, activation,
+                      gemm_internal::plan_wide_gated(x.dim(0), out.dim(1), num_multiprocessors(stream)), stream);
+  return true;
 }
 
 void autotune_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,

@@ -11,6 +11,13 @@ namespace cohort::cuda {
 void run_skinny_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
                      Stream& stream);
 
+// Requires that can_be_wide(), and a plan for as many rows and columns.
+void run_wide_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
+                   const gemm_internal::WidePlan& plan, Stream& stream);
+// Likewise, with a plan for two matrices; the arguments are those of gemm_gated(), with kSilu or kGeluTanh.
+void run_wide_gemm_gated(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
+                         Activation activation, const gemm_internal::WidePlan& plan, Stream& stream);
+
 // Requires at most PackedWeight::kMaxCudaChunks chunks, or the fast mode, which takes K as one.
 void run_tiled_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
                     Stream& stream);

@@ -3,6 +3,7 @@
 
 #include "kernels/core/status.h"
 #include "kernels/gemm/gemm.h"
+#include "kernels/gemm/gemm_gated.h"
 #include "parallel/tensor/row_parallel.h"
 #include "runtime/layers/arithmetic.h"
 #include "runtime/models/linear_slices.h"
@@ -22,7 +23,14 @@ class Linear {
 
   // out [num_tokens, num_outputs] = x [num_tokens, num_inputs] * weight^T + bias
   void forward(TensorView out, ConstTensorView x, Stream& stream) const { gemm(out, x, weight_, bias_, stream); }
-  // The same, in `out`, as a sum over the shards of `comm` when the inputs are split among them; null for one shard.
+  // out [num_tokens, num_outputs / 2]: the first half of the outputs, activated, times the second half. gate_up
+  // [num_tokens, num_outputs] may hold the outputs meanwhile.
+  void forward_gated(TensorView out, TensorView gate_up, ConstTensorView x, Activation activation,
+                     Stream& stream) const {
+    gemm_gated(out, gate_up, x, weight_, bias_, activation, stream);
+  }
+  // As forward(), in `out`, as a sum over the shards of `comm` when the inputs are split among them; null for one
+  // shard.
   ShardedSum forward_row_parallel(TensorView out, ConstTensorView x, DeviceComm* comm, ReductionWorkspace& workspace,
                                   Stream& stream) const {
     return row_parallel_gemm(out, x, weight_, bias_, comm, workspace, stream);

@@ -18,10 +18,10 @@ ShardedSum Mlp::forward(TensorView out, ConstTensorView x, Workspace& workspace,
   const int64_t num_tokens = x.dim(0);
   const TensorView up = workspace.up->slice(0, 0, num_tokens);                // [num_tokens, local ffn, or twice that]
   const TensorView activated = workspace.activated->slice(0, 0, num_tokens);  // [num_tokens, local ffn]
-  up_.forward(up, x, stream);
   if (is_gated_) {
-    activate_gated(activated, up, activation_, stream);
+    up_.forward_gated(activated, up, x, activation_, stream);
   } else {
+    up_.forward(up, x, stream);
     activate(activated, up, activation_, stream);
   }
   return down_.forward_row_parallel(out, activated, comm, workspace.reduction, stream);

@@ -16,7 +16,7 @@ import sys
 # What a folder may include: itself and what stands to its right.
 LAYERS = ["launcher", "runtime", "parallel", "kernels"]
 # What an op in kernels/<op> may include besides itself.
-SHARED_KERNELS = {"core", "kv"}
+SHARED_KERNELS = {"activation", "core", "kv"}
 TOP_LEVEL = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "runtime", "parallel", "kernels",
              "launcher", "configs", "tests", "slurm"}
 # Where large or binary files belong.

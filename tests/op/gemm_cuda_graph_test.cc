@@ -1,10 +1,15 @@
 // gemm() in a CUDA graph. Capturing fails if a call takes memory or waits.
+#include <optional>
+#include <vector>
+
 #include "kernels/core/cuda_check.h"
 #include "kernels/gemm/gemm_cuda.h"
 #include "tests/op/gemm_cuda_testing.h"
 
 namespace cohort {
 namespace {
+
+using gemm_internal::CudaKernel;
 
 class GemmCudaGraph : public GemmCuda {};
 
@@ -64,15 +69,18 @@ TEST_F(GemmCudaGraph, ChainedProductsWaitForEachOther) {
     const DeviceMatrix inputs(first);
     std::vector<DeviceMatrix> values;
     for (const int64_t width : kWidths) values.emplace_back(DType::kBF16, m, width);
-    for (const bool forces_skinny : {false, true}) {
-      if (forces_skinny && !can_be_skinny(cuda::problem_of(inputs.view(), weights[0], stream))) continue;
+    const auto problem = cuda::problem_of(inputs.view(), weights[0], stream);
+    std::vector<std::optional<CudaKernel>> kernels = {std::nullopt};
+    if (can_be_skinny(problem)) kernels.push_back(CudaKernel::kSkinny);
+    if (can_be_wide(problem)) kernels.push_back(CudaKernel::kWide);
+    for (const std::optional<CudaKernel> kernel : kernels) {
       const auto submit = [&](bool waits) {
         for (size_t i = 0; i < kNumRounds * weights.size(); ++i) {
           const ConstTensorView x = i == 0 ? inputs.view() : values[i % values.size()].view();
           const TensorView out = values[(i + 1) % values.size()].view();
           const PackedWeight& weight = weights[i % weights.size()];
-          if (forces_skinny) {
-            cuda::run_gemm(gemm_internal::CudaKernel::kSkinny, out, x, weight, {}, stream);
+          if (kernel) {
+            cuda::run_gemm(*kernel, out, x, weight, {}, stream);
           } else {
             gemm(out, x, weight, {}, stream);
           }

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/gemm/kernels_cuda.h"
 #include "tests/op/gemm_cuda_testing.h"
 
 namespace cohort {
@@ -88,6 +89,7 @@ TEST_P(GemmCudaKernel, MatchesDoublePrecision) {
       if (can_be_skinny(cuda::problem_of(device_case.x.view(), weight, stream))) {
         kernels.push_back(CudaKernel::kSkinny);
       }
+      if (can_be_wide(cuda::problem_of(device_case.x.view(), weight, stream))) kernels.push_back(CudaKernel::kWide);
       for (const std::optional<CudaKernel> kernel : kernels) {
         for (const DType out_dtype : {GetParam(), DType::kF32}) {
           for (const bool has_bias : {false, true}) {
@@ -204,19 +206,18 @@ TEST_F(GemmCuda, DeterministicFloat32HasTheBitsOfTheCpu) {
   }
 }
 
-// Every number of rows: the bits of two runs, and of a row whose tile has other rows.
-TEST_F(GemmCuda, SkinnyRunsAgree) {
+// Every number of rows: the bits of two runs, and of a row that other rows join.
+void expect_runs_agree(CudaKernel kernel, int64_t max_rows) {
   Stream stream(kCuda);
-  const Case c(DType::kBF16, gemm_internal::kMaxSkinnyRows, 300, 1096);
+  const Case c(DType::kBF16, max_rows, 300, 1096);
   const DeviceCase device_case(c);
-  const PackedWeight weight = pack(c.weight.view(), DType::kBF16, 1, GemmMode::kFast, stream);
-  if (!can_be_skinny(cuda::problem_of(device_case.x.view(), weight, stream))) GTEST_SKIP() << "no Hopper";
+  const PackedWeight weight = PackedWeight::pack(c.weight.view(), WeightLayout::kOutIn, DType::kBF16, 1, stream);
+  if (!cuda::problem_of(device_case.x.view(), weight, stream).is_hopper) GTEST_SKIP() << "no Hopper";
   std::optional<Matrix> before;  // with one row less
-  for (int64_t m = 1; m <= gemm_internal::kMaxSkinnyRows; ++m) {
+  for (int64_t m = 1; m <= max_rows; ++m) {
     const auto run = [&] {
       const DeviceMatrix out(DType::kBF16, m, 300);
-      cuda::run_gemm(CudaKernel::kSkinny, out.view(), device_case.x.view().slice(0, 0, m), weight, device_case.bias,
-                     stream);
+      cuda::run_gemm(kernel, out.view(), device_case.x.view().slice(0, 0, m), weight, device_case.bias, stream);
       stream.synchronize();
       return out.fetch();
     };
@@ -225,6 +226,40 @@ TEST_F(GemmCuda, SkinnyRunsAgree) {
     EXPECT_TRUE(all_equal(run(), first)) << m;
     for (int64_t r = 0; r + 1 < m; ++r) EXPECT_TRUE(first.row_equals(r, *before, r)) << m << ", " << r;
     before.emplace(std::move(first));
+  }
+}
+
+TEST_F(GemmCuda, SkinnyRunsAgree) { expect_runs_agree(CudaKernel::kSkinny, gemm_internal::kMaxSkinnyRows); }
+
+TEST_F(GemmCuda, WideRunsAgree) { expect_runs_agree(CudaKernel::kWide, gemm_internal::kMaxWideRows); }
+
+// Strips of every width of products, several of a block, of one block and of two, with whole and broken vectors.
+TEST_F(GemmCuda, WidePlansAreRight) {
+  Stream stream(kCuda);
+  for (const DType dtype : {DType::kBF16, DType::kF16}) {
+    for (const int64_t n : {1000, 1003}) {
+      const Case c(dtype, gemm_internal::kMaxWideRows, n, 456);
+      const DeviceCase device_case(c);
+      const PackedWeight weight = pack(c.weight.view(), dtype, 1, GemmMode::kFast, stream);
+      if (!can_be_wide(cuda::problem_of(device_case.x.view(), weight, stream))) GTEST_SKIP() << "no Hopper";
+      for (const int columns : {16, 39, 80, 128, 129, 216, 256}) {
+        for (const auto& [num_blocks, cluster_size] : {std::pair(132, 1), {3, 1}, {132, 2}}) {
+          for (const int64_t m : {9, 40, 63}) {
+            for (const DType out_dtype : {dtype, DType::kF32}) {
+              const auto plan = gemm_internal::plan_wide_strips(m, n, num_blocks, 1, columns, cluster_size, 32 << 10);
+              const DeviceMatrix out(out_dtype, m, n, m % 2 == 0 ? Placement{} : Placement{1, 3});
+              cuda::run_wide_gemm(out.view(), device_case.x.view().slice(0, 0, m), weight, device_case.bias, plan,
+                                  stream);
+              stream.synchronize();
+              expect_product(c, out.fetch(), true,
+                             std::to_string(m) + " rows, strips of " + std::to_string(columns) + ", clusters of " +
+                                 std::to_string(cluster_size) + ", " + std::to_string(num_blocks) + " blocks");
+              if (HasFatalFailure()) return;
+            }
+          }
+        }
+      }
+    }
   }
 }
 
@@ -303,7 +338,9 @@ TEST(GemmCudaPolicy, ChoosesTheKernel) {
     change(problem);
     return choose_gemm_kernel(problem);
   };
-  EXPECT_EQ(with([](CudaProblem& p) { p.num_rows = 64; }), CudaKernel::kSkinny);
+  EXPECT_EQ(with([](CudaProblem& p) { p.num_rows = 32; }), CudaKernel::kSkinny);
+  EXPECT_EQ(with([](CudaProblem& p) { p.num_rows = 33; }), CudaKernel::kWide);
+  EXPECT_EQ(with([](CudaProblem& p) { p.num_rows = 64; }), CudaKernel::kWide);
   EXPECT_EQ(with([](CudaProblem& p) { p.num_rows = 65; }), CudaKernel::kCublasLt);
   EXPECT_EQ(with([](CudaProblem& p) { p.n = 2560; }), CudaKernel::kCublasLt);
   EXPECT_EQ(with([](CudaProblem& p) { p.k = 1024; }), CudaKernel::kSkinny);
@@ -326,10 +363,11 @@ TEST(GemmCudaPolicy, ChoosesTheKernel) {
   }
 }
 
+constexpr int kMaxSmemBytes = 227 << 10;
+
 TEST(GemmCudaPolicy, SkinnyPlansFitTheProblem) {
-  constexpr int kMaxSmemBytes = 227 << 10;
   for (const int num_multiprocessors : {1, 78, 132}) {
-    for (const int64_t num_rows : {1, 8, 9, 16, 33, 64}) {
+    for (const int64_t num_rows : {1, 8, 9, 16, 32}) {
       for (const int64_t n : {1, 8, 1000, 5120, 15360, 27648, 128256}) {
         const auto plan = gemm_internal::plan_skinny(num_rows, n, num_multiprocessors);
         EXPECT_GE(plan.padded_rows, num_rows);
@@ -344,6 +382,34 @@ TEST(GemmCudaPolicy, SkinnyPlansFitTheProblem) {
   }
   EXPECT_EQ(gemm_internal::plan_skinny(1, 5120, 132).strip_columns, 39);   // one strip a multiprocessor
   EXPECT_EQ(gemm_internal::plan_skinny(1, 27648, 132).strip_columns, 53);  // four
+}
+
+void expect_fits(const gemm_internal::WidePlan& plan, int64_t num_rows, int64_t n, int num_multiprocessors) {
+  EXPECT_GE(plan.padded_rows, num_rows);
+  EXPECT_LE(plan.part_columns, plan.multiplied_columns());
+  EXPECT_LE(plan.strip_columns, plan.part_columns * (plan.num_matrices == 2 ? 1 : 2));
+  EXPECT_GE(int64_t{plan.strip_columns} * plan.num_strips, n);
+  EXPECT_LT(int64_t{plan.strip_columns} * (plan.num_strips - 1), n);  // none is empty
+  EXPECT_LE(plan.num_clusters * plan.cluster_size, num_multiprocessors);
+  EXPECT_TRUE(plan.cluster_size == 1 || plan.num_strips == plan.num_clusters);
+  EXPECT_GE(plan.num_weight_stages, 4);
+  EXPECT_GE(plan.num_x_stages, 4);
+  EXPECT_LT(plan.smem_bytes(), kMaxSmemBytes - 3072);  // alignment and barriers
+}
+
+TEST(GemmCudaPolicy, WidePlansFitTheProblem) {
+  for (const int num_multiprocessors : {1, 78, 132}) {
+    for (const int64_t num_rows : {33, 48, 64}) {
+      for (const int64_t n : {8, 1000, 5120, 15360, 27648, 128256}) {
+        expect_fits(gemm_internal::plan_wide(num_rows, n, num_multiprocessors), num_rows, n, num_multiprocessors);
+        expect_fits(gemm_internal::plan_wide_gated(num_rows, n, num_multiprocessors), num_rows, n, num_multiprocessors);
+      }
+    }
+  }
+  EXPECT_EQ(gemm_internal::plan_wide(64, 27648, 132).strip_columns, 216);
+  EXPECT_EQ(gemm_internal::plan_wide(64, 5120, 132).strip_columns, 80);  // one for two multiprocessors
+  EXPECT_EQ(gemm_internal::plan_wide(64, 5120, 132).cluster_size, 2);
+  EXPECT_EQ(gemm_internal::plan_wide_gated(64, 13824, 132).strip_columns, 112);
 }
 
 TEST(GemmCudaPolicy, BlocksFitTheProblem) {
