@@ -1,5 +1,5 @@
 #include "kernels/core/check.h"
-#include "kernels/gemm/gemm_cuda.h"
+#include "kernels/gemm/kernels_cuda.h"
 
 namespace cohort::cuda {
 namespace {
@@ -15,7 +15,16 @@ bool try_gemm_gated(TensorView, ConstTensorView, const PackedWeight&, ConstTenso
 }
 void prepare_gemm(Stream&) { absent(); }
 void autotune_gemm(TensorView, ConstTensorView, const PackedWeight&, ConstTensorView, Stream&) { absent(); }
+gemm_internal::CudaProblem problem_of(const ConstTensorView&, const PackedWeight&, const Stream&) { absent(); }
 void run_gemm(gemm_internal::CudaKernel, TensorView, ConstTensorView, const PackedWeight&, ConstTensorView, Stream&) {
+  absent();
+}
+void run_wide_gemm(TensorView, ConstTensorView, const PackedWeight&, ConstTensorView, const gemm_internal::WidePlan&,
+                   Stream&) {
+  absent();
+}
+void run_wide_gemm_gated(TensorView, ConstTensorView, const PackedWeight&, ConstTensorView, Activation,
+                         const gemm_internal::WidePlan&, Stream&) {
   absent();
 }
 
