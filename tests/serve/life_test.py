@@ -214,6 +214,66 @@ class Faults(Life):
         self.assertEqual(running.stop(), 0)
 
 
+class TwoProcesses(Life):
+    """Ranks without HTTP, and a gateway beside them."""
+
+    def start_both(self):
+        folder = tempfile.TemporaryDirectory(prefix="cohort-test-")
+        self.addCleanup(folder.cleanup)
+        link = f"{folder.name}/engine.sock"
+        engine = Server(cohort, "--engine-only", "--link", link, tensor=2)
+        self.addCleanup(engine.__exit__)
+        gateway = self.start(
+            "--link", link, tensor=2, command=lambda program: [cohort, "gateway", *program[2:]]
+        )
+        return engine, gateway
+
+    def test_do_what_one_does(self):
+        engine, gateway = self.start_both()
+        self.answers(gateway)
+        since = time.monotonic()
+        gateway.terminate()
+        self.expect_end(gateway, "SIGTERM of a gateway", since, code=0)
+        self.assertIsNone(engine.job.launcher.poll())
+        since = time.monotonic()
+        engine.terminate()
+        self.expect_end(engine, "SIGTERM of an engine without a gateway", since, code=0)
+
+    def test_engine_that_dies_ends_streams_and_the_gateway(self):
+        engine, gateway = self.start_both()
+
+        async def kill():
+            streams, readers = await open_streams(gateway, 3, **LONG)
+            since = time.monotonic()
+            os.kill(engine.job.rank_pid(0), signal.SIGKILL)
+            await asyncio.gather(*readers)
+            return streams, since
+
+        streams, since = asyncio.run(kill())
+        for stream in streams:
+            self.assertTrue(stream.is_done)
+            self.assertIn("the engine has ended", stream.error["message"])
+            self.assertLess(stream.ended - since, TERMINAL_S)
+        self.expect_end(gateway, "SIGKILL of the leader, seen by a gateway", since, code=1)
+        self.expect_end(engine, "SIGKILL of the leader", since)
+
+    def test_engine_that_ends_lets_streams_end(self):
+        engine, gateway = self.start_both()
+
+        async def stop():
+            streams, readers = await open_streams(gateway, 2, max_tokens=400, ignore_eos=True)
+            engine.terminate()
+            await asyncio.gather(*readers)
+            return streams
+
+        streams = asyncio.run(stop())
+        since = max(stream.ended for stream in streams)
+        for stream in streams:
+            self.assertEqual((stream.error, stream.finish_reason, len(stream.token_ids)), (None, "length", 400))
+        self.expect_end(engine, "SIGTERM of an engine at work", since, code=0)
+        self.expect_end(gateway, "the end of an engine, seen by a gateway", since, code=1)
+
+
 class Refusals(unittest.TestCase):
     """What ends a start."""
 
