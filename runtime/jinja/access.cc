@@ -55,7 +55,6 @@ Value find_bound_method(const Value& object, std::string_view name, bool& is_fou
   }
   if (method == nullptr) return Value();
   auto callable = std::make_shared<Callable>();
-  callable->name = "method";
   callable->builtin = method;
   callable->self = object;
   return CallablePtr(std::move(callable));

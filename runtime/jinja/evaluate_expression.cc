@@ -21,7 +21,6 @@ Result<Value> Evaluator::evaluate(const NameExpression& node) {
   const Builtin function = find_function(node.name);
   if (function == nullptr) return Value::undefined("'" + node.name + "' is undefined");
   auto callable = std::make_shared<Callable>();
-  callable->name = node.name;
   callable->builtin = function;
   return Value(CallablePtr(std::move(callable)));
 }

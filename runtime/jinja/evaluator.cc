@@ -21,6 +21,20 @@ void Scope::set(std::string_view name, Value value) {
   }
 }
 
+namespace {
+
+// An error with at most kMaxErrorBytes of text: names and messages may be as long as the data they are from.
+constexpr size_t kMaxErrorBytes = 1000;
+
+Status shortened(const Status& error) {
+  if (error.message().size() <= kMaxErrorBytes) return error;
+  size_t end = kMaxErrorBytes;
+  while ((error.message()[end] & 0xC0) == 0x80) --end;  // not within a character
+  return Status(error.code(), error.message().substr(0, end).append("..."));
+}
+
+}  // namespace
+
 class Evaluator::ScopeGuard {
  public:
   ScopeGuard(Evaluator& evaluator, Scope* parent) : evaluator_(evaluator) { evaluator_.push_scope(parent); }
@@ -51,8 +65,8 @@ void Evaluator::pop_scope() {
 Result<Text> Evaluator::run(const Block& block) {
   Text out;
   out_ = &out;
-  COHORT_ASSIGN_OR_RETURN(const Flow flow, execute(block));
-  static_cast<void>(flow);  // the parser lets no break out of its loop
+  const Result<Flow> flow = execute(block);  // kNext: the parser lets no break out of its loop
+  if (!flow.ok()) return shortened(flow.status());
   return out;
 }
 
@@ -169,7 +183,6 @@ Result<Value> Evaluator::apply_to_block(const ExpressionPtr& filter, Text text) 
 Value Evaluator::make_macro(const MacroStatement& macro) {
   scopes_.back()->is_captured = true;
   auto callable = std::make_shared<Callable>();
-  callable->name = macro.name;
   callable->macro = &macro;
   callable->scope = scopes_.back().get();
   return CallablePtr(std::move(callable));

@@ -205,7 +205,8 @@ Result<Value> PercentFormatter::run() {
   const Sequence* tuple = arguments_.as_sequence();
   const bool is_tuple = tuple != nullptr && tuple->kind == Sequence::Kind::kTuple;
   const bool is_left_over = is_tuple ? num_taken_ < tuple->items.size() : num_taken_ == 0 && !arguments_.is_dict();
-  const bool takes_list = tuple != nullptr && !is_tuple;  // "" % [] is an empty text, as of a mapping
+  // "" % [] is an empty text, as of a mapping; an undefined value passes for one.
+  const bool takes_list = (tuple != nullptr && !is_tuple) || arguments_.is_undefined();
   if (is_left_over && !uses_names_ && !takes_list) {
     return invalid_argument("not all arguments are converted by the format string");
   }

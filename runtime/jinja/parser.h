@@ -10,8 +10,8 @@ namespace cohort::jinja {
 
 // Parses a template. Of the statements of Jinja 3.1: if, for (with a filter and else, not recursive), break, continue,
 // set (also of a block), macro, call, filter, with, raw, and generation of transformers. Of the expressions: all but *
-// and ** in calls. Filters, tests, methods and functions are in builtins.h; one that does not exist is an error where it
-// is used. Errors: kInvalidArgument for what is no template and kUnimplemented for the statements left out (include,
+// and ** in calls. Filters, tests, methods and functions are in builtins.h; one that does not exist is an error where
+// it is used. Errors: kInvalidArgument for what is no template and kUnimplemented for the statements left out (include,
 // import, extends, block, ...), each with its line. Statements and expressions within each other are limited in depth.
 Result<Block> parse_template(std::string_view source);
 

@@ -163,7 +163,6 @@ struct Invocation {
 using Builtin = Result<Value> (*)(const Invocation&);
 
 struct Callable {
-  std::string_view name;
   Builtin builtin = nullptr;  // or else a macro
   Value self;                 // the object of a method
   const MacroStatement* macro = nullptr;

@@ -703,6 +703,8 @@ s|string is string
 'abc' % {}
 'abc' % [1]
 'abc' % 5
+'abc' % missing
+'%s' % missing
 '%s-%s'|format('a', 1)
 '%(x)s'|format(x=1)
 'a\\nb\\n\\nc'|indent

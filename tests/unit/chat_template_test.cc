@@ -106,6 +106,14 @@ TEST(ChatTemplate, ErrorsNameTheLine) {
   EXPECT_EQ(render_status("{% include 'x' %}").code(), StatusCode::kUnimplemented);
 }
 
+TEST(ChatTemplate, ErrorsAreShort) {
+  std::string long_text;
+  for (int i = 0; i < 10'000; ++i) long_text += "\u00e9";
+  for (const char* source : {"{{ raise_exception(x) }}", "{{ {}[x].y }}", "{{ 1 + {}[x] }}"}) {
+    EXPECT_LT(render_status(source, {{"x", long_text}}).message().size(), 1100u) << source;
+  }
+}
+
 TEST(ChatTemplate, StrftimeNowTellsTheGivenTime) {
   const auto parsed = ChatTemplate::parse("{{ strftime_now('%Y') }}");
   ASSERT_TRUE(parsed.ok());
