@@ -39,6 +39,42 @@ __device__ Sum reduce_block(Sum value, Scratch& scratch, const Op& op) {
   return value;
 }
 
+// The sum of the values of the threads before this one. Of all threads.
+__device__ inline Sum sum_before(Sum value, Scratch& scratch) {
+  Sum sum = value;
+  for (int offset = 1; offset < 32; offset *= 2) {
+    const Sum other = __shfl_up_sync(kAllLanes, sum, offset);
+    if (lane() >= offset) sum += other;
+  }
+  __syncthreads();  // the warps' values of the last time are read
+  if (lane() == 31) scratch.warps[warp()] = sum;
+  __syncthreads();
+  sum -= value;
+  for (int w = 0; w < warp(); ++w) sum += scratch.warps[w];
+  return sum;
+}
+
+// The thread's of the first `count` threads' keys, the largest to the first (bitonic). Of all threads; count is a power
+// of two, of 32 at least, and `exchange` has room for as many.
+__device__ inline Sum sort_descending(Sum key, int count, Sum* exchange) {
+  for (int size = 2; size <= count; size *= 2) {
+    for (int stride = size / 2; stride > 0; stride /= 2) {
+      Sum other = 0;
+      if (stride < 32) {
+        other = __shfl_xor_sync(kAllLanes, key, stride);
+      } else {
+        if (thread() < count) exchange[thread()] = key;
+        __syncthreads();  // the other's is there
+        if (thread() < count) other = exchange[thread() ^ stride];
+        __syncthreads();  // and read before it changes
+      }
+      const bool takes_larger = ((thread() & stride) == 0) == ((thread() & size) == 0);
+      key = takes_larger ? max(key, other) : min(key, other);
+    }
+  }
+  return key;
+}
+
 // The order of the values as integers; see selection.cc.
 __device__ inline uint32_t ordered(float value) {
   const uint32_t u = __float_as_uint(__fadd_rn(value, 0.0f));
@@ -48,6 +84,12 @@ __device__ inline uint32_t ordered(float value) {
 __device__ inline float value_of(uint32_t ordered) {
   return __uint_as_float((ordered & 0x80000000u) != 0 ? ordered & 0x7fffffffu : ~ordered);
 }
+
+// Larger for a larger value, and among equals for a lower index.
+__device__ inline Sum selection_key(uint32_t ordered, int i) {
+  return (Sum{ordered} << 32) | ~static_cast<uint32_t>(i);
+}
+__device__ inline int index_of(Sum key) { return static_cast<int>(~static_cast<uint32_t>(key)); }
 
 // bins[bin] += weight for the lanes that have one. Called by whole warps. The lanes that share the bin of the first are
 // summed before they are added: most values share their first digit.

@@ -25,10 +25,6 @@ struct LogprobScratch {
   int num_candidates;              // also of those that found no room
 };
 
-// Larger for a larger value, and among equals for a lower index.
-__device__ Sum key_of(float value, int i) { return (Sum{ordered(value)} << 32) | ~static_cast<uint32_t>(i); }
-__device__ int index_of(Sum key) { return static_cast<int>(~static_cast<uint32_t>(key)); }
-
 // Calls body(i, values) with the thread's vectors of the row. What is behind the end is -infinity. Which values are a
 // vector does not depend on kIsAligned.
 template <bool kIsAligned, typename Body>
@@ -90,7 +86,7 @@ __device__ void select_again(const float* row, int n, int num_top, LogprobScratc
   for (int i = thread(); i < n; i += kNumThreads) {
     const float value = row[i];
     if (value == -kInfinity || !kept.has(ordered(value), i)) continue;
-    scratch.candidates[atomicAdd(&scratch.num_candidates, 1)] = key_of(value, i);
+    scratch.candidates[atomicAdd(&scratch.num_candidates, 1)] = selection_key(ordered(value), i);
   }
   __syncthreads();  // all have put theirs aside
 }
@@ -131,7 +127,7 @@ __global__ void __launch_bounds__(kNumThreads, 1)
       rank += value > token_value || (value == token_value && i < token) ? 1 : 0;
       if (num_top > 0 && value >= least_top && value > -kInfinity) {
         const int place = atomicAdd(&scratch.num_candidates, 1);
-        if (place < kMaxCandidates) scratch.candidates[place] = key_of(value, i);
+        if (place < kMaxCandidates) scratch.candidates[place] = selection_key(ordered(value), i);
       }
     }
     weight += vector_weight;
