@@ -9,7 +9,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <random>
@@ -20,30 +19,6 @@
 
 namespace cohort {
 namespace {
-
-// bfloat16 of magnitude 1 to 2 and either sign: zeros would cost less power, and be faster.
-Tensor random_tensor(const Shape& shape, uint32_t seed) {
-  constexpr int64_t kMaxDrawn = 1 << 22;  // of which a larger tensor has copies
-  Tensor out(DType::kBF16, shape, kCuda);
-  const int64_t n = out->num_elements();
-  std::vector<uint16_t> bits(static_cast<size_t>(std::min(n, kMaxDrawn)));
-  for (uint16_t& b : bits) {
-    seed = seed * 1664525u + 1013904223u;
-    b = static_cast<uint16_t>(((seed >> 16) & 0x807fu) | 0x3f80u);
-  }
-  const auto num_drawn = static_cast<int64_t>(bits.size());
-  copy_bytes(out->data(), kCuda, bits.data(), kCpuDevice, num_drawn * 2);
-  for (int64_t i = num_drawn; i < n; i += num_drawn) {
-    copy_bytes(static_cast<char*>(out->data()) + i * 2, kCuda, out->data(), kCuda, std::min(num_drawn, n - i) * 2);
-  }
-  return out;
-}
-
-Tensor int32s(const std::vector<int32_t>& values, const Shape& shape) {
-  Tensor out(DType::kI32, shape, kCuda);
-  copy_bytes(out->data(), kCuda, values.data(), kCpuDevice, out->num_bytes());
-  return out;
-}
 
 // One sequence: its last `num_queries` positions are queries.
 struct Sequence {
@@ -174,12 +149,7 @@ int run_bench(int argc, char** argv) {
                                {"us", us},
                                {"tflops", tflops}});
   }
-  if (json_path.empty()) return 0;
-  std::ofstream file(json_path);
-  file << json.dump(2) << "\n";
-  file.close();
-  if (!file) fmt::print(stderr, "{}: cannot be written\n", json_path);
-  return file ? 0 : 1;
+  return write_results(json_path, json.dump(2));
 }
 
 }  // namespace

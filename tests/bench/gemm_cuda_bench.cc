@@ -3,20 +3,20 @@
 //   gemm_cuda_bench [--json FILE]
 //
 // Chains are what decides for few rows: the products of a decoder layer, of a 13B model and of a shard of a 70B one,
-// with a small kernel after each, as one CUDA graph; what counts is bytes of weights a second, against what copying
-// memory reaches in the same run. Then each product of the 13B model alone; for many rows what counts is operations a
-// second. Weights rotate, so that the L2 cache has none of them; times are medians of CUDA graphs.
+// with a small kernel after each (unless gemm_gated() takes it in), as one CUDA graph; what counts is bytes of weights
+// a second, against what copying memory reaches in the same run. Then each product of the 13B model alone; for many
+// rows what counts is operations a second. Weights rotate, so that the L2 cache has none of them; times are medians of
+// CUDA graphs.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
-#include <fstream>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
 
+#include "kernels/gemm/gemm_gated.h"
 #include "kernels/gemm/kernels_cuda.h"
 #include "tests/bench/cuda_bench.h"
 #include "tests/bench/gemm_chain_cuda.h"
@@ -42,63 +42,58 @@ constexpr Layer kLayers[] = {{"13B", {kShapes[0], kShapes[1], kShapes[2], kShape
                              {"70B, 1 of 2", {{{8192, 5120}, {4096, 8192}, {8192, 28672}, {14336, 8192}}}}};
 constexpr int kNumLayers = 4;  // of distinct weights
 
-// bfloat16 of magnitude 1 to 2 and either sign: zeros would cost less power, and be faster.
-Tensor random_matrix(int64_t rows, int64_t columns, uint32_t seed) {
-  Tensor host(DType::kBF16, Shape{rows, columns});
-  uint32_t state = seed;
-  bf16* const values = host->data<bf16>();
-  for (int64_t i = 0; i < rows * columns; ++i) {
-    state = state * 1664525u + 1013904223u;
-    values[i].bits = static_cast<uint16_t>(((state >> 16) & 0x807fu) | 0x3f80u);
-  }
-  return host;
-}
-
-Tensor on_device(const Tensor& host) {
-  Tensor copy(host->dtype(), host->shape(), kCuda);
-  copy_bytes(copy->data(), kCuda, host->data(), kCpuDevice, host->num_bytes());
-  return copy;
-}
-
 std::vector<PackedWeight> rotating_weights(const WeightShape& shape, Stream& stream) {
-  const Tensor host = random_matrix(shape.n, shape.k, 1);
+  const Tensor values = random_tensor({shape.n, shape.k}, 1);
   std::vector<PackedWeight> weights;
   int64_t num_bytes = 0;
   while (num_bytes < kRotatedBytes) {
-    const ConstTensorView source = weights.empty()
-                                       ? ConstTensorView(host)
-                                       : ConstTensorView(weights[0].data(), DType::kBF16, {shape.n, shape.k}, kCuda);
-    weights.push_back(PackedWeight::pack(source, WeightLayout::kOutIn, DType::kBF16, 1, stream));
+    weights.push_back(PackedWeight::pack(values, WeightLayout::kOutIn, DType::kBF16, 1, stream));
     num_bytes += weights.back().num_bytes();
   }
   return weights;
 }
 
-// The products of decoder layers, each followed by a small kernel, which depends on it and on which the next depends.
+// The products of decoder layers, each followed by a small kernel, which depends on it and on which the next depends:
+// that of gate and up by their activation.
 class Chain {
  public:
   Chain(const Layer& layer, Stream& stream) : stream_(stream) {
     for (const WeightShape& shape : layer.shapes) {
       std::vector<PackedWeight>& weights = weights_.emplace_back();
-      const Tensor host = random_matrix(shape.n, shape.k, 1);
+      const Tensor values = random_tensor({shape.n, shape.k}, 1);
       for (int i = 0; i < kNumLayers; ++i) {
-        weights.push_back(PackedWeight::pack(host, WeightLayout::kOutIn, DType::kBF16, 1, stream));
+        weights.push_back(PackedWeight::pack(values, WeightLayout::kOutIn, DType::kBF16, 1, stream));
       }
       num_bytes_ += weights[0].num_bytes();
-      x_.push_back(on_device(random_matrix(gemm_internal::kMaxSkinnyRows, shape.k, 2)));
-      out_.emplace_back(DType::kBF16, Shape{gemm_internal::kMaxSkinnyRows, shape.n}, kCuda);
+      x_.push_back(random_tensor({gemm_internal::kMaxWideRows, shape.k}, 2));
+      out_.emplace_back(DType::kBF16, Shape{gemm_internal::kMaxWideRows, shape.n}, kCuda);
     }
   }
 
   int64_t num_bytes() const { return num_bytes_; }  // of the weights of a layer
 
-  // Microseconds of a layer.
-  double time(int64_t num_rows, const std::function<void(TensorView, ConstTensorView, const PackedWeight&)>& product) {
+  // Microseconds of a layer whose products are computed by `kernel`, or as gemm() and gemm_gated() choose.
+  double time(int64_t num_rows, std::optional<CudaKernel> kernel) {
+    constexpr size_t kGateAndUp = 2;
     return time_us(stream_, kNumLayers, [&](int layer) {
       for (size_t i = 0; i < weights_.size(); ++i) {
+        const ConstTensorView x = x_[i]->slice(0, 0, num_rows);
+        const PackedWeight& weight = weights_[i][static_cast<size_t>(layer)];
         const TensorView out = out_[i]->slice(0, 0, num_rows);
-        product(out, x_[i]->slice(0, 0, num_rows), weights_[i][static_cast<size_t>(layer)]);
         const TensorView next = x_[(i + 1) % x_.size()]->slice(0, 0, num_rows);
+        if (i == kGateAndUp && !kernel) {
+          gemm_gated(next, out, x, weight, {}, Activation::kSilu, stream_);
+          continue;
+        }
+        if (kernel) {
+          cuda::run_gemm(*kernel, out, x, weight, {}, stream_);
+        } else {
+          gemm(out, x, weight, {}, stream_);
+        }
+        if (i == kGateAndUp) {
+          activate_gated(next, out, Activation::kSilu, stream_);
+          continue;
+        }
         // The magnitude of a product of elements of 1 to 2.
         pass_on(next.slice(1, 0, std::min(out.dim(1), next.dim(1))), out, 128, stream_);
       }
@@ -131,10 +126,7 @@ class Bench {
       Chain chain(layer, stream_);
       for (const int64_t num_rows : {1, 2, 4, 8, 16, 32, 64}) {
         const auto measure = [&](const char* name, std::optional<CudaKernel> kernel) {
-          const double us = chain.time(num_rows, [&](TensorView out, ConstTensorView x, const PackedWeight& weight) {
-            if (kernel) return cuda::run_gemm(*kernel, out, x, weight, {}, stream_);
-            gemm(out, x, weight, {}, stream_);
-          });
+          const double us = chain.time(num_rows, kernel);
           const double bytes_per_s = static_cast<double>(chain.num_bytes()) / us * 1e6;
           fmt::print("{:>12} {:>6}  {:<16} {:>9.2f} {:>7.0f} {:>6.1f}%\n", layer.name, num_rows, name, us,
                      bytes_per_s / 1e9, 100 * bytes_per_s / ceiling_);
@@ -146,7 +138,8 @@ class Bench {
                                      {"of_copy", bytes_per_s / ceiling_}});
         };
         measure("cuBLASLt", CudaKernel::kCublasLt);
-        measure("skinny", CudaKernel::kSkinny);
+        if (num_rows <= gemm_internal::kMaxSkinnyRows) measure("skinny", CudaKernel::kSkinny);
+        measure("wide", CudaKernel::kWide);
         measure("chosen", {});
       }
     }
@@ -163,10 +156,10 @@ class Bench {
  private:
   void run(const WeightShape& shape) {
     const std::vector<PackedWeight> weights = rotating_weights(shape, stream_);
-    const Tensor x = on_device(random_matrix(kMaxRows, shape.k, 2));
+    const Tensor x = random_tensor({kMaxRows, shape.k}, 2);
     const Tensor out(DType::kBF16, Shape{kMaxRows, shape.n}, kCuda);
     for (const int64_t num_rows :
-         {int64_t{1}, int64_t{2}, int64_t{4}, int64_t{8}, int64_t{16}, int64_t{64}, kMaxRows}) {
+         {int64_t{1}, int64_t{2}, int64_t{4}, int64_t{8}, int64_t{16}, int64_t{32}, int64_t{64}, kMaxRows}) {
       const TensorView to = out->slice(0, 0, num_rows);
       const ConstTensorView rows = x->slice(0, 0, num_rows);
       const auto measure = [&](const char* name, CudaKernel kernel) {
@@ -177,6 +170,7 @@ class Bench {
         report(shape, num_rows, name, us);
       };
       if (num_rows <= gemm_internal::kMaxSkinnyRows) measure("skinny", CudaKernel::kSkinny);
+      if (num_rows <= gemm_internal::kMaxWideRows) measure("wide", CudaKernel::kWide);
       measure("cuBLASLt", CudaKernel::kCublasLt);
       cuda::run_cublaslt_gemm(to, rows, weights[0], {}, stream_, /*tunes=*/true);
       measure("cuBLASLt, tuned", CudaKernel::kCublasLt);
@@ -219,12 +213,7 @@ int run_bench(int argc, char** argv) {
   Bench bench(stream);
   bench.run_chains();
   bench.run_products();
-  if (json_path.empty()) return 0;
-  std::ofstream file(json_path);
-  file << bench.json().dump(2) << "\n";
-  file.close();
-  if (!file) fmt::print(stderr, "{}: cannot be written\n", json_path);
-  return file ? 0 : 1;
+  return write_results(json_path, bench.json().dump(2));
 }
 
 }  // namespace
