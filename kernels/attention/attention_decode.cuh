@@ -7,6 +7,12 @@
 
 namespace cohort::cuda::decode {
 
+// Warps of a block: those that attend, one that loads, those that store.
+constexpr int kLoader = kDecodeWarps;
+constexpr int kFirstFinisher = kLoader + 1;
+constexpr int kFinishers = 3;  // more, and registers would not suffice for heads of 256
+constexpr int kNumWarps = kFirstFinisher + kFinishers;
+
 // What the loading warp says of a tile, beside it in its stage; of an item's last tile, it is said of the result too.
 struct alignas(16) TileNote {
   enum Kind : int { kMiddle = 0, kFirst = 1, kLast = 2, kEnd = 4 };  // bits: of the item in this block; of all tiles

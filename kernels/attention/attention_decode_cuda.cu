@@ -4,7 +4,7 @@
 // lengths that only the device knows, so that one launch serves every context. One warp of a block plans and loads:
 // tiles come by bulk copies into a ring of stages, with what is to be known of each. Four attend to all tiles alike
 // (FlashAttention-2, Dao 2023, with mma.sync), each to the positions of its own. When an item ends they leave their
-// states in shared memory and go on; one more puts these together and stores them. What was cut between blocks is put
+// states in shared memory and go on; others put these together and store them. What was cut between blocks is put
 // together by a second kernel.
 //
 // Both kernels read lengths and block tables, and the decode kernel keys and values of earlier steps, before they wait
@@ -20,7 +20,7 @@
 namespace cohort::cuda {
 namespace {
 
-constexpr int kNumDecodeThreads = (kDecodeWarps + 2) * 32;
+constexpr int kNumDecodeThreads = decode::kNumWarps * 32;
 constexpr int kMergeWarps = 8;
 
 template <typename T, int kDim>
@@ -33,12 +33,12 @@ __global__ void __launch_bounds__(kNumDecodeThreads, 1)
   const decode::Ring results(layout.results(), shared);
   if (threadIdx.x == 0) {
     stages.init(1, kDecodeWarps * 32);
-    results.init(kDecodeWarps * 32, 32);
+    results.init(kDecodeWarps * 32, decode::kFinishers * 32);
     publish_barriers();
   }
   let_next_begin();
   __syncthreads();  // the barriers are there
-  if (decode::warp_index() == kDecodeWarps) {
+  if (decode::warp_index() == decode::kLoader) {
     decode::Loader(args, layout, stages).run();
     return;
   }

@@ -87,8 +87,8 @@ struct RowState {
   }
 };
 
-// The warp of the decode kernel that stores: of each item, the states that the warps came to, put together. So those
-// that attend go on with the next item meanwhile.
+// A warp of the decode kernel that stores some rows of each item: the states that the warps came to, put together. So
+// those that attend go on with the next item meanwhile.
 template <typename T, int kDim>
 class Finisher {
  public:
@@ -99,7 +99,9 @@ class Finisher {
       results.wait_until_full();
       const TileNote note = note_at(results.place());
       if (note.kind == TileNote::kEnd) return;
-      for (int row = 0; row < note.num_queries * args_.group_size; ++row) finish(results.place(), note, row);
+      for (int row = warp_index() - kFirstFinisher; row < note.num_queries * args_.group_size; row += kFinishers) {
+        finish(results.place(), note, row);
+      }
       results.free().arrive();
       results.advance();
     }

@@ -56,7 +56,7 @@ inline constexpr int kDecodeRows = 16;  // of a KV head in one tensor core tile
 inline constexpr int kDecodeTile = 64;
 inline constexpr int kDecodeChunk = 8;
 inline constexpr int kDecodeChunks = kDecodeTile / kDecodeChunk;
-inline constexpr int kDecodeWarps = 4;  // that attend; one more loads, another stores
+inline constexpr int kDecodeWarps = 4;  // that attend; others load and store
 
 // Tiles of a sequence and KV head. One without positions has one as well, so that its output is written.
 COHORT_HOST_DEVICE constexpr int decode_tiles(int context_length) {

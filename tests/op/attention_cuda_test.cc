@@ -123,6 +123,21 @@ TEST_F(AttentionCuda, OneRecordedCallServesEveryContext) {
   }
 }
 
+// Only older positions may be read before the kernel before has ended.
+TEST_F(AttentionCuda, KernelsBeforeStoreWhatTheQueriesBring) {
+  std::vector<Chunk> many;
+  for (uint32_t id = 0; id < 64; ++id) many.push_back({id, 20 + 7 * id, 21 + 7 * id});
+  const std::vector<Chunk> drafts = {{1, 2995, 3000}, {2, 100, 103}, {3, 1023, 1024}, {4, 0, 4}};
+  for (const Heads heads : {Heads{40, 40, 128}, Heads{8, 2, 64}, Heads{8, 8, 256}}) {
+    for (const std::vector<Chunk>& chunks : {kDecodes, many, drafts}) {
+      const Options options{};
+      SCOPED_TRACE(name_of(DType::kBF16, heads, options));
+      const Batch batch(DType::kBF16, heads, chunks, options);
+      expect_near(batch.run_in_a_step(), values_of(batch.run(kCuda)), 0, 0);
+    }
+  }
+}
+
 TEST_F(AttentionCuda, RowsThatFillABatchUpBecomeZero) {
   const Chunk padding{0, -1, 0};
   std::vector<Chunk> padded = {padding};

@@ -140,6 +140,37 @@ class Batch {
     return take_rows(storage);
   }
 
+  // What run(kCuda) gives when the kernels before, in one graph, store the queries' keys and values: NaNs at first.
+  Tensor run_in_a_step() const {
+    Stream stream(kCuda);
+    const Shape shape{num_tokens_, heads_.num_kv_heads, heads_.head_dim};
+    const Tensor nan = copy_to(nan_tensor(shape), kCuda);
+    const Tensor k = copy_to(queries_part_of(keys_), kCuda);
+    const Tensor v = copy_to(queries_part_of(values_), kCuda);
+    const Tensor slots = copy_to(slots_of_queries(), kCuda);
+    const Tensor qkv = copy_to(qkv_, kCuda);
+    const Tensor keys = copy_to(keys_, kCuda);
+    const Tensor values = copy_to(values_, kCuda);
+    const Tensor starts = copy_to(starts_, kCuda);
+    const Tensor lengths = copy_to(lengths_, kCuda);
+    const Tensor tables = copy_to(tables_, kCuda);
+    const int64_t width = heads_.num_heads * heads_.head_dim;
+    const Tensor out(dtype_, {num_tokens_, heads_.num_heads, heads_.head_dim}, kCuda);
+    const AttentionBatch batch{starts, lengths, tables, max_query_length_, max_context_length_};
+    const Tensor workspace = workspace_of(batch, kCuda);
+    const DeviceGraph graph = DeviceGraph::capture(stream, [&] {
+      write_kv({keys, values}, nan, nan, slots, stream);
+      write_kv({keys, values}, k, v, slots, stream);
+      paged_attention(out, qkv->slice(1, 0, width).reshape(out->shape()), {keys, values}, batch,
+                      {scale(), options_.deterministic}, workspace, stream);
+    });
+    for (int i = 0; i < 3; ++i) graph.launch(stream);
+    stream.synchronize();
+    Tensor rows(dtype_, {num_tokens_, width});
+    copy_bytes(rows->data(), kCpuDevice, out->data(), kCuda, out->num_bytes());
+    return rows;
+  }
+
   // Bytes of the output rows of each chunk.
   std::vector<std::string> bytes(Device device) const {
     const Tensor out = run(device);
@@ -225,6 +256,36 @@ class Batch {
         }
       }
     });
+  }
+
+  Tensor slots_of_queries() const {
+    Tensor slots(DType::kI64, {num_tokens_});
+    int64_t row = 0;
+    for (size_t seq = 0; seq < chunks_.size(); ++seq) {
+      const int32_t* const table = tables_->row<int32_t>(static_cast<int64_t>(seq));
+      for (int64_t position = chunks_[seq].begin; position < chunks_[seq].end; ++position) {
+        const int64_t block = table[position / options_.block_size];
+        slots->data<int64_t>()[row++] = block * options_.block_size + position % options_.block_size;
+      }
+    }
+    return slots;
+  }
+
+  // [num_tokens, num_kv_heads, head_dim] of keys or values
+  Tensor queries_part_of(const Tensor& cache) const {
+    const Tensor slots = slots_of_queries();
+    Tensor part(dtype_, {num_tokens_, heads_.num_kv_heads, heads_.head_dim});
+    const auto row_bytes = static_cast<size_t>(dtype_bytes(dtype_, heads_.head_dim));
+    char* to = static_cast<char*>(part->data());
+    for (int64_t i = 0; i < num_tokens_; ++i) {
+      const int64_t slot = slots->data<int64_t>()[i];
+      for (int64_t head = 0; head < heads_.num_kv_heads; ++head, to += row_bytes) {
+        const int64_t row = (slot / options_.block_size * heads_.num_kv_heads + head) * options_.block_size;
+        const char* const from = static_cast<const char*>(cache->data());
+        std::memcpy(to, from + static_cast<size_t>(row + slot % options_.block_size) * row_bytes, row_bytes);
+      }
+    }
+    return part;
   }
 
   // A spread of 4 lets few positions decide, so that a lost one shows.
