@@ -47,7 +47,7 @@ class Life(ServerTest):
 
 class Drain(Life):
     def test_streams_under_way_end_properly_and_new_ones_are_refused(self):
-        running = self.start(tensor=2)
+        running = self.start("--drain-timeout-s", 200, tensor=2)
 
         async def drain():
             streams, readers = await open_streams(running, 4, max_tokens=800, ignore_eos=True)

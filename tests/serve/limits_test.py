@@ -40,6 +40,21 @@ class Limits(ServerTest):
         self.assertGreaterEqual(len(streams) - len(refused), 2)
         self.answers(running)
 
+    def test_client_that_never_reads_is_cut_off(self):
+        running = self.start("--max-stream-buffer-bytes", 100_000, "--num-blocks", 512)
+        aborted = next(name for name in running.metrics() if "request_success_total" in name and "abort" in name)
+        expected = running.complete(PROMPT, max_tokens=100, ignore_eos=True)["token_ids"]
+        # More than the system's own buffers hold.
+        body = json.dumps(completion(PROMPT, max_tokens=2000, ignore_eos=True, n=4, logprobs=20, stream=True)).encode()
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", running.port))
+            deaf.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: cohort\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            (other,) = asyncio.run(read_all(running.port, [completion(PROMPT, max_tokens=100, ignore_eos=True)]))
+            self.assertEqual((other.token_ids, other.is_done), (expected, True))
+            running.await_metric(aborted, lambda value: value == 1, limit_s=30)
+            running.await_metric("cohort:kv_cache_usage_perc", lambda value: value == 0)
+
     def test_prompt_that_never_fits_the_cache_is_refused(self):
         running = self.start("--block-size", 16, "--num-blocks", 4)
         self.assertEqual(running.post("/v1/completions", completion([5] * 30, max_tokens=8)).status, 200)
