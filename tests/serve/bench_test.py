@@ -72,13 +72,25 @@ class Bench(unittest.TestCase):
             self.assertGreater(load["median_e2el_ms"], load["median_ttft_ms"])
         root = xml.etree.ElementTree.parse(picture).getroot()
         texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
-        for text in ("A picture & more", "request rate (requests/s)", "ms, logarithmic", "output tokens/s", "p99", "10", "40"):
+        for text in (
+            "A picture & more",
+            "request rate (requests/s)",
+            "ms, logarithmic",
+            "output tokens/s",
+            "p99",
+            "10",
+            "40",
+        ):
             self.assertIn(text, texts)
 
     def test_chats_and_prompts_of_a_file(self):
         prompts = self.folder / "prompts.jsonl"
-        prompts.write_text('And the king said\n{"prompt": "In the beginning", "output_len": 3}\n{"prompt": [5, 6, 7]}\n')
-        _, result = self.measured("--dataset-name", "file", "--dataset-path", prompts, "--num-prompts", 6, "--output-len", 5)
+        prompts.write_text(
+            'And the king said\n{"prompt": "In the beginning", "output_len": 3}\n{"prompt": [5, 6, 7]}\n'
+        )
+        _, result = self.measured(
+            "--dataset-name", "file", "--dataset-path", prompts, "--num-prompts", 6, "--output-len", 5
+        )
         (load,) = result["results"]
         self.assertEqual((load["completed"], load["total_output_tokens"]), (6, 2 * (5 + 3 + 5)))
         # Text of random tokens, in a completion: the model has no chat template.

@@ -79,7 +79,9 @@ class Clients:
     def curl(self, path, *flags, key=KEY):
         words = ["curl", "-sS", "--max-time", "60", "-H", "Content-Type: application/json", *flags]
         words += ["-H", f"Authorization: Bearer {key}"] if key else []
-        return subprocess.run([*words, self.server.url + path], capture_output=True, text=True, timeout=90, check=True).stdout
+        return subprocess.run(
+            [*words, self.server.url + path], capture_output=True, text=True, timeout=90, check=True
+        ).stdout
 
     def test_models(self):
         models = self.client.models.list().data
@@ -137,7 +139,9 @@ class Clients:
         self.assertIn("<system> Be brief.\n<user> And the king said\n<assistant>", text)
         chat = self.chat(max_tokens=12, extra_body=EXACT)
         self.assertEqual(chat.usage.prompt_tokens, len(prompt))
-        self.assertEqual(chat.choices[0].message.content, self.complete(prompt, max_tokens=12, extra_body=EXACT).choices[0].text)
+        self.assertEqual(
+            chat.choices[0].message.content, self.complete(prompt, max_tokens=12, extra_body=EXACT).choices[0].text
+        )
 
     def test_tokenize_and_back(self):
         for wanted in GOLDEN["prompts"]:

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""A greedy answer depends neither on what else the server does nor on the number of its ranks: 200 requests at once, with
-random arrivals and lengths, some cancelled, in a cache far too small for them, are answered token for token as each alone.
+"""A greedy answer depends neither on what else the server does nor on the number of its ranks: 200 requests at once,
+with random arrivals and lengths, some cancelled, in a cache far too small for them, are answered token for token as
+each alone.
 
 Run: equality_test.py PATH_OF_COHORT [unittest arguments]
 """
@@ -48,7 +49,11 @@ def make_cases(seed):
     cases = []
     for number in range(NUM_REQUESTS):
         prompt = draw.choice(prefixes) + ids(draw.randint(1, 24)) if number % 3 else ids(draw.randint(1, 48))
-        fields = {"max_tokens": draw.randint(1, 40), "ignore_eos": draw.random() < 0.8, "priority": draw.choice([0, 0, 0, 5])}
+        fields = {
+            "max_tokens": draw.randint(1, 40),
+            "ignore_eos": draw.random() < 0.8,
+            "priority": draw.choice([0, 0, 0, 5]),
+        }
         if draw.random() < 0.2:
             fields["repetition_penalty"] = 1.3
         cases.append(Case(completion(prompt, **fields), draw.uniform(0, ARRIVAL_S)))

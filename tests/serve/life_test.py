@@ -223,9 +223,7 @@ class TwoProcesses(Life):
         link = f"{folder.name}/engine.sock"
         engine = Server(cohort, "--engine-only", "--link", link, tensor=2)
         self.addCleanup(engine.__exit__)
-        gateway = self.start(
-            "--link", link, tensor=2, command=lambda program: [cohort, "gateway", *program[2:]]
-        )
+        gateway = self.start("--link", link, tensor=2, command=lambda program: [cohort, "gateway", *program[2:]])
         return engine, gateway
 
     def test_do_what_one_does(self):

@@ -49,7 +49,9 @@ class Limits(ServerTest):
         with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             deaf.connect(("127.0.0.1", running.port))
-            deaf.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: cohort\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            deaf.sendall(
+                b"POST /v1/completions HTTP/1.1\r\nHost: cohort\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            )
             (other,) = asyncio.run(read_all(running.port, [completion(PROMPT, max_tokens=100, ignore_eos=True)]))
             self.assertEqual((other.token_ids, other.is_done), (expected, True))
             running.await_metric(aborted, lambda value: value == 1, limit_s=30)
@@ -87,7 +89,7 @@ class Limits(ServerTest):
 
 
 def poison(model, token):
-    """The model reads NaN where it embeds `token`, and writes what it did: its tied output layer gets a tensor of its own."""
+    """The model reads NaN where it embeds `token`, and writes what it did: its output layer gets its own tensor."""
     config = json.loads((model / "config.json").read_text())
     config["tie_word_embeddings"] = False
     (model / "config.json").write_text(json.dumps(config))

@@ -1,4 +1,4 @@
-"""`cohort serve` for the tests: starts it on ranks of this machine, and asks it things as a client that sees every byte."""
+"""`cohort serve` for the tests: starts it on ranks of this machine, and asks it things, seeing every byte."""
 
 import asyncio
 import http.client
