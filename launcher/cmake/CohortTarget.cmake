@@ -26,6 +26,7 @@ function(cohort_library name)
 endfunction()
 
 # cohort_proto_library(NAME file.proto): generated code, included as "path/from/root/file.pb.h". It is not ours to warn about.
+# The file says "option optimize_for = LITE_RUNTIME".
 function(cohort_proto_library name proto)
   get_filename_component(source ${proto} ABSOLUTE)
   file(RELATIVE_PATH path ${PROJECT_SOURCE_DIR} ${source})
@@ -34,7 +35,7 @@ function(cohort_proto_library name proto)
     COMMAND protobuf::protoc --cpp_out=${PROJECT_BINARY_DIR} --proto_path=${PROJECT_SOURCE_DIR} ${source})
   add_library(${name} STATIC ${stem}.cc ${stem}.h)
   target_include_directories(${name} SYSTEM PUBLIC ${PROJECT_BINARY_DIR})
-  target_link_libraries(${name} PUBLIC protobuf::libprotobuf)
+  target_link_libraries(${name} PUBLIC protobuf_lite)
 endfunction()
 
 # cohort_executable(NAME SOURCES a.cc ... [DEPENDS targets])
