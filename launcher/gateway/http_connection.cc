@@ -1,9 +1,6 @@
 #include "launcher/gateway/http_connection.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <spdlog/spdlog.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -13,6 +10,8 @@
 #include <charconv>
 #include <exception>
 #include <utility>
+
+#include "launcher/gateway/http_socket.h"
 
 namespace cohort {
 namespace {
@@ -25,27 +24,6 @@ using boost::system::error_code;
 template <typename T>
 void release(T& container) {
   T().swap(container);
-}
-
-void set_option(int fd, int level, int name, int value) {
-  // All of them only make things better where they are known.
-  (void)::setsockopt(fd, level, name, &value, sizeof(value));
-}
-
-void set_socket_options(tcp::socket& socket, int64_t write_timeout_ms) {
-  error_code ignored;
-  socket.non_blocking(true, ignored);
-  const int fd = socket.native_handle();
-  set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  // What a client does not read is to wait here, where it is counted, and not in the kernel.
-  constexpr int kMaxUnsentBytes = 64 << 10;
-  set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, kMaxUnsentBytes);
-  // A client whose host has vanished is noticed: while it is owed something, and while it waits.
-  set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(write_timeout_ms));
-  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 30);
-  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 10);
-  set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
 }
 
 }  // namespace
@@ -125,7 +103,9 @@ HttpConnection::HttpConnection(std::shared_ptr<HttpShared> shared, tcp::socket s
     : shared_(std::move(shared)), socket_(std::move(socket)) {}
 
 void HttpConnection::open() {
-  set_socket_options(socket_, shared_->options.write_timeout_ms);
+  error_code ignored;
+  socket_.non_blocking(true, ignored);
+  set_http_socket_options(socket_.native_handle(), shared_->options.write_timeout_ms);
   shared_->connections.emplace(this, shared_from_this());
 }
 
@@ -167,6 +147,10 @@ void HttpConnection::set_deadline(int64_t timeout_ms) {
   deadline_ = Clock::now() + std::chrono::milliseconds(timeout_ms);
 }
 
+bool HttpConnection::has_left() {
+  return state_ == State::kAnswering && num_wanted_bytes() == 0 && peer_has_left(socket_.native_handle());
+}
+
 void HttpConnection::end_late() {
   if (state_ == State::kReading && parser_) {
     refuse_request(
@@ -178,10 +162,16 @@ void HttpConnection::end_late() {
 
 // --- Reading
 
+// How much may be read: while a request waits for its answer, what follows it has to wait too.
+size_t HttpConnection::num_wanted_bytes() const {
+  const size_t num_bytes = shared_->scratch.size();
+  if (!is_answering()) return num_bytes;
+  const auto max_waiting = static_cast<size_t>(shared_->options.limits.max_header_bytes);
+  return std::min(num_bytes, max_waiting - std::min(max_waiting, input_.size()));
+}
+
 void HttpConnection::wait_to_read() {
-  if (state_ == State::kClosed || waits_to_read_ || has_seen_eof_) return;
-  const bool is_answering = state_ == State::kAnswering || state_ == State::kSending;
-  if (is_answering && input_.size() >= static_cast<size_t>(shared_->options.limits.max_header_bytes)) return;
+  if (state_ == State::kClosed || waits_to_read_ || has_seen_eof_ || num_wanted_bytes() == 0) return;
   waits_to_read_ = true;
   socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](const error_code& error) {
     self->waits_to_read_ = false;
@@ -192,13 +182,15 @@ void HttpConnection::wait_to_read() {
 }
 
 void HttpConnection::read() {
-  std::vector<char>& scratch = shared_->scratch;
+  const size_t num_wanted = num_wanted_bytes();
+  if (num_wanted == 0) return;
+  char* scratch = shared_->scratch.data();
   error_code error;
-  const size_t num_bytes = socket_.read_some(asio::buffer(scratch), error);
+  const size_t num_bytes = socket_.read_some(asio::buffer(scratch, num_wanted), error);
   if (error == asio::error::would_block || error == asio::error::interrupted) return wait_to_read();
   if (error == asio::error::eof) return take_eof();
   if (error) return close();
-  take({scratch.data(), num_bytes});
+  take({scratch, num_bytes});
   wait_to_read();
 }
 
@@ -428,20 +420,19 @@ void HttpConnection::flush() {
 }
 
 void HttpConnection::send_waiting() {
-  const bool is_answer = state_ == State::kAnswering || state_ == State::kSending;
   while (num_waiting_bytes() > 0) {
     error_code error;
     const size_t num_bytes = socket_.write_some(asio::buffer(output_.data() + num_sent_, num_waiting_bytes()), error);
     if (error == asio::error::interrupted) continue;
     if (error == asio::error::would_block) {
-      if (is_answer && deadline_ == Clock::time_point::max()) set_deadline(shared_->options.write_timeout_ms);
+      if (is_answering() && deadline_ == Clock::time_point::max()) set_deadline(shared_->options.write_timeout_ms);
       constexpr size_t kMaxSentBytes = 64 << 10;
       if (num_sent_ > kMaxSentBytes) output_.erase(0, std::exchange(num_sent_, 0));
       return wait_to_write();
     }
     if (error) return cut();
     num_sent_ += num_bytes;
-    if (is_answer) set_deadline(shared_->options.write_timeout_ms);
+    if (is_answering()) set_deadline(shared_->options.write_timeout_ms);
   }
   num_sent_ = 0;
   constexpr size_t kKeptBytes = 1024;  // enough for the next event of a stream

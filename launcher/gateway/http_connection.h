@@ -60,9 +60,14 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
 
   // Sends what waits and can be sent.
   void flush();
+  // A request waits for its answer, or for the rest of it.
+  bool is_answering() const { return state_ == State::kAnswering || state_ == State::kSending; }
+
   // What takes longer than it may.
   bool is_late(Clock::time_point now) const { return now >= deadline_; }
-  // Requires is_late(), or that it has closed.
+  // Its client has gone, which is not noticed by reading since it has sent more than is read ahead.
+  bool has_left();
+  // Requires is_late() or has_left(), or that it has closed since.
   void end_late();
 
  private:
@@ -76,6 +81,7 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   };
 
   void open();
+  size_t num_wanted_bytes() const;
   void wait_to_read();
   void read();
   void take(std::string_view bytes);

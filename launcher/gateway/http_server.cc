@@ -162,7 +162,7 @@ class HttpServer::Impl : public std::enable_shared_from_this<Impl> {
     const Clock::time_point now = Clock::now();
     std::vector<std::shared_ptr<HttpConnection>> late;
     for (const auto& [key, connection] : shared->connections) {
-      if (connection->is_late(now)) late.push_back(connection);
+      if (connection->is_late(now) || connection->has_left()) late.push_back(connection);
     }
     for (const auto& connection : late) connection->end_late();
   }
@@ -192,5 +192,10 @@ int64_t HttpServer::num_connections() const {
   return static_cast<int64_t>(impl_->shared->connections.size()) - impl_->shared->num_refused;
 }
 int64_t HttpServer::num_streams() const { return impl_->shared->num_streams; }
+int64_t HttpServer::num_answering() const {
+  const auto& connections = impl_->shared->connections;
+  return std::count_if(connections.begin(), connections.end(),
+                       [](const auto& entry) { return entry.second->is_answering(); });
+}
 
 }  // namespace cohort

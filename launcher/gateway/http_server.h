@@ -55,7 +55,8 @@ class HttpServer {
   void close_all();
 
   int64_t num_connections() const;
-  int64_t num_streams() const;  // begun and not ended
+  int64_t num_streams() const;    // begun and not ended
+  int64_t num_answering() const;  // requests that wait for their answer, or for the rest of it to be sent
 
  private:
   class Impl;

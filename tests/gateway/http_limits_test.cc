@@ -242,6 +242,21 @@ TEST(HttpGone, IsNoticedWhereverTheClientStops) {
   }
 }
 
+TEST(HttpGone, IsNoticedBehindMoreThanIsReadAhead) {
+  HttpServerOptions options;
+  options.limits.max_header_bytes = 1000;
+  options.linger_timeout_ms = 20;  // the shortest says how often it is looked at
+  Held held;
+  HttpTestServer server(options, {echo_route(), held.route(false)});
+  {
+    HttpTestClient client(server.port());
+    client.send(post("/hold", "") + post("/echo", std::string(10'000, 'a')));
+    ASSERT_TRUE(server.comes_to([&](HttpServer&) { return held.exchanges.size() == 1; }));
+  }
+  EXPECT_TRUE(server.comes_to([&](HttpServer&) { return held.num_gone == 1; }));
+  server.run([&](HttpServer&) { held.exchanges.clear(); });
+}
+
 TEST(HttpGone, IsNotSaidOfAnAnswerThatIsComplete) {
   Held held;
   HttpTestServer server({}, {held.route(false), held.route(true)});

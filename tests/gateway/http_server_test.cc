@@ -122,6 +122,7 @@ TEST(HttpServer, SendsEventsAsTheyCome) {
   server.run([&](HttpServer&) { held[0]->begin_stream("text/event-stream"); });
   EXPECT_EQ(client.receive_head().status, 200);
   EXPECT_EQ(server.num_streams(), 1);
+  server.run([](HttpServer& it) { EXPECT_EQ(it.num_answering(), 1); });
   for (const std::string event : {"data: a\n\n", "data: b\n\n", "data: c\n\n"}) {
     server.run([&](HttpServer&) { held[0]->write(event); });
     EXPECT_EQ(client.receive_chunk(), event);
@@ -129,7 +130,8 @@ TEST(HttpServer, SendsEventsAsTheyCome) {
   server.run([&](HttpServer&) { held[0]->end_stream(); });
   EXPECT_EQ(client.receive_chunk(), "");
   EXPECT_EQ(server.num_streams(), 0);
-  server.run([&](HttpServer&) {
+  server.run([&](HttpServer& it) {
+    EXPECT_EQ(it.num_answering(), 0);
     EXPECT_FALSE(held[0]->is_gone());
     held[0]->write("late");  // nobody hears it
     held.clear();
