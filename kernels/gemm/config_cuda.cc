@@ -38,9 +38,9 @@ CudaKernel choose_gemm_kernel(const CudaProblem& problem) {
   // cuBLASLt may choose another order of the sums for another number of rows, and knows no tree.
   if (problem.mode == GemmMode::kDeterministic || problem.k == 0) return CudaKernel::kTiled;
   // Microseconds on an H200 of a layer of four products of a 13B model, each followed by a small kernel: of 1, 16 and
-  // 32 rows kSkinny 155, 160 and 165, kWide 165, 169 and 171, cuBLASLt 177, 174 and 179; of 40, 48 and 64 rows kWide
-  // 171, 177 and 175, cuBLASLt 181, 185 and 186. Few columns a multiprocessor, or many rows of x beside small weights,
-  // are slower: 15.6 and cuBLASLt's 13.2 for one row of 2560 columns by 6912, 12.7 and 11.2 for 64 of 4096 by 4096.
+  // 32 rows kSkinny 153, 157 and 163, kWide 161, 165 and 165, cuBLASLt 174, 171 and 175; of 64 rows kWide 167, cuBLASLt
+  // 182. Few columns a multiprocessor, or many rows of x beside small weights, are slower: 15.6 and cuBLASLt's 13.2 for
+  // one row of 2560 columns by 6912, 12.7 and 11.2 for 64 of 4096 by 4096.
   const bool has_wide_strips = problem.n >= kMinSkinnyColumns;
   const bool has_many_rows = problem.num_rows > kMaxRowsOfSmallWeights;
   const bool has_small_weights = problem.n * problem.k <= kSmallWeights;

@@ -7,6 +7,7 @@
 //
 // A kernel's code comes from memory as well: sums go through shared memory to a short loop that stores them.
 #include <cstdint>
+#include <string>
 
 #include "kernels/activation/activation_functions.cuh"
 #include "kernels/core/cuda_launch.cuh"
@@ -27,6 +28,7 @@ using gemm_internal::WidePlan;
 // A warpgroup multiplies; then a warp loads weights, and one x.
 constexpr int kNumThreads = kWarpgroupThreads + 2 * 32;
 constexpr int kVecSize = WidePlan::kVecSize;
+constexpr int kStagesTogether = 2;  // that are loaded at once
 
 struct WideArgs {
   void* out;          // [num_rows, n]
@@ -64,7 +66,8 @@ struct Share {
   }
 };
 
-// A thread asks for the weights of all strips of the block, which no step writes.
+// A thread asks for the weights of all strips of the block, which no step writes: for two stages at a time, since
+// memory is faster where the bytes of a row that follow each other are read together.
 __device__ void load_weights(const CUtensorMap& map, const WideArgs& args, const Share& share, Ring ring) {
   const WidePlan& plan = args.plan;
   const uint64_t once = evict_first();
@@ -75,15 +78,18 @@ __device__ void load_weights(const CUtensorMap& map, const WideArgs& args, const
     // What launching takes passes while the last turn of the ring is loaded.
     const bool is_last = strip + plan.num_clusters >= plan.num_strips;
     const int step_to_begin = is_last ? max(share.first_step, share.end_step - plan.num_weight_stages) : -1;
-    for (int step = share.first_step; step < share.end_step; ++step) {
-      if (step == step_to_begin) let_next_begin();
-      ring.wait_until_empty();
-      ring.full().arrive_and_expect(num_bytes);
-      load_box(ring.tiles(), map, ring.full(), {step * kSkinnyBlockK, column}, once);
-      if (plan.num_matrices == 2) {
-        load_box(ring.tiles() + matrix_bytes, map, ring.full(), {step * kSkinnyBlockK, args.n + column}, once);
+    for (int step = share.first_step; step < share.end_step;) {
+      const int end = min(step + kStagesTogether, share.end_step);
+      if (step <= step_to_begin && step_to_begin < end) let_next_begin();
+      Ring ahead = ring;
+      for (int i = step; i < end; ++i, ahead.advance()) ahead.wait_until_empty();
+      for (; step < end; ++step, ring.advance()) {
+        ring.full().arrive_and_expect(num_bytes);
+        load_box(ring.tiles(), map, ring.full(), {step * kSkinnyBlockK, column}, once);
+        if (plan.num_matrices == 2) {
+          load_box(ring.tiles() + matrix_bytes, map, ring.full(), {step * kSkinnyBlockK, args.n + column}, once);
+        }
       }
-      ring.advance();
     }
   }
 }
@@ -355,6 +361,8 @@ __global__ void __launch_bounds__(kNumThreads)
 template <typename T, int kColumns, bool kIsGated>
 void launch(const TensorView& out, const ConstTensorView& x, const PackedWeight& weight, const ConstTensorView& bias,
             const WidePlan& plan, bool has_tanh, cudaStream_t handle) {
+  // A stage is empty when the next one is being multiplied, which is then not among those that are waited for.
+  COHORT_CHECK(plan.num_weight_stages > kStagesTogether, std::to_string(plan.num_weight_stages));
   const auto num_steps = static_cast<int>((weight.k() + kSkinnyBlockK - 1) / kSkinnyBlockK);
   const bool has_vectors = plan.strip_columns % kVecSize == 0 && out.stride(0) % kVecSize == 0 &&
                            reinterpret_cast<uintptr_t>(out.data()) % kVecBytes == 0;
