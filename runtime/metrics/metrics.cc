@@ -112,7 +112,8 @@ MetricsRegistry::MetricsRegistry(std::vector<std::string> prefixes, MetricLabels
 MetricsRegistry::~MetricsRegistry() = default;
 
 template <typename T, typename... Arguments>
-T& MetricsRegistry::make(std::string_view name, std::string_view help, MetricLabels labels, Arguments&&... arguments) {
+T& MetricsRegistry::make(std::string_view name, std::string_view help, MetricLabels&& labels,
+                         Arguments&&... arguments) {
   for (const std::string& prefix : prefixes_) COHORT_CHECK(is_metric_name(prefix + std::string(name)), name);
   for (const auto& [key, value] : labels) COHORT_CHECK(is_label_name(key) && key != "le", key);
   auto made = std::make_unique<T>(std::forward<Arguments>(arguments)...);

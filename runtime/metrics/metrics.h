@@ -91,7 +91,7 @@ class MetricsRegistry {
   };
 
   template <typename T, typename... Arguments>
-  T& make(std::string_view name, std::string_view help, MetricLabels labels, Arguments&&... arguments);
+  T& make(std::string_view name, std::string_view help, MetricLabels&& labels, Arguments&&... arguments);
   void write(const Family& family, const std::string& name, std::string& out) const;
 
   const std::vector<std::string> prefixes_;
