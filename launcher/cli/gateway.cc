@@ -25,20 +25,19 @@ Status run_gateway(const ConfigFlags& flags) {
   std::mutex mutex;
   std::condition_variable changed;
   std::optional<std::string> failure;
-  COHORT_ASSIGN_OR_RETURN(const auto gateway,
-                          Gateway::open({.config = config,
-                                         .generation = model.generation,
-                                         .version = build_version(),
-                                         .link_path = config.server.link,
-                                         .on_failure =
-                                             [&](const std::string& reason) {
-                                               {
-                                                 const std::lock_guard lock(mutex);
-                                                 failure = reason;
-                                               }
-                                               changed.notify_one();
-                                             },
-                                         .patience_after_sigterm = std::nullopt}));
+  COHORT_ASSIGN_OR_RETURN(const auto gateway, Gateway::open({.config = config,
+                                                             .generation = model.generation,
+                                                             .version = build_version(),
+                                                             .link_path = config.server.link,
+                                                             .on_failure =
+                                                                 [&](const std::string& reason) {
+                                                                   {
+                                                                     const std::lock_guard lock(mutex);
+                                                                     failure = reason;
+                                                                   }
+                                                                   changed.notify_one();
+                                                                 },
+                                                             .patience_after_sigterm = std::nullopt}));
   std::unique_lock lock(mutex);
   while (!failure && !gateway->has_ended()) changed.wait_for(lock, kTick);
   return failure ? Status(StatusCode::kUnavailable, *failure) : ok_status();

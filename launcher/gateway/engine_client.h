@@ -56,8 +56,8 @@ struct EngineEvent {
   // never run; kUnavailable: the engine has failed.
   Status status;
   int32_t token = -1;
-  float logprob = 0;                       // of the token, natural logarithm; where top_logprobs >= 0 was asked for
-  std::vector<TokenLogprob> top_logprobs;  // as many as asked for
+  float logprob = 0;                          // of the token, natural logarithm; where top_logprobs >= 0 was asked for
+  std::vector<TokenLogprob> top_logprobs;     // as many as asked for
   FinishReason finish = FinishReason::kNone;  // kError, with no token: the logits were not numbers
   int64_t num_cached_tokens = 0;              // of the prompt, found in the cache; with the first token
   double queue_seconds = 0;                   // from arrival to its first step; with the first token

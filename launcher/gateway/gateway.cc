@@ -150,7 +150,7 @@ class Gateway::Impl {
 
   // Looks every now and then whether all is over.
   void drain() {
-    const bool is_over = api_->num_active() == 0 && http_->num_streams() == 0;
+    const bool is_over = api_->num_active() == 0 && http_->num_answering() == 0;
     const Clock::time_point now = Clock::now();
     if (!is_over && now > drain_end_ && !is_late_) {
       is_late_ = true;

@@ -91,6 +91,16 @@ Result<json> parse_body(std::string_view body) {
   return object;
 }
 
+Status check_members(std::string_view name, const json& value) {
+  if (!value.is_structured()) return ok_status();
+  if (value.is_object() && value.size() > kMaxOrderedMembers) {
+    return invalid_argument(std::string(name) + ": expected objects of at most " + std::to_string(kMaxOrderedMembers) +
+                            " members, got " + std::to_string(value.size()));
+  }
+  for (const json& member : value) COHORT_RETURN_IF_ERROR(check_members(name, member));
+  return ok_status();
+}
+
 Status field_error(std::string_view name, std::string_view expected, const json& got) {
   return invalid_argument(std::string(name) + ": expected " + std::string(expected) + ", got " + shown(got));
 }

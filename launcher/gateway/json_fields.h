@@ -24,6 +24,11 @@ inline constexpr size_t kMaxBodyValues = 2'000'000;  // of arrays and objects: b
 // or has more values than allowed, or repeats a key.
 Result<nlohmann::json> parse_body(std::string_view body);
 
+// kInvalidArgument where an object within `value`, or itself, has more than kMaxOrderedMembers members: for what is
+// kept in the order of its members, where finding one takes as long as there are others.
+inline constexpr size_t kMaxOrderedMembers = 256;
+Status check_members(std::string_view name, const nlohmann::json& value);
+
 // "name: expected ..., got ...": the value in short, however large it is.
 Status field_error(std::string_view name, std::string_view expected, const nlohmann::json& got);
 

@@ -45,12 +45,14 @@ Result<std::string> parse_content(const json* content, const std::string& where)
 // The arguments of a call, which clients send as a string and templates print as an object.
 Result<ordered_json> parse_arguments(const json* arguments, const std::string& where) {
   if (arguments == nullptr) return ordered_json::object();
+  COHORT_RETURN_IF_ERROR(check_members(where, *arguments));
   if (arguments->is_object()) return ordered_json(*arguments);
   if (!arguments->is_string()) return field_error(where, "a string that holds a JSON object", *arguments);
   const auto& text = arguments->get_ref<const std::string&>();
   if (text.empty()) return ordered_json::object();
   const auto parsed = parse_json(text, where, kMaxBodyDepth);
   if (!parsed.ok() || !parsed->is_object()) return field_error(where, "a string that holds a JSON object", *arguments);
+  COHORT_RETURN_IF_ERROR(check_members(where, *parsed));
   return ordered_json::parse(text);  // again, for the order of its members
 }
 

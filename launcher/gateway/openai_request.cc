@@ -245,6 +245,9 @@ void read_chat_prompt(FieldReader& reader, ChatFields& fields) {
   }
   fields.chat_template = reader.text("chat_template", std::numeric_limits<size_t>::max());
   if (const json* arguments = reader.object("chat_template_kwargs")) {
+    if (Status status = check_members("chat_template_kwargs", *arguments); !status.ok()) {
+      return reader.fail(std::move(status));
+    }
     for (const auto& [key, value] : arguments->items()) fields.template_arguments[key] = value;
   }
 }

@@ -115,6 +115,23 @@ TEST(OpenAiChat, TemplatesSeeToolCallsOfThePast) {
   EXPECT_EQ((*parsed)[2].dump(), R"({"role":"tool","content":"3","tool_call_id":"c1"})");
 }
 
+// Objects that keep the order of their members take a time that grows with the square of their number.
+TEST(OpenAiChat, ArgumentsHaveFewMembers) {
+  OpenAiTester tester;
+  json large = json::object();
+  for (int i = 0; i < 100'000; ++i) large[std::to_string(i)] = i;
+  const auto call = [](const json& arguments) {
+    const json function = {{"name", "f"}, {"arguments", arguments}};
+    return json::array({message("user", "go"), {{"role", "assistant"}, {"tool_calls", {{{"function", function}}}}}});
+  };
+  const std::string field = "messages[1].tool_calls[0].function.arguments";
+  expect_refused(*tester.post("/v1/chat/completions", {{"messages", call(large)}}), field);
+  expect_refused(*tester.post("/v1/chat/completions", {{"messages", call(large.dump())}}), field);
+  expect_refused(*tester.post("/v1/chat/completions",
+                              {{"messages", {message("user", "go")}}, {"chat_template_kwargs", {{"is_loud", large}}}}),
+                 "chat_template_kwargs");
+}
+
 TEST(OpenAiChat, ArgumentsMustBeTheTemplates) {
   OpenAiTester tester;
   const json messages = json::array({message("user", "hello")});
