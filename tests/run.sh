@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds everything and runs every test. The last line is "N passed, N failed, N skipped".
-#   COHORT_FUZZ_SECONDS=60  how long each fuzz target runs
+#   COHORT_FUZZ_SECONDS=30  how long each fuzz target runs
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PATH:/usr/local/cuda/bin

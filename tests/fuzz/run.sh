@@ -5,7 +5,7 @@
 # as it grows, lie in build/fuzz/findings and build/fuzz/corpus.
 set -euo pipefail
 
-seconds=${1:-${COHORT_FUZZ_SECONDS:-60}}
+seconds=${1:-${COHORT_FUZZ_SECONDS:-30}}
 shift || true
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=${COHORT_FUZZ_BUILD:-$root/build/fuzz}
