@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the libFuzzer targets and runs each for some seconds over its corpus.
-#   tests/fuzz/run.sh [seconds per target, default COHORT_FUZZ_SECONDS or 60] [target ...]
+#   tests/fuzz/run.sh [seconds per target, default COHORT_FUZZ_SECONDS or 30] [target ...]
 # Prints one line a target; exits 1 when one found something, 77 when clang is not there. What is found, and the corpus
 # as it grows, lie in build/fuzz/findings and build/fuzz/corpus.
 set -euo pipefail
