@@ -64,7 +64,7 @@ class Config(unittest.TestCase):
     def test_help_has_every_section(self):
         text = self.ok("show", "--help")
         for word in ("--config", "--print-config", "--dry-run", "Parallel:", "--tensor-parallel-size,--tp", "Health:",
-                     "--heartbeat-timeout-ms", "no HTTP server yet"):  # fmt: skip
+                     "--heartbeat-timeout-ms", "Port of the HTTP server"):  # fmt: skip
             self.assertIn(word, text)
 
     def test_flags_that_cannot_be_are_exit_2(self):

@@ -148,14 +148,14 @@ TEST(ConfigLoader, UnknownNames) {
             "x.yaml:2: parallel.tensor_paralel_size: unknown key, did you mean tensor_parallel_size?");
   EXPECT_EQ(error("parallel:\n  block_size: 2\n"),
             "x.yaml:2: parallel.block_size: unknown key, did you mean cache.block_size?");
-  EXPECT_EQ(error("server:\n  colour: red\n"), "x.yaml:2: server.colour: unknown key, expected one of host, port");
+  EXPECT_EQ(error("device:\n  colour: red\n"), "x.yaml:2: device.colour: unknown key, expected one of kind, threads");
   EXPECT_EQ(error("\n\nparalel:\n  replicas: 2\n"), "x.yaml:3: paralel: unknown section, did you mean parallel?");
   EXPECT_EQ(error("port: 2\n"), "x.yaml:1: port: unknown section, did you mean server.port?");
   EXPECT_EQ(error("cache.block_size: 2\n"),
             "x.yaml:1: cache.block_size: unknown section, did you mean cache.block_size?");
-  EXPECT_EQ(error("metrics: {}\n"),
-            "x.yaml:1: metrics: unknown section, expected one of model, parallel, device, cache, scheduler, health, "
-            "server, logging");
+  EXPECT_EQ(error("zebra: {}\n"),
+            "x.yaml:1: zebra: unknown section, expected one of model, parallel, device, cache, scheduler, health, "
+            "server, metrics, logging");
   EXPECT_EQ(error("cache: {\"a\\nb\": 1}\n"),
             "x.yaml:1: cache.\"a\\nb\": unknown key, expected one of block_size, memory_fraction, num_blocks");
 }
