@@ -160,12 +160,8 @@ class EngineLinkClient::Impl : public std::enable_shared_from_this<Impl> {
       self->last_heard_ = Clock::now();
       self->reader_.append({self->buffer_.data(), num_bytes});
       try {
-        while (const auto bytes = self->reader_.next()) {
-          wire::FromEngine message;
-          if (!message.ParseFromArray(bytes->data(), static_cast<int>(bytes->size()))) {
-            throw std::runtime_error("not a message of the engine link");
-          }
-          self->take(message);
+        while (const auto message = self->reader_.next_message<wire::FromEngine>()) {
+          self->take(*message);
           if (self->is_stopped_ || self->health_.state == EngineState::kBroken) return;
         }
       } catch (const std::runtime_error& torn) {

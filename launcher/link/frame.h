@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace cohort {
 
@@ -27,6 +28,18 @@ class FrameReader {
   // The next message whose bytes are all there, valid until the next call of any method. Throws std::runtime_error for
   // a length above kMaxMessageBytes.
   std::optional<std::string_view> next();
+
+  // The same, as the message that it is. Throws std::runtime_error also for bytes that are none.
+  template <typename Message>
+  std::optional<Message> next_message() {
+    const auto bytes = next();
+    if (!bytes) return std::nullopt;
+    std::optional<Message> message(std::in_place);
+    if (!message->ParseFromArray(bytes->data(), static_cast<int>(bytes->size()))) {
+      throw std::runtime_error("not a message of the engine link");
+    }
+    return message;
+  }
 
  private:
   std::string buffer_;

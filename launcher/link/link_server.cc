@@ -161,19 +161,16 @@ class LinkServer::Impl {
   // Whether the connection goes on.
   bool take_messages(int64_t id, Connection& connection) {
     try {
-      while (const auto bytes = connection.reader.next()) {
-        wire::ToEngine message;
-        if (!message.ParseFromArray(bytes->data(), static_cast<int>(bytes->size()))) {
-          throw std::runtime_error("not a message of the engine link");
-        }
-        if (message.has_hello()) {
-          if (message.hello().version() != kLinkVersion) throw std::runtime_error("another version of the engine link");
+      while (auto message = connection.reader.next_message<wire::ToEngine>()) {
+        if (message->has_hello()) {
+          if (message->hello().version() != kLinkVersion)
+            throw std::runtime_error("another version of the engine link");
           connection.has_greeted = true;
           if (!greeting_.empty()) write(id, connection, greeting_);
           continue;
         }
         if (!connection.has_greeted) throw std::runtime_error("no hello");
-        deliver({id, std::move(message)});
+        deliver({id, *std::move(message)});
       }
     } catch (const std::runtime_error& error) {
       end(id, error.what());
