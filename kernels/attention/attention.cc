@@ -44,6 +44,22 @@ void check_devices(const TensorView& out, const ConstTensorView& q, const KvCach
   }
 }
 
+void check_params(const AttentionParams& params, int64_t num_heads, const Device device) {
+  COHORT_CHECK(params.scale > 0, std::to_string(params.scale));
+  COHORT_CHECK(params.window >= 0 && (params.window == 0 || params.is_causal), std::to_string(params.window));
+  COHORT_CHECK(params.soft_cap >= 0, std::to_string(params.soft_cap));
+  const ConstTensorView& slopes = params.alibi_slopes;
+  COHORT_CHECK(slopes.empty() || slopes.shape() == Shape{num_heads}, slopes.shape().to_string());
+  const ConstTensorView& bias = params.position_bias;
+  COHORT_CHECK(
+      bias.empty() || (bias.rank() == 2 && bias.dim(0) == num_heads && bias.dim(1) % 2 == 1 && bias.is_dense()),
+      bias.shape().to_string());
+  for (const ConstTensorView* t : {&slopes, &bias}) {
+    COHORT_CHECK(t->empty() || (t->dtype() == DType::kF32 && t->device() == device),
+                 std::string(dtype_name(t->dtype())) + " on " + to_string(t->device()));
+  }
+}
+
 }  // namespace
 
 void paged_attention(TensorView out, ConstTensorView q, KvCacheView cache, const AttentionBatch& batch,
@@ -51,7 +67,10 @@ void paged_attention(TensorView out, ConstTensorView q, KvCacheView cache, const
   check_heads(out, q, cache);
   check_batch(batch);
   check_devices(out, q, cache, batch, stream.device());
-  COHORT_CHECK(params.scale > 0, std::to_string(params.scale));
+  check_params(params, q.dim(1), stream.device());
+  COHORT_CHECK(params.is_causal && params.window == 0 && params.soft_cap == 0 && params.alibi_slopes.empty() &&
+                   params.position_bias.empty(),
+               "only plain causal attention is there");
   if (out.empty()) return;
   if (stream.device().kind == DeviceKind::kCuda) {
     cuda::paged_attention(out, q, cache, batch, params, workspace, stream);

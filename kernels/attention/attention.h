@@ -1,4 +1,4 @@
-// Causal attention of ragged queries over a paged cache.
+// Attention of ragged queries over a paged cache, causal or not, with the scores of the model families.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,8 @@ namespace cohort {
 // is queued: a step uploads its batch first, and then has kernels.
 struct AttentionBatch {
   ConstTensorView query_starts;     // [num_seqs + 1] int32: queries of sequence i are rows [starts[i], starts[i + 1])
-  ConstTensorView context_lengths;  // [num_seqs] int32: cached positions, those of this step counted
+  ConstTensorView context_lengths;  // [num_seqs] int32: cached positions, those of this step counted; not fewer than
+                                    // the sequence's queries where attention is causal
   ConstTensorView block_tables;  // [num_seqs, max_blocks_per_seq] int32; entries past a sequence's length are not read
   // No query run and no context of the tensors above is longer. The host of a GPU goes by these, because it cannot read
   // the tensors in a step; the CPU reads neither. What is launched depends on max_query_length, and in the
@@ -33,6 +34,24 @@ struct AttentionParams {
   // On CUDA: a query's bits depend on its own sequence alone, as they always do on the CPU. It costs speed where
   // contexts are long.
   bool deterministic = false;
+
+  // False: every query sees all of its sequence's context, of which its queries need not be a part (encoders, and
+  // cross-attention, where queries may be more than the context).
+  bool is_causal = true;
+  // With > 0 a query at position p sees only the positions p - window + 1 to p; requires is_causal. What lies before
+  // the windows is not read, and its blocks are skipped.
+  int64_t window = 0;
+  // With > 0 scores become soft_cap * tanh(scores / soft_cap), before biases and the softmax (Gemma 2, section 2).
+  float soft_cap = 0;
+  // Biases are by a key's position minus the query's. A query's position is c - n + j as below, also where attention is
+  // not causal: a sequence whose queries are not its context (cross-attention) has no use for them.
+  //
+  // [num_heads] float32, or empty: scores of head h += slopes[h] * (key position - query position) (Press et al. 2022,
+  // "Train Short, Test Long").
+  ConstTensorView alibi_slopes = {};
+  // [num_heads, 2 D + 1] float32, dense, or empty: scores of head h += bias[h][clamp(key position - query position, -D,
+  // D) + D] (Raffel et al. 2020, T5, section 2.1, with its buckets expanded).
+  ConstTensorView position_bias = {};
 };
 
 // Bytes of a workspace that lets the CUDA backend cut sequences along their positions wherever that helps; a smaller
@@ -40,10 +59,10 @@ struct AttentionParams {
 // contexts make it larger only up to some ten MB. The CPU needs none.
 int64_t attention_workspace_bytes(int64_t max_seqs, int64_t max_context_length, int64_t num_heads, int64_t head_dim);
 
-// out [num_tokens, num_heads, head_dim] = softmax(scale * q k^T, causal) v, with q like out (rows of both may be
-// strided). Query j of a sequence with n queries and context length c is at position c - n + j and sees positions up to
-// its own. Head h reads KV head h / (num_heads / num_kv_heads). `workspace` is memory of the stream's device for the
-// time of the op, or empty.
+// out [num_tokens, num_heads, head_dim] = softmax(scale * q k^T) v, with q like out (rows of both may be strided), and
+// scores and what is seen as `params` says. Query j of a sequence with n queries and context length c is at position
+// c - n + j and, where attention is causal, sees positions up to its own. Head h reads KV head
+// h / (num_heads / num_kv_heads). `workspace` is memory of the stream's device for the time of the op, or empty.
 //
 // Online softmax (Milakov & Gimelshein 2018; Dao 2022, "FlashAttention") in float32 over runs of positions that begin
 // at multiples of a constant: a query's bits depend on its own sequence up to its own position, not on the chunk or the
