@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "kernels/attention/attention.h"
 #include "kernels/kv/kv_cache.h"
 #include "runtime/layers/batch.h"
 #include "runtime/layers/linear.h"
@@ -13,8 +14,8 @@ namespace cohort {
 
 class Attention {
  public:
-  static Result<Attention> load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map,
-                                const Arithmetic& arithmetic, WeightSource& source, Stream& stream);
+  // Of layer `layer`, counted over all stages.
+  static Result<Attention> load(const LoadContext& context, const LayerMap& map, int64_t layer);
 
   // The output [num_tokens, hidden] from x [num_tokens, hidden], in `out`, as a sum over the shards of `comm`, which is
   // null for one; the keys and values of the tokens and of this shard's heads are added to `cache`.
@@ -27,10 +28,13 @@ class Attention {
   int64_t local_num_heads_ = 0;
   int64_t local_num_kv_heads_ = 0;
   int64_t head_dim_ = 0;
-  float scale_ = 1;
-  bool deterministic_ = false;
-  std::optional<RotaryEmbedding> rotary_;  // nothing with learned positions
+  AttentionParams params_;                 // borrows alibi_slopes_
+  Tensor alibi_slopes_;                    // [local_num_heads] float32, or empty
+  std::optional<RotaryEmbedding> rotary_;  // nothing with other positions
   Linear qkv_;
+  float norm_eps_ = 0;
+  Tensor q_norm_;  // [head_dim] float32, or empty, like k_norm_
+  Tensor k_norm_;
   Linear out_;
 };
 

@@ -23,41 +23,66 @@ Result<Decoder> Decoder::load(const ModelSpec& spec, const ModelShard& shard, co
   decoder.spec_ = spec;
   decoder.shard_ = shard;
   decoder.arithmetic_ = arithmetic;
+  const LoadContext context{decoder.spec_, decoder.shard_, arithmetic, source, stream};
   skip_other_stages(map, shard, source);
-  if (shard.is_first_stage) {
-    COHORT_ASSIGN_OR_RETURN(decoder.embedding_,
-                            load_rows(map.embedding, shard.vocab, arithmetic.dtype, source, stream.device()));
-    if (map.position_embedding) {
-      COHORT_ASSIGN_OR_RETURN(decoder.position_embedding_,
-                              load_tensor(*map.position_embedding, arithmetic.dtype, source, stream.device()));
-    }
-  }
+  if (shard.is_first_stage) COHORT_RETURN_IF_ERROR(decoder.load_embedding(context, map));
   for (int64_t i = shard.layers.begin; i < shard.layers.end; ++i) {
-    const LayerMap& layer = map.layers[static_cast<size_t>(i)];
-    COHORT_ASSIGN_OR_RETURN(DecoderBlock block, DecoderBlock::load(spec, shard, layer, arithmetic, source, stream));
+    COHORT_ASSIGN_OR_RETURN(DecoderBlock block, DecoderBlock::load(context, map.layers[static_cast<size_t>(i)], i));
     decoder.blocks_.push_back(std::move(block));
   }
-  if (!shard.is_last_stage) return decoder;
-  COHORT_ASSIGN_OR_RETURN(decoder.final_norm_,
-                          Norm::load(map.final_norm, spec.norm, spec.norm_eps, source, stream.device()));
-  if (!map.head && shard.is_first_stage) {  // tied, and here already
+  if (shard.is_last_stage) COHORT_RETURN_IF_ERROR(decoder.load_head(context, map));
+  if (shard.is_first_stage && spec.embedding_scale != 1) {  // after the head, which may be packed from the same table
     COHORT_RETURN_IF_ERROR(source.wait());
-    decoder.head_ = Linear::pack(decoder.embedding_, arithmetic, stream);
-    return decoder;
+    scale(decoder.embedding_, spec.embedding_scale, stream);
   }
-  const LinearMap head{.weights = {map.head ? *map.head : map.embedding}, .biases = {}};
-  COHORT_ASSIGN_OR_RETURN(decoder.head_,
-                          Linear::load(head, output_slices(head, shard.vocab), arithmetic, 1, source, stream));
   return decoder;
+}
+
+Status Decoder::load_embedding(const LoadContext& context, const WeightMap& map) {
+  const DType dtype = arithmetic_.dtype;
+  COHORT_ASSIGN_OR_RETURN(embedding_, load_rows(context, map.embedding, shard_.vocab, dtype));
+  if (map.embedding_in) {
+    COHORT_ASSIGN_OR_RETURN(embedding_in_, Linear::load_whole(context, *map.embedding_in));
+  }
+  if (map.position_embedding) {
+    const Slice rows{spec_.position_offset, spec_.position_offset + spec_.max_position};
+    COHORT_ASSIGN_OR_RETURN(position_embedding_, load_rows(context, *map.position_embedding, rows, dtype));
+  }
+  if (map.embedding_norm) {
+    COHORT_ASSIGN_OR_RETURN(embedding_norm_, Norm::load(context, *map.embedding_norm));
+  }
+  return ok_status();
+}
+
+Status Decoder::load_head(const LoadContext& context, const WeightMap& map) {
+  if (map.final_norm) {
+    COHORT_ASSIGN_OR_RETURN(final_norm_, Norm::load(context, *map.final_norm));
+  }
+  if (map.embedding_out) {
+    COHORT_ASSIGN_OR_RETURN(embedding_out_, Linear::load_whole(context, *map.embedding_out));
+  }
+  if (!map.head && !map.head_bias && shard_.is_first_stage) {  // tied, and here already
+    COHORT_RETURN_IF_ERROR(context.source.wait());
+    head_ = Linear::pack(embedding_, arithmetic_, context.stream);
+    return ok_status();
+  }
+  LinearMap head{.weights = {map.head ? *map.head : map.embedding}, .biases = {}};
+  if (map.head_bias) head.biases.push_back(*map.head_bias);
+  COHORT_ASSIGN_OR_RETURN(head_, Linear::load(context, head, output_slices(head, shard_.vocab)));
+  return ok_status();
 }
 
 void Decoder::embed(TensorView residual, const BatchView& batch, Workspace& workspace, const RankComms& comms,
                     Stream& stream) const {
-  vocab_parallel_embedding(residual, batch.token_ids, embedding_, shard_.vocab, comms.tensor.get(), workspace.reduction,
+  const bool projects = spec_.embedding_dim != spec_.hidden;
+  const TensorView embedded = projects ? workspace.embedding->slice(0, 0, batch.num_tokens()) : residual;
+  vocab_parallel_embedding(embedded, batch.token_ids, embedding_, shard_.vocab, comms.tensor.get(), workspace.reduction,
                            stream);
+  if (projects) embedding_in_.forward(residual, embedded, stream);
   if (spec_.position == PositionKind::kLearned) {
     add_embedding(residual, batch.positions, position_embedding_, stream);
   }
+  if (spec_.embedding_norm) embedding_norm_.forward(residual, residual, stream);
 }
 
 TensorView Decoder::forward(const BatchView& batch, std::span<const KvCacheView> caches, Workspace& workspace,
@@ -77,48 +102,49 @@ TensorView Decoder::forward(const BatchView& batch, std::span<const KvCacheView>
   for (int64_t i = shard_.layers.begin; i < shard_.layers.end; ++i) {
     const auto local = static_cast<size_t>(i - shard_.layers.begin);
     const DecoderBlock& block = blocks_[local];
-    if (local == 0) {
-      block.attn_norm().forward(normed, residual, stream);
-    } else {
-      block.attn_norm().forward_add(normed, residual, delta, stream);
-      probe.layer(i - 1)("out", residual);
-    }
-    probe.layer(i)("attn_norm", normed);
+    block.enter(delta, num_tokens, workspace, probe.layer(i), stream);
+    if (local > 0) probe.layer(i - 1)("out", residual);
     delta = block.forward(batch, caches[local], workspace, comms.tensor.get(), probe.layer(i), stream);
   }
   if (!shard_.is_last_stage) {
-    delta.complete(stream);
-    add(residual, delta.value, stream);
+    if (!delta.value.empty()) {
+      delta.complete(stream);
+      add(residual, delta.value, stream);
+    }
     comms.next->send(residual, 1, stream);
     return {};
   }
-  final_norm_.forward_add(normed, residual, delta, stream);
+  if (spec_.final_norm) final_norm_.forward_add(normed, residual, delta, stream);
   probe.layer(shard_.layers.end - 1)("out", residual);
-  probe("final_norm", normed);
-  const TensorView logits = make_logits(batch, normed, workspace, comms, stream);
+  if (spec_.final_norm) probe("final_norm", normed);
+  const TensorView logits = make_logits(batch, spec_.final_norm ? normed : residual, workspace, comms, stream);
   probe("logits", logits);
   return logits;
 }
 
-TensorView Decoder::make_logits(const BatchView& batch, ConstTensorView normed, Workspace& workspace,
+TensorView Decoder::make_logits(const BatchView& batch, ConstTensorView hidden, Workspace& workspace,
                                 const RankComms& comms, Stream& stream) const {
   const int64_t num_rows = batch.num_logit_rows();
-  const TensorView inputs = workspace.logit_inputs->slice(0, 0, num_rows);
-  embedding(inputs, batch.logit_rows, normed, stream);  // gathers the rows
-  if (comms.tensor == nullptr) {
-    const TensorView logits = workspace.logits->slice(0, 0, num_rows);
-    head_.forward(logits, inputs, stream);
-    return logits;
+  const TensorView rows = workspace.logit_inputs->slice(0, 0, num_rows);
+  embedding(rows, batch.logit_rows, hidden, stream);  // gathers them
+  ConstTensorView inputs = rows;
+  if (spec_.embedding_dim != spec_.hidden) {
+    const TensorView projected = workspace.logit_embedding->slice(0, 0, num_rows);
+    embedding_out_.forward(projected, rows, stream);
+    inputs = projected;
   }
-  const TensorView local = workspace.local_logits->slice(0, 0, num_rows);
+  const bool is_split = comms.tensor != nullptr;
   const TensorView logits = shard_.shard == 0 ? workspace.logits->slice(0, 0, num_rows) : TensorView();
+  const TensorView local = is_split ? workspace.local_logits->slice(0, 0, num_rows) : logits;
   head_.forward(local, inputs, stream);
-  gather_logits(logits, local, spec_.vocab, *comms.tensor, workspace.logit_parts, stream);
+  if (spec_.logit_soft_cap > 0) soft_cap(local, spec_.logit_soft_cap, stream);
+  if (is_split) gather_logits(logits, local, spec_.vocab, *comms.tensor, workspace.logit_parts, stream);
   return logits;
 }
 
 int64_t Decoder::num_weight_bytes() const {
-  int64_t total = embedding_->num_bytes() + position_embedding_->num_bytes() + head_.num_bytes();
+  int64_t total = embedding_->num_bytes() + embedding_in_.num_bytes() + position_embedding_->num_bytes() +
+                  embedding_out_.num_bytes() + head_.num_bytes();
   for (const DecoderBlock& block : blocks_) total += block.num_bytes();
   return total;
 }

@@ -29,6 +29,8 @@ class Decoder {
   int64_t num_weight_bytes() const;
 
  private:
+  Status load_embedding(const LoadContext& context, const WeightMap& map);
+  Status load_head(const LoadContext& context, const WeightMap& map);
   void embed(TensorView residual, const BatchView& batch, Workspace& workspace, const RankComms& comms,
              Stream& stream) const;
   TensorView make_logits(const BatchView& batch, ConstTensorView normed, Workspace& workspace, const RankComms& comms,
@@ -37,10 +39,13 @@ class Decoder {
   ModelSpec spec_;
   ModelShard shard_;
   Arithmetic arithmetic_;
-  Tensor embedding_;                  // [local vocab, hidden]; the first stage's
-  Tensor position_embedding_;         // [max_position, hidden], or empty; the first stage's
+  Tensor embedding_;  // [local vocab, embedding_dim]; the first stage's, like what follows
+  Linear embedding_in_;
+  Tensor position_embedding_;  // [max_position, hidden], or empty
+  Norm embedding_norm_;
   std::vector<DecoderBlock> blocks_;  // the stage's
-  Norm final_norm_;                   // the last stage's, like the head
+  Norm final_norm_;                   // the last stage's, like what follows
+  Linear embedding_out_;
   Linear head_;
 };
 

@@ -1,4 +1,4 @@
-// DecoderBlock: one layer, pre-norm: x += attention(norm(x)); x += mlp(norm(x)).
+// DecoderBlock: one layer. How its attention and its MLP meet the residual stream is the model's BlockKind.
 #pragma once
 
 #include "runtime/layers/attention.h"
@@ -9,22 +9,38 @@ namespace cohort {
 
 class DecoderBlock {
  public:
-  static Result<DecoderBlock> load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map,
-                                   const Arithmetic& arithmetic, WeightSource& source, Stream& stream);
+  // Of layer `layer`, counted over all stages.
+  static Result<DecoderBlock> load(const LoadContext& context, const LayerMap& map, int64_t layer);
 
-  // Requires workspace.normed = attn_norm of the residual stream. Adds the attention to workspace.residual and returns
-  // the MLP's output, in workspace.delta, for the next norm to add.
+  // Adds `delta`, which the block before left, to workspace.residual, and makes what the block reads.
+  void enter(const ShardedSum& delta, int64_t num_tokens, Workspace& workspace, const Probe& probe,
+             Stream& stream) const;
+
+  // Requires enter(). Returns what is yet to be added to workspace.residual, in workspace.delta, so that the next norm
+  // can do it; nothing, if the block ends with a norm.
   ShardedSum forward(const BatchView& batch, KvCacheView cache, Workspace& workspace, DeviceComm* comm,
                      const Probe& probe, Stream& stream) const;
 
-  const Norm& attn_norm() const { return attn_norm_; }
   int64_t num_bytes() const { return attention_.num_bytes() + mlp_.num_bytes(); }
 
  private:
+  struct Step;  // what a forward pass works on
+
+  ShardedSum attend(TensorView out, ConstTensorView x, const Step& step) const;
+  ShardedSum feed_forward(TensorView out, ConstTensorView x, const Step& step) const;
+  ShardedSum pre_norm(const Step& step) const;
+  ShardedSum post_norm(const Step& step) const;
+  ShardedSum sandwich(const Step& step) const;
+  ShardedSum parallel(const Step& step) const;
+
+  BlockKind kind_ = BlockKind::kPreNorm;
+  bool shares_norm_ = false;
   Norm attn_norm_;
   Attention attention_;
+  Norm attn_post_norm_;
   Norm mlp_norm_;
   Mlp mlp_;
+  Norm mlp_post_norm_;
 };
 
 }  // namespace cohort

@@ -70,9 +70,11 @@ Result<WeightSlice> load_run(const LinearMap& map, const LinearSlices& slices, W
   return source.load(weight.name, weight.shape, 1 - out_dim, slices.inputs.begin, slices.inputs.end);
 }
 
-Result<PackedWeight> load_packed(const LinearMap& map, const LinearSlices& slices, const Arithmetic& arithmetic,
-                                 int num_chunks, WeightSource& source, Stream& stream) {
-  const auto [dtype, mode] = std::pair(arithmetic.dtype, arithmetic.gemm_mode());
+Result<PackedWeight> load_packed(const LoadContext& context, const LinearMap& map, const LinearSlices& slices,
+                                 int num_chunks) {
+  WeightSource& source = context.source;
+  Stream& stream = context.stream;
+  const auto [dtype, mode] = std::pair(context.arithmetic.dtype, context.arithmetic.gemm_mode());
   const bool is_out_in = map.layout == WeightLayout::kOutIn;
   const int64_t num_outputs = total_size(slices.outputs);
   const int64_t num_inputs = slices.inputs.size();
@@ -94,12 +96,12 @@ Result<PackedWeight> load_packed(const LinearMap& map, const LinearSlices& slice
 
 }  // namespace
 
-Result<Linear> Linear::load(const LinearMap& map, const LinearSlices& slices, const Arithmetic& arithmetic,
-                            int num_chunks, WeightSource& source, Stream& stream) {
+Result<Linear> Linear::load(const LoadContext& context, const LinearMap& map, const LinearSlices& slices,
+                            int num_chunks) {
   Linear linear;
-  COHORT_ASSIGN_OR_RETURN(linear.weight_, load_packed(map, slices, arithmetic, num_chunks, source, stream));
-  COHORT_ASSIGN_OR_RETURN(Tensor bias, stack_biases(map, slices.outputs, source));
-  linear.bias_ = move_to(std::move(bias), stream.device());
+  COHORT_ASSIGN_OR_RETURN(linear.weight_, load_packed(context, map, slices, num_chunks));
+  COHORT_ASSIGN_OR_RETURN(Tensor bias, stack_biases(map, slices.outputs, context.source));
+  linear.bias_ = move_to(std::move(bias), context.device());
   return linear;
 }
 

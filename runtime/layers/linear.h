@@ -5,10 +5,9 @@
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/gemm_gated.h"
 #include "parallel/tensor/row_parallel.h"
-#include "runtime/layers/arithmetic.h"
+#include "runtime/layers/load_context.h"
 #include "runtime/models/linear_slices.h"
 #include "runtime/models/weight_map.h"
-#include "runtime/weights/weight_source.h"
 
 namespace cohort {
 
@@ -16,8 +15,12 @@ class Linear {
  public:
   // Loads and packs `slices` of `map`, and the biases of their outputs. num_chunks: of the inputs that are loaded, see
   // gemm.h.
-  static Result<Linear> load(const LinearMap& map, const LinearSlices& slices, const Arithmetic& arithmetic,
-                             int num_chunks, WeightSource& source, Stream& stream);
+  static Result<Linear> load(const LoadContext& context, const LinearMap& map, const LinearSlices& slices,
+                             int num_chunks = 1);
+  // All of `map`, on every shard.
+  static Result<Linear> load_whole(const LoadContext& context, const LinearMap& map) {
+    return load(context, map, output_slices(map, {0, map.num_outputs()}));
+  }
   // Packs a table that is loaded already, as tied logits do. [n, k], no bias.
   static Linear pack(ConstTensorView weight, const Arithmetic& arithmetic, Stream& stream);
 

@@ -2,14 +2,15 @@
 
 namespace cohort {
 
-Result<Mlp> Mlp::load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map, const Arithmetic& arithmetic,
-                      WeightSource& source, Stream& stream) {
+Result<Mlp> Mlp::load(const LoadContext& context, const LayerMap& map) {
+  const ModelSpec& spec = context.spec;
+  const ModelShard& shard = context.shard;
   Mlp mlp;
   mlp.activation_ = spec.activation;
   mlp.is_gated_ = spec.gated_mlp;
-  COHORT_ASSIGN_OR_RETURN(mlp.up_, Linear::load(map.up, up_slices(spec, map, shard), arithmetic, 1, source, stream));
-  COHORT_ASSIGN_OR_RETURN(mlp.down_, Linear::load(map.down, input_slices(map.down, shard.ffn), arithmetic,
-                                                  num_mlp_chunks(spec) / shard.num_shards, source, stream));
+  COHORT_ASSIGN_OR_RETURN(mlp.up_, Linear::load(context, map.up, up_slices(spec, map, shard)));
+  COHORT_ASSIGN_OR_RETURN(mlp.down_, Linear::load(context, map.down, input_slices(map.down, shard.ffn),
+                                                  num_mlp_chunks(spec) / shard.num_shards));
   return mlp;
 }
 

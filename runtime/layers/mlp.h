@@ -9,8 +9,7 @@ namespace cohort {
 
 class Mlp {
  public:
-  static Result<Mlp> load(const ModelSpec& spec, const ModelShard& shard, const LayerMap& map,
-                          const Arithmetic& arithmetic, WeightSource& source, Stream& stream);
+  static Result<Mlp> load(const LoadContext& context, const LayerMap& map);
 
   // The output [num_tokens, hidden] from x [num_tokens, hidden], in `out`, as a sum over the shards of `comm`, which is
   // null for one.

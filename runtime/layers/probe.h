@@ -1,7 +1,7 @@
 // Probe: a look at every intermediate of a forward pass, for comparing with a reference; nothing in production.
 //
 // Names: embed; layers.N.{attn_norm, q, k, v, attn_context, attn_out, mlp_norm, mlp_out, out}; final_norm; logits. q
-// and k are those that enter attention, after rotary positions.
+// and k are those that enter attention, after rotary positions. A norm that a model has not is not shown.
 #pragma once
 
 #include <functional>

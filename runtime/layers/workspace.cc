@@ -21,15 +21,20 @@ std::vector<Part> parts_of(const ModelSpec& spec, const ModelShard& shard, DType
   const bool is_split = shard.num_shards > 1;
   const int64_t rows = shard.is_last_stage ? max_logit_rows : 0;
   const int64_t sampled_rows = shard.shard == 0 ? rows : 0;
+  const bool is_parallel = spec.block == BlockKind::kParallel;
+  const bool projects = spec.embedding_dim != spec.hidden;
   std::vector<Part> parts = {
       {&Workspace::residual, dtype, {max_tokens, spec.hidden}},
       {&Workspace::delta, dtype, {max_tokens, spec.hidden}},
       {&Workspace::normed, dtype, {max_tokens, spec.hidden}},
+      {&Workspace::mlp_delta, dtype, {is_parallel ? max_tokens : 0, spec.hidden}},
+      {&Workspace::embedding, dtype, {projects && shard.is_first_stage ? max_tokens : 0, spec.embedding_dim}},
       {&Workspace::qkv, dtype, {max_tokens, local_heads * spec.head_dim}},
       {&Workspace::context, dtype, {max_tokens, shard.heads.size() * spec.head_dim}},
       {&Workspace::up, dtype, {max_tokens, spec.gated_mlp ? 2 * local_ffn : local_ffn}},
       {&Workspace::activated, dtype, {max_tokens, local_ffn}},
       {&Workspace::logit_inputs, dtype, {rows, spec.hidden}},
+      {&Workspace::logit_embedding, dtype, {projects ? rows : 0, spec.embedding_dim}},
       {&Workspace::logits, DType::kF32, {sampled_rows, spec.vocab}},
       {&Workspace::local_logits, DType::kF32, {is_split ? rows : 0, shard.vocab.size()}},
       {&Workspace::logit_parts, DType::kF32, {is_split ? sampled_rows : 0, shard.vocab.size()}},

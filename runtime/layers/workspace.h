@@ -21,11 +21,14 @@ struct Workspace {
   Tensor residual;               // [max_tokens, hidden]: the residual stream
   Tensor delta;                  // [max_tokens, hidden]: what the last sublayer adds to it, or this shard's term
   Tensor normed;                 // [max_tokens, hidden]
+  Tensor mlp_delta;              // [max_tokens, hidden]: the MLP's part of delta; of parallel blocks only
+  Tensor embedding;              // [max_tokens, embedding_dim], unless that is hidden; the first stage's
   Tensor qkv;                    // [max_tokens, (local_num_heads + 2 local_num_kv_heads) * head_dim]
   Tensor context;                // [max_tokens, local_num_heads * head_dim]: what attention gathered
   Tensor up;                     // [max_tokens, local ffn, or twice that]
   Tensor activated;              // [max_tokens, local ffn]
   Tensor logit_inputs;           // [max_logit_rows, hidden]; the last stage's, like what follows
+  Tensor logit_embedding;        // [max_logit_rows, embedding_dim], unless that is hidden
   Tensor local_logits;           // [max_logit_rows, local vocab] float32; empty for one shard
   Tensor logits;                 // [max_logit_rows, vocab] float32; shard 0's
   Tensor logit_parts;            // [max_logit_rows * local vocab] float32: another shard's on their way; shard 0's

@@ -8,7 +8,9 @@
 namespace cohort {
 namespace {
 
-constexpr std::array kFamilies = {&kLlamaFamily, &kGpt2Family};
+constexpr std::array kFamilies = {&kBloomFamily, &kFalconFamily,  &kGemma2Family, &kGpt2Family,
+                                  &kGptJFamily,  &kGptNeoxFamily, &kLlamaFamily,  &kMistralFamily,
+                                  &kOptFamily,   &kPhi3Family,    &kQwen2Family,  &kQwen3Family};
 constexpr int64_t kMaxConfigBytes = 16 << 20;
 
 const Family* find_family(const std::string& architecture, const std::string& model_type) {
@@ -103,6 +105,15 @@ Activation read_activation(ConfigReader& config, std::string_view key, std::stri
   return activation.value_or(Activation::kSilu);
 }
 
+int64_t read_divided(ConfigReader& config, std::string_view dividend_key, int64_t dividend,
+                     std::string_view divisor_key, int64_t divisor) {
+  if (dividend % divisor != 0) {
+    config.fail(divisor_key, "expected a divisor of " + std::string(dividend_key) + " (" + std::to_string(dividend) +
+                                 "), got " + std::to_string(divisor));
+  }
+  return std::max<int64_t>(1, dividend / divisor);
+}
+
 std::span<const Family* const> families() { return kFamilies; }
 
 Result<ModelConfig> read_model_config(const std::filesystem::path& model_dir) {
@@ -126,6 +137,7 @@ Result<ModelConfig> read_model_config(const std::filesystem::path& model_dir) {
   }
   model.spec = model.family->read_spec(config);
   model.spec.family = model.family->model_type;
+  if (model.spec.embedding_dim == 0) model.spec.embedding_dim = model.spec.hidden;
   model.spec.checkpoint_dtype = read_dtype(config);
   check_spec(config, model.spec);
   COHORT_RETURN_IF_ERROR(Status(config.status()));

@@ -27,8 +27,22 @@ struct Family {
 // The activation that `key` names; an unknown one is left in the reader's status.
 Activation read_activation(ConfigReader& config, std::string_view key, std::string_view fallback);
 
-extern const Family kLlamaFamily;
+// dividend / divisor, values of config.json under these keys; that there is a remainder is left in the reader's status.
+int64_t read_divided(ConfigReader& config, std::string_view dividend_key, int64_t dividend,
+                     std::string_view divisor_key, int64_t divisor);
+
+extern const Family kBloomFamily;
+extern const Family kFalconFamily;
+extern const Family kGemma2Family;
 extern const Family kGpt2Family;
+extern const Family kGptJFamily;
+extern const Family kGptNeoxFamily;
+extern const Family kLlamaFamily;
+extern const Family kMistralFamily;
+extern const Family kOptFamily;
+extern const Family kPhi3Family;
+extern const Family kQwen2Family;
+extern const Family kQwen3Family;
 
 std::span<const Family* const> families();
 

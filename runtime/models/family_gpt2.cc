@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "runtime/models/family.h"
+#include "runtime/models/weight_names.h"
 
 namespace cohort {
 namespace {
@@ -13,11 +14,7 @@ ModelSpec read_spec(ConfigReader& config) {
   spec.num_layers = config.positive_int("n_layer");
   spec.num_heads = config.positive_int("n_head");
   spec.num_kv_heads = spec.num_heads;
-  spec.head_dim = std::max<int64_t>(1, spec.hidden / spec.num_heads);
-  if (spec.hidden % spec.num_heads != 0) {
-    config.fail("n_head", "expected a divisor of n_embd (" + std::to_string(spec.hidden) + "), got " +
-                              std::to_string(spec.num_heads));
-  }
+  spec.head_dim = read_divided(config, "n_embd", spec.hidden, "n_head", spec.num_heads);
   spec.ffn = config.positive_int("n_inner", 4 * spec.hidden);
   spec.max_position = config.positive_int("n_positions", config.positive_int("n_ctx", 1024));
   spec.norm = NormKind::kLayerNorm;
@@ -34,10 +31,6 @@ ModelSpec read_spec(ConfigReader& config) {
   return spec;
 }
 
-NormMap norm(const std::string& name, int64_t hidden) {
-  return {{name + ".weight", Shape{hidden}}, TensorRef{name + ".bias", Shape{hidden}}};
-}
-
 LinearMap conv1d(const std::string& name, int64_t in, int64_t out) {
   return {{{name + ".weight", Shape{in, out}}}, {{name + ".bias", Shape{out}}}, WeightLayout::kInOut};
 }
@@ -49,15 +42,15 @@ WeightMap weight_map(const ModelSpec& spec) {
   for (int64_t i = 0; i < spec.num_layers; ++i) {
     const std::string layer = "h." + std::to_string(i) + ".";
     map.layers.push_back({
-        .attn_norm = norm(layer + "ln_1", spec.hidden),
+        .attn_norm = norm_map(layer + "ln_1", spec.hidden, true),
         .qkv = conv1d(layer + "attn.c_attn", spec.hidden, 3 * spec.hidden),
         .attn_out = conv1d(layer + "attn.c_proj", spec.hidden, spec.hidden),
-        .mlp_norm = norm(layer + "ln_2", spec.hidden),
+        .mlp_norm = norm_map(layer + "ln_2", spec.hidden, true),
         .up = conv1d(layer + "mlp.c_fc", spec.hidden, spec.ffn),
         .down = conv1d(layer + "mlp.c_proj", spec.ffn, spec.hidden),
     });
   }
-  map.final_norm = norm("ln_f", spec.hidden);
+  map.final_norm = norm_map("ln_f", spec.hidden, true);
   if (!spec.tied_embeddings) map.head = {"lm_head.weight", Shape{spec.vocab, spec.hidden}};
   map.ignorable = {"*.attn.bias", "*.attn.masked_bias"};  // the causal mask, stored as a buffer
   if (spec.tied_embeddings) map.ignorable.push_back("lm_head.weight");

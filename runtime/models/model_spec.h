@@ -16,10 +16,18 @@
 namespace cohort {
 
 enum class NormKind { kRmsNorm, kLayerNorm };
-enum class PositionKind { kRotary, kLearned };
+enum class PositionKind { kRotary, kLearned, kAlibi };
+
+// Where the norms of a block stand, f being its attention and then its MLP.
+enum class BlockKind {
+  kPreNorm,   // x += f(norm(x)): most
+  kPostNorm,  // x = norm(x + f(x)): Vaswani et al. 2017, "Attention Is All You Need", section 3.1; OPT-350m, BERT
+  kSandwich,  // x += norm(f(norm(x))): Gemma 2
+  kParallel,  // x += attention(norm(x)) + mlp(norm'(x)): Black et al. 2022, "GPT-NeoX-20B", section 2.1; GPT-J, Falcon
+};
 
 struct ModelSpec {
-  std::string family;  // "llama", "gpt2"
+  std::string family;  // "llama", "gpt2", ...: `model_type` of config.json
 
   int64_t vocab = 0;
   int64_t hidden = 0;
@@ -30,11 +38,23 @@ struct ModelSpec {
   int64_t ffn = 0;
   int64_t max_position = 0;  // the longest sequence: prompt and output together
 
+  BlockKind block = BlockKind::kPreNorm;
+  bool shares_norm = false;  // kParallel: the MLP reads what attention reads; else it has a norm of its own
   NormKind norm = NormKind::kRmsNorm;
   float norm_eps = 0;
+  float norm_weight_offset = 0;  // added to the weights of norms: 1 in Gemma
+  bool embedding_norm = false;   // of what the first layer reads
+  bool head_norm = false;        // RMSNorm of each head of q and k before the positions
+  bool final_norm = true;        // before the logits
 
   PositionKind position = PositionKind::kRotary;
-  RotaryConfig rotary;  // for kRotary
+  RotaryConfig rotary;          // for kRotary
+  int64_t position_offset = 0;  // for kLearned: the table's row of position 0
+  float alibi_scale = 1;        // for kAlibi: of the slopes of Press et al. 2022, "Train Short, Test Long"
+
+  int64_t embedding_dim = 0;  // of the embedding and of what the logits are made of; projections stand between it and
+                              // `hidden` where it is another
+  float embedding_scale = 1;  // of the embedding, not of the logits that share its table
 
   Activation activation = Activation::kSilu;
   bool gated_mlp = false;  // f(gate) * up, then down
@@ -42,12 +62,19 @@ struct ModelSpec {
   bool qkv_bias = false;
   bool attn_out_bias = false;
   bool mlp_bias = false;
+  bool head_bias = false;        // of the logits
   bool tied_embeddings = false;  // the logits use the embedding table
 
-  float attention_scale = 1;  // of q . k, head_dim^-1/2 as a rule
+  float attention_scale = 1;     // of q . k, head_dim^-1/2 as a rule
+  float attention_soft_cap = 0;  // of scores; 0 for none (Gemma Team 2024, "Gemma 2", section 2)
+  float logit_soft_cap = 0;      // likewise
+  std::vector<int64_t> windows;  // of each layer: how many positions a token sees, itself counted; 0 or none given: all
 
   DType checkpoint_dtype = DType::kF32;  // what config.json says the weights are
 };
+
+// The window of layer `i`, or 0.
+int64_t window_of(const ModelSpec& spec, int64_t i);
 
 // What generation_config.json (config.json where it is silent) says of generation.
 struct GenerationDefaults {

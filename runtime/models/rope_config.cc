@@ -25,9 +25,12 @@ RotaryConfig read_rotary_config(ConfigReader& config, int64_t head_dim, int64_t 
   RotaryConfig rotary;
   rotary.head_dim = head_dim;
   rotary.max_position = max_position;
-  rotary.theta = rope.positive_number("rope_theta", config.positive_number("rope_theta", 10000));
+  rotary.theta = rope.positive_number(
+      "rope_theta", config.positive_number("rope_theta", config.positive_number("rotary_emb_base", 10000)));
+  // GPT-NeoX has called these rotary_emb_base and rotary_pct.
   const double partial =
-      rope.positive_number("partial_rotary_factor", config.positive_number("partial_rotary_factor", 1));
+      rope.positive_number("partial_rotary_factor",
+                           config.positive_number("partial_rotary_factor", config.positive_number("rotary_pct", 1)));
   if (partial > 1) config.fail("partial_rotary_factor", "expected a number in (0, 1]");
   rotary.rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * partial);
 

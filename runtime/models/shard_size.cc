@@ -9,8 +9,16 @@ int64_t linear_elements(const LinearMap& map, const LinearSlices& slices) {
   return num_outputs * (slices.inputs.size() + (map.biases.empty() ? 0 : 1));
 }
 
-int64_t norm_elements(const NormMap& map) {
-  return map.weight.shape.num_elements() + (map.bias ? map.bias->shape.num_elements() : 0);
+int64_t norm_elements(const std::optional<NormMap>& map) {
+  if (!map) return 0;
+  return map->weight.shape.num_elements() + (map->bias ? map->bias->shape.num_elements() : 0);
+}
+
+int64_t tensor_elements(const std::optional<TensorRef>& tensor) { return tensor ? tensor->shape.num_elements() : 0; }
+
+// Of a product that every shard holds whole.
+int64_t whole_elements(const std::optional<LinearMap>& map) {
+  return map ? linear_elements(*map, output_slices(*map, {0, map->num_outputs()})) : 0;
 }
 
 int64_t layer_elements(const ModelSpec& spec, const LayerMap& map, const ModelShard& shard) {
@@ -18,23 +26,25 @@ int64_t layer_elements(const ModelSpec& spec, const LayerMap& map, const ModelSh
   return norm_elements(map.attn_norm) + linear_elements(map.qkv, qkv_slices(spec, map, shard)) +
          linear_elements(map.attn_out, attention_inputs) + norm_elements(map.mlp_norm) +
          linear_elements(map.up, up_slices(spec, map, shard)) +
-         linear_elements(map.down, input_slices(map.down, shard.ffn));
+         linear_elements(map.down, input_slices(map.down, shard.ffn)) + norm_elements(map.attn_post_norm) +
+         norm_elements(map.mlp_post_norm) + tensor_elements(map.q_norm) + tensor_elements(map.k_norm);
 }
 
 }  // namespace
 
 int64_t num_shard_elements(const ModelSpec& spec, const WeightMap& map, const ModelShard& shard) {
-  const int64_t vocab_elements = shard.vocab.size() * spec.hidden;
+  const int64_t vocab_elements = shard.vocab.size() * spec.embedding_dim;
   int64_t total = 0;
   if (shard.is_first_stage) {
-    total += vocab_elements;
-    if (map.position_embedding) total += map.position_embedding->shape.num_elements();
+    total += vocab_elements + whole_elements(map.embedding_in) + norm_elements(map.embedding_norm);
+    if (map.position_embedding) total += spec.max_position * spec.hidden;
   }
   for (int64_t i = shard.layers.begin; i < shard.layers.end; ++i) {
     total += layer_elements(spec, map.layers[static_cast<size_t>(i)], shard);
   }
   if (shard.is_last_stage) {
-    total += norm_elements(map.final_norm);
+    total += norm_elements(map.final_norm) + whole_elements(map.embedding_out);
+    if (map.head_bias) total += shard.vocab.size();
     if (map.head || !shard.is_first_stage) total += vocab_elements;
   }
   return total;
@@ -42,7 +52,9 @@ int64_t num_shard_elements(const ModelSpec& spec, const WeightMap& map, const Mo
 
 int64_t shard_weight_bytes(const ModelSpec& spec, const WeightMap& map, const ModelShard& shard, DType dtype) {
   int64_t num_elements = num_shard_elements(spec, map, shard);
-  if (!map.head && shard.is_first_stage && shard.is_last_stage) num_elements += shard.vocab.size() * spec.hidden;
+  if (!map.head && shard.is_first_stage && shard.is_last_stage) {
+    num_elements += shard.vocab.size() * spec.embedding_dim;
+  }
   return dtype_bytes(dtype, num_elements);
 }
 

@@ -1,11 +1,9 @@
 #include "runtime/models/weight_map.h"
 
-#include "runtime/models/model_spec.h"
-
 namespace cohort {
 namespace {
 
-// Calls f on every TensorRef but the head's.
+// Calls f on every TensorRef but those of the head.
 template <typename Map, typename F>
 void for_each_base_tensor(Map& map, F&& f) {
   const auto norm = [&](auto& n) {
@@ -16,17 +14,27 @@ void for_each_base_tensor(Map& map, F&& f) {
     for (auto& weight : l.weights) f(weight);
     for (auto& bias : l.biases) f(bias);
   };
+  const auto if_any = [](auto& optional, const auto& g) {
+    if (optional) g(*optional);
+  };
   f(map.embedding);
-  if (map.position_embedding) f(*map.position_embedding);
+  if_any(map.embedding_in, linear);
+  if_any(map.position_embedding, f);
+  if_any(map.embedding_norm, norm);
   for (auto& layer : map.layers) {
     norm(layer.attn_norm);
     linear(layer.qkv);
+    if_any(layer.q_norm, f);
+    if_any(layer.k_norm, f);
     linear(layer.attn_out);
-    norm(layer.mlp_norm);
+    if_any(layer.attn_post_norm, norm);
+    if_any(layer.mlp_norm, norm);
     linear(layer.up);
     linear(layer.down);
+    if_any(layer.mlp_post_norm, norm);
   }
-  norm(map.final_norm);
+  if_any(map.final_norm, norm);
+  if_any(map.embedding_out, linear);
 }
 
 }  // namespace
@@ -43,16 +51,13 @@ std::vector<TensorRef> all_tensors(const WeightMap& map) {
   std::vector<TensorRef> all;
   for_each_base_tensor(map, [&](const TensorRef& tensor) { all.push_back(tensor); });
   if (map.head) all.push_back(*map.head);
+  if (map.head_bias) all.push_back(*map.head_bias);
   return all;
 }
 
 WeightMap with_base_prefix(WeightMap map, const std::string& prefix) {
   for_each_base_tensor(map, [&](TensorRef& tensor) { tensor.name.insert(0, prefix); });
   return map;
-}
-
-int64_t kv_bytes_per_token(const ModelSpec& spec, DType dtype) {
-  return spec.num_layers * 2 * dtype_bytes(dtype, spec.num_kv_heads * spec.head_dim);
 }
 
 }  // namespace cohort

@@ -28,7 +28,7 @@ struct LinearMap {
 
 // How the heads of q, k and v follow each other in the outputs of qkv.
 enum class QkvOrder {
-  kByPart,   // all q heads, all k heads, all v heads: Llama, GPT-2
+  kByPart,   // all q heads, all k heads, all v heads: most
   kByGroup,  // for each KV head its q heads, its k, its v: Falcon, and with a q head a group BLOOM and GPT-NeoX
 };
 
@@ -41,18 +41,26 @@ struct LayerMap {
   NormMap attn_norm;
   LinearMap qkv;
   QkvOrder qkv_order = QkvOrder::kByPart;
+  std::optional<TensorRef> q_norm = std::nullopt;  // [head_dim], like k_norm: of each head
+  std::optional<TensorRef> k_norm = std::nullopt;
   LinearMap attn_out;
-  NormMap mlp_norm;
-  LinearMap up;  // outputs: ffn, or gate and up
+  std::optional<NormMap> attn_post_norm = std::nullopt;  // of what attention adds
+  std::optional<NormMap> mlp_norm = std::nullopt;        // nothing where the MLP reads what attention reads
+  LinearMap up;                                          // outputs: ffn, or gate and up
   LinearMap down;
+  std::optional<NormMap> mlp_post_norm = std::nullopt;  // of what the MLP adds
 };
 
 struct WeightMap {
-  TensorRef embedding;                          // [vocab, hidden]
-  std::optional<TensorRef> position_embedding;  // [max_position, hidden]
+  TensorRef embedding;                          // [vocab, embedding_dim]
+  std::optional<LinearMap> embedding_in;        // embedding_dim to hidden
+  std::optional<TensorRef> position_embedding;  // [position_offset + max_position, hidden]
+  std::optional<NormMap> embedding_norm;
   std::vector<LayerMap> layers;
-  NormMap final_norm;
-  std::optional<TensorRef> head;  // [vocab, hidden]; nothing when tied
+  std::optional<NormMap> final_norm;
+  std::optional<LinearMap> embedding_out;  // hidden to embedding_dim
+  std::optional<TensorRef> head;           // [vocab, embedding_dim]; nothing when tied
+  std::optional<TensorRef> head_bias;      // [vocab]
 
   // Names of tensors that checkpoints of the family carry and nothing uses; '*' stands for any run of characters.
   std::vector<std::string> ignorable;
