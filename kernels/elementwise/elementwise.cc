@@ -20,6 +20,11 @@ View as_rows(const View& x) {
   return x.rank() == 2 ? x : x.reshape(Shape{1, x.dim(0)});
 }
 
+void check_alone(const ConstTensorView& x, const Stream& stream) {
+  COHORT_CHECK(x.rank() == 1 || x.rank() == 2, x.shape().to_string());
+  COHORT_CHECK(x.device() == stream.device(), to_string(x.device()));
+}
+
 bool is_cuda(const Stream& stream) { return stream.device().kind == DeviceKind::kCuda; }
 
 }  // namespace
@@ -45,6 +50,19 @@ void copy_rows(TensorView out, ConstTensorView x, Stream& stream) {
   COHORT_CHECK(out.dtype() == x.dtype() && dtype_bits(x.dtype()) % 8 == 0, dtype_name(x.dtype()));
   if (out.empty()) return;
   (is_cuda(stream) ? cuda::copy_rows : cpu::copy_rows)(as_rows(out), as_rows(x), stream);
+}
+
+void scale(TensorView x, float factor, Stream& stream) {
+  check_alone(x, stream);
+  if (x.empty()) return;
+  (is_cuda(stream) ? cuda::scale : cpu::scale)(as_rows(x), factor, stream);
+}
+
+void soft_cap(TensorView x, float cap, Stream& stream) {
+  check_alone(x, stream);
+  COHORT_CHECK(cap > 0, std::to_string(cap));
+  if (x.empty()) return;
+  (is_cuda(stream) ? cuda::soft_cap : cpu::soft_cap)(as_rows(x), cap, stream);
 }
 
 }  // namespace cohort

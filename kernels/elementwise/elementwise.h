@@ -1,4 +1,5 @@
-// Sums and copies of rows, in which ranks' partial results become one. Arithmetic in float32, rounded once.
+// Sums and copies of rows, in which ranks' partial results become one, and functions of single elements. Arithmetic in
+// float32, rounded once.
 //
 // Shapes are [num_rows, n] or [n]; rows may be strided.
 #pragma once
@@ -16,5 +17,11 @@ void add_bias(TensorView out, ConstTensorView sums, ConstTensorView bias, Stream
 
 // out = x; equal shapes and dtypes of 1, 2, 4 or 8 bytes.
 void copy_rows(TensorView out, ConstTensorView x, Stream& stream);
+
+// x *= factor.
+void scale(TensorView x, float factor, Stream& stream);
+
+// x = cap * tanh(x / cap), cap > 0 (Gemma Team 2024, "Gemma 2", section 2: logit soft-capping).
+void soft_cap(TensorView x, float cap, Stream& stream);
 
 }  // namespace cohort

@@ -11,5 +11,7 @@ namespace {
 void add(TensorView, ConstTensorView, Stream&) { absent(); }
 void add_bias(TensorView, ConstTensorView, ConstTensorView, Stream&) { absent(); }
 void copy_rows(TensorView, ConstTensorView, Stream&) { absent(); }
+void scale(TensorView, float, Stream&) { absent(); }
+void soft_cap(TensorView, float, Stream&) { absent(); }
 
 }  // namespace cohort::cuda

@@ -11,6 +11,8 @@ namespace cohort::cpu {
 void add(TensorView sums, ConstTensorView x, Stream& stream);
 void add_bias(TensorView out, ConstTensorView sums, ConstTensorView bias, Stream& stream);
 void copy_rows(TensorView out, ConstTensorView x, Stream& stream);
+void scale(TensorView x, float factor, Stream& stream);
+void soft_cap(TensorView x, float cap, Stream& stream);
 
 }  // namespace cohort::cpu
 
@@ -20,5 +22,7 @@ namespace cohort::cuda {
 void add(TensorView sums, ConstTensorView x, Stream& stream);
 void add_bias(TensorView out, ConstTensorView sums, ConstTensorView bias, Stream& stream);
 void copy_rows(TensorView out, ConstTensorView x, Stream& stream);
+void scale(TensorView x, float factor, Stream& stream);
+void soft_cap(TensorView x, float cap, Stream& stream);
 
 }  // namespace cohort::cuda

@@ -25,6 +25,32 @@ void for_each_piece(const TensorView& out, Stream& stream, const Body& body) {
   stream.parallel_for(out.num_elements(), kMinElementsPerPiece, std::ref(run));
 }
 
+// tanh within 2 ulp or so; NaN stays NaN. Near 0, where 1 - 2 / (e^2|x| + 1) would cancel, by the polynomial of
+// Moshier's Cephes library (tanhf.c).
+Float8 tanh8(Float8 x) {
+  const Float8 magnitude = max8(x, -x);
+  const Float8 square = x * x;
+  Float8 p = splat8(-5.70498872745e-3f);
+  for (const float c : {2.06390887954e-2f, -5.37397155531e-2f, 1.33314422036e-1f, -3.33332819422e-1f}) {
+    p = fma8(p, square, splat8(c));
+  }
+  const Float8 near = fma8(p * square, x, x);
+  const Float8 far = 1.0f - 2.0f / (exp8(2.0f * magnitude) + 1.0f);
+  return magnitude < 0.625f ? near : (x < 0.0f ? -far : far);
+}
+
+// x = f(x)
+template <typename F>
+void apply(const TensorView& x, Stream& stream, const F& f) {
+  dispatch_float(x.dtype(), [&]<typename T>() {
+    for_each_piece(x, stream, [&](int64_t row, int64_t begin, int64_t end) {
+      T* const into = x.row<T>(row) + begin;
+      for_each_vector(end - begin,
+                      [&](int64_t i, auto extent) { store8(into + i, f(load8(into + i, extent)), extent); });
+    });
+  });
+}
+
 }  // namespace
 
 void add(TensorView sums, ConstTensorView x, Stream& stream) {
@@ -61,6 +87,14 @@ void copy_rows(TensorView out, ConstTensorView x, Stream& stream) {
     const char* const from = static_cast<const char*>(x.data()) + (row * x.stride(0) + begin) * element_bytes;
     std::memcpy(into, from, static_cast<size_t>((end - begin) * element_bytes));
   });
+}
+
+void scale(TensorView x, float factor, Stream& stream) {
+  apply(x, stream, [&](Float8 value) { return value * factor; });
+}
+
+void soft_cap(TensorView x, float cap, Stream& stream) {
+  apply(x, stream, [&](Float8 value) { return cap * tanh8(value / cap); });
 }
 
 }  // namespace cohort::cpu

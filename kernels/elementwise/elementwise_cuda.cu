@@ -51,6 +51,44 @@ __global__ void __launch_bounds__(kNumRowThreads) copy_kernel(T* out, const T* x
   });
 }
 
+struct Scale {
+  float factor;
+  __device__ float operator()(float x) const { return __fmul_rn(x, factor); }
+};
+
+struct SoftCap {
+  float cap;
+  __device__ float operator()(float x) const { return __fmul_rn(cap, tanhf(__fdiv_rn(x, cap))); }
+};
+
+// x = f(x). Rows lie layout.out_stride apart.
+template <typename T, int kVecSize, typename F>
+__global__ void __launch_bounds__(kNumRowThreads) apply_kernel(T* x, F f, RowLayout layout) {
+  begin_chained();
+  for_each_piece<kVecSize>(layout, [&](int64_t row, int64_t begin) {
+    T* const at = x + row * layout.out_stride + begin;
+    const int64_t count = layout.n - begin;
+    auto value = load<T, kVecSize>(at, count);
+#pragma unroll
+    for (int i = 0; i < kVecSize; ++i) value.values[i] = f(value.values[i]);
+    store<T, kVecSize>(at, value, count);
+  });
+}
+
+template <typename F>
+void apply(const TensorView& x, F f, Stream& stream) {
+  const cudaStream_t handle = enter(stream);
+  const RowLayout layout = layout_of(x, x, x.is_dense());
+  dispatch_float(x.dtype(), [&]<typename T>() {
+    using D = DeviceType<T>;
+    dispatch_vec_size<T>(is_aligned(x, layout.out_stride), [&]<int kVecSize>() {
+      const LaunchConfig config = choose_config(layout, kVecSize);
+      launch_chained(apply_kernel<D, kVecSize, F>, config.grid, config.block, 0, handle, static_cast<D*>(x.data()), f,
+                     layout);
+    });
+  });
+}
+
 }  // namespace
 
 void add(TensorView sums, ConstTensorView x, Stream& stream) {
@@ -108,5 +146,9 @@ void copy_rows(TensorView out, ConstTensorView x, Stream& stream) {
       return launch.template operator()<uint64_t, uint64_t>(layout);
   }
 }
+
+void scale(TensorView x, float factor, Stream& stream) { apply(x, Scale{factor}, stream); }
+
+void soft_cap(TensorView x, float cap, Stream& stream) { apply(x, SoftCap{cap}, stream); }
 
 }  // namespace cohort::cuda

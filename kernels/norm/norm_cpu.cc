@@ -2,49 +2,19 @@
 #include <cmath>
 #include <functional>
 
-#include "kernels/core/vector_math.h"
 #include "kernels/norm/norm_backends.h"
+#include "kernels/norm/norm_row_cpu.h"
 
 namespace cohort::cpu {
 namespace {
 
 constexpr int64_t kMinElementsPerPiece = 8192;  // below this, waking a thread costs more than it saves
 
-// sum = f(i, extent, sum) for the vectors of a row, vector k going to the k % 4-th of four sums:
-// element i is summed in lane i % 32, and the lanes in a fixed tree. Four sums hide the latency of
-// the adder.
-template <typename F>
-float sum_row(int64_t n, F&& f) {
-  Float8 sums[4] = {};
-  int64_t i = 0;
-  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    for (int k = 0; k < 4; ++k) sums[k] = f(i + k * kLanes, Whole(), sums[k]);
-  }
-  int k = 0;
-  for_each_vector(n - i, [&](int64_t j, auto extent) {
-    sums[k] = f(i + j, extent, sums[k]);
-    ++k;
-  });
-  return sum_of8((sums[0] + sums[1]) + (sums[2] + sums[3]));
-}
-
 // residual += x, rounded to T.
 template <typename T>
 void add_row(T* residual, const T* x, int64_t hidden) {
   for_each_vector(hidden, [&](int64_t i, auto extent) {
     store8(residual + i, load8(residual + i, extent) + load8(x + i, extent), extent);
-  });
-}
-
-template <typename T>
-void rms_norm_row(T* out, const T* x, const float* weight, int64_t hidden, float eps) {
-  const float squares = sum_row(hidden, [&](int64_t i, auto extent, Float8 sum) {
-    const Float8 v = load8(x + i, extent);
-    return fma8(v, v, sum);
-  });
-  const float scale = 1.0f / std::sqrt(squares / static_cast<float>(hidden) + eps);
-  for_each_vector(hidden, [&](int64_t i, auto extent) {
-    store8(out + i, load8(x + i, extent) * scale * load8(weight + i, extent), extent);
   });
 }
 

@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <functional>
+#include <limits>
 
 #include "tests/op/cuda_op_test.h"
 
@@ -104,6 +105,20 @@ std::vector<char> run_copy_rows(DType dtype, const Layout& out_layout, const Lay
   return out.bytes();
 }
 
+std::vector<char> run_scale(DType dtype, const Layout& layout, float factor, Stream& stream) {
+  const Operand x(float_bytes(dtype, layout.num_elements(), 1), dtype, layout, stream.device());
+  scale(x.view(), factor, stream);
+  stream.synchronize();
+  return x.bytes();
+}
+
+std::vector<char> run_soft_cap(DType dtype, const Layout& layout, float cap, Stream& stream) {
+  const Operand x(random_bytes(dtype, layout.num_elements(), 1, 40), dtype, layout, stream.device());
+  soft_cap(x.view(), cap, stream);
+  stream.synchronize();
+  return x.bytes();
+}
+
 void for_each_case(const std::vector<Layout>& layouts, const std::function<void(DType, const Layout&)>& body) {
   for (const DType dtype : kFloatDTypes) {
     for (const Layout& layout : layouts) {
@@ -171,12 +186,72 @@ TEST(Elementwise, CopiesRowsOfAnyWidth) {
   }
 }
 
+TEST(Elementwise, ScalesInFloat32AndRoundsOnce) {
+  constexpr float kFactor = 1.0f / 3;
+  for_each_case(kLayouts, [](DType dtype, const Layout& layout) {
+    const std::vector<char> x = float_bytes(dtype, layout.num_elements(), 1);
+    dispatch_float(dtype, [&]<typename T>() {
+      const std::vector<char> expected = with_rows<T>(
+          x, layout, [&](int64_t i, int64_t) { return T(static_cast<float>(element_of<T>(x, i)) * kFactor); });
+      for (const int num_threads : kThreadCounts) {
+        Stream stream(kCpuDevice, num_threads);
+        EXPECT_TRUE(run_scale(dtype, layout, kFactor, stream) == expected);
+      }
+    });
+  });
+}
+
+// What float32 loses in tanh and beside it.
+constexpr double kCapTolerance = 4e-7;
+
+TEST(Elementwise, CapsSoftly) {
+  for_each_case(kLayouts, [](DType dtype, const Layout& layout) {
+    const std::vector<char> x = random_bytes(dtype, layout.num_elements(), 1, 40);
+    dispatch_float(dtype, [&]<typename T>() {
+      for (const float cap : {1.5f, 30.0f, 50.0f}) {
+        const std::vector<char> expected = with_rows<T>(x, layout, [&](int64_t i, int64_t) {
+          const double value = static_cast<float>(element_of<T>(x, i));
+          return T(static_cast<float>(cap * std::tanh(value / cap)));
+        });
+        Stream stream(kCpuDevice, 2);
+        expect_near_bytes(run_soft_cap(dtype, layout, cap, stream), expected, dtype, layout, kCapTolerance, 0);
+      }
+    });
+  });
+}
+
+// Values of every magnitude, subnormal and infinite, of both signs.
+TEST(Elementwise, CapsSoftlyAtTheEdges) {
+  Stream stream(kCpuDevice, 1);
+  for (int exponent = -140; exponent <= 127; ++exponent) {
+    const float value = std::ldexp(1.1f, exponent);
+    const Tensor x(DType::kF32, {2});
+    x->data<float>()[0] = value;
+    x->data<float>()[1] = -value;
+    soft_cap(x, 2, stream);
+    const double expected = 2 * std::tanh(double{value} / 2);
+    EXPECT_NEAR(x->data<float>()[0], expected, kCapTolerance * expected + 3e-45) << exponent;
+    EXPECT_EQ(x->data<float>()[1], -x->data<float>()[0]);
+  }
+  const Tensor x(DType::kF32, {4});
+  const float infinity = std::numeric_limits<float>::infinity();
+  const float edges[] = {infinity, -infinity, -0.0f, std::nanf("")};
+  std::memcpy(x->data(), edges, sizeof(edges));
+  soft_cap(x, 30, stream);
+  EXPECT_EQ(x->data<float>()[0], 30);
+  EXPECT_EQ(x->data<float>()[1], -30);
+  EXPECT_EQ(x->data<float>()[2], 0);
+  EXPECT_TRUE(std::isnan(x->data<float>()[3]));
+}
+
 void expect_empty_is_nothing(Stream& stream) {
   for (const Shape& shape : {Shape{0}, Shape{0, 5}, Shape{5, 0}}) {
     const Tensor x(DType::kF32, shape, stream.device());
     EXPECT_NO_THROW(add(x, x, stream));
     EXPECT_NO_THROW(add_bias(x, x, {}, stream));
     EXPECT_NO_THROW(copy_rows(x, x, stream));
+    EXPECT_NO_THROW(scale(x, 2, stream));
+    EXPECT_NO_THROW(soft_cap(x, 2, stream));
   }
   EXPECT_NO_THROW(stream.synchronize());
 }
@@ -203,6 +278,10 @@ TEST(Elementwise, RefusesWhatDoesNotFit) {
   EXPECT_THROW(add_bias(x, x, Tensor(DType::kF16, {3}), stream), CheckError);
   EXPECT_THROW(copy_rows(x, other_dtype, stream), CheckError);
   EXPECT_THROW(copy_rows(half_bytes, half_bytes, stream), CheckError);
+  EXPECT_THROW(scale(ids, 2, stream), CheckError);
+  EXPECT_THROW(scale(cube, 2, stream), CheckError);
+  EXPECT_THROW(soft_cap(cube, 2, stream), CheckError);
+  EXPECT_THROW(soft_cap(x, 0, stream), CheckError);
 }
 
 // The GPU's bits are the CPU's, around the rows as well.
@@ -238,6 +317,19 @@ TEST_F(ElementwiseCuda, CopiesRowsLikeTheCpu) {
       EXPECT_TRUE(run_copy_rows(dtype, layout, layout, cuda()) == run_copy_rows(dtype, layout, layout, cpu()));
     }
   }
+}
+
+TEST_F(ElementwiseCuda, ScalesLikeTheCpu) {
+  for_each_case(layouts(), [&](DType dtype, const Layout& layout) {
+    EXPECT_TRUE(run_scale(dtype, layout, 1.0f / 3, cuda()) == run_scale(dtype, layout, 1.0f / 3, cpu()));
+  });
+}
+
+TEST_F(ElementwiseCuda, CapsSoftlyLikeTheCpu) {
+  for_each_case(layouts(), [&](DType dtype, const Layout& layout) {
+    expect_near_bytes(run_soft_cap(dtype, layout, 30, cuda()), run_soft_cap(dtype, layout, 30, cpu()), dtype, layout,
+                      2 * kCapTolerance, 0);
+  });
 }
 
 TEST_F(ElementwiseCuda, EmptyIsNothing) { expect_empty_is_nothing(cuda()); }
