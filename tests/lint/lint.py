@@ -20,7 +20,7 @@ SHARED_KERNELS = {"activation", "core", "kv"}
 TOP_LEVEL = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "runtime", "parallel", "kernels",
              "launcher", "configs", "tests", "slurm"}
 # Where large or binary files belong.
-DATA_FOLDERS = ("configs/quickstart/", "tests/data/")
+DATA_FOLDERS = ("configs/quickstart/", "configs/classifier/", "configs/restorer/", "tests/data/")
 BINARY_FOLDERS = DATA_FOLDERS + ("tests/fuzz/corpus/",)
 MAX_DATA_BYTES = 1_000_000
 MAX_LINES = 500
