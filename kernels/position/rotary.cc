@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numbers>
 #include <string>
+#include <utility>
 
 #include "kernels/position/rotary_backends.h"
 
@@ -78,6 +79,39 @@ double yarn_attention_factor(const RopeScaling& scaling) {
   return mscale(1);
 }
 
+double longrope_attention_factor(const RopeScaling& scaling) {
+  if (scaling.attention_factor != 0) return scaling.attention_factor;
+  if (scaling.factor <= 1) return 1;
+  return std::sqrt(1 + std::log(scaling.factor) / std::log(static_cast<double>(scaling.original_max_position)));
+}
+
+float attention_factor_of(const RopeScaling& scaling) {
+  if (scaling.kind == RopeScalingKind::kYarn) return static_cast<float>(yarn_attention_factor(scaling));
+  if (scaling.kind == RopeScalingKind::kLongRope) return static_cast<float>(longrope_attention_factor(scaling));
+  return 1;
+}
+
+Status check_longrope(const RotaryConfig& config) {
+  const RopeScaling& s = config.scaling;
+  if (s.original_max_position <= 1) {
+    return field_error("original_max_position_embeddings", "more than 1 position",
+                       static_cast<double>(s.original_max_position));
+  }
+  if (!(s.attention_factor >= 0)) {
+    return field_error("attention_factor", "a positive number", s.attention_factor);
+  }
+  for (const auto& [field, factors] : {std::pair{"short_factor", &s.short_factor}, {"long_factor", &s.long_factor}}) {
+    if (static_cast<int64_t>(factors->size()) != config.rotary_dim / 2) {
+      return field_error(field, std::to_string(config.rotary_dim / 2) + " numbers",
+                         static_cast<double>(factors->size()));
+    }
+    for (const double factor : *factors) {
+      if (!(factor > 0) || !std::isfinite(factor)) return field_error(field, "positive numbers", factor);
+    }
+  }
+  return ok_status();
+}
+
 Status check_yarn(const RotaryConfig& config) {
   const RopeScaling& s = config.scaling;
   if (s.original_max_position <= 0) {
@@ -116,12 +150,14 @@ Status check_llama3(const RopeScaling& s) {
 Status check_scaling(const RotaryConfig& config) {
   const RopeScaling& s = config.scaling;
   if (s.kind == RopeScalingKind::kNone) return ok_status();
+  if (s.kind == RopeScalingKind::kLongRope) return check_longrope(config);
   if (!(s.factor >= 1) || !std::isfinite(s.factor)) {
     return field_error("factor", "a number of at least 1", s.factor);
   }
   switch (s.kind) {
     case RopeScalingKind::kNone:
     case RopeScalingKind::kLinear:
+    case RopeScalingKind::kLongRope:
       return ok_status();
     case RopeScalingKind::kYarn:
       return check_yarn(config);
@@ -173,17 +209,20 @@ Result<RotaryEmbedding> RotaryEmbedding::create(const RotaryConfig& config) {
   COHORT_RETURN_IF_ERROR(check_config(config));
   RotaryEmbedding rotary;
   rotary.config_ = config;
-  if (config.scaling.kind == RopeScalingKind::kYarn) {
-    rotary.attention_factor_ = static_cast<float>(yarn_attention_factor(config.scaling));
-  }
+  rotary.attention_factor_ = attention_factor_of(config.scaling);
   rotary.inv_freq_ = rotary.inv_freq(0);
+  if (config.scaling.kind == RopeScalingKind::kLongRope) {
+    rotary.long_inv_freq_ = rotary.inv_freq(config.scaling.original_max_position + 1);
+  }
   return rotary;
 }
 
 void RotaryEmbedding::prepare(Stream& stream) {
   if (stream.device().kind != DeviceKind::kCuda) return;
-  device_inv_freq_ = Tensor(DType::kF32, {config_.rotary_dim / 2}, stream.device());
-  copy_bytes(device_inv_freq_->data(), stream.device(), inv_freq_.data(), kCpuDevice, device_inv_freq_->num_bytes());
+  std::vector<float> all = inv_freq_;
+  all.insert(all.end(), long_inv_freq_.begin(), long_inv_freq_.end());
+  device_inv_freq_ = Tensor(DType::kF32, {static_cast<int64_t>(all.size())}, stream.device());
+  copy_bytes(device_inv_freq_->data(), stream.device(), all.data(), kCpuDevice, device_inv_freq_->num_bytes());
 }
 
 std::vector<float> RotaryEmbedding::inv_freq(int64_t length) const {
@@ -203,18 +242,26 @@ void RotaryEmbedding::apply(TensorView q, TensorView k, ConstTensorView position
 }
 
 RotaryAngles RotaryEmbedding::angles(const Stream& stream) const {
-  if (stream.device().kind != DeviceKind::kCuda) return {config_, inv_freq_.data(), attention_factor_};
+  const bool has_long = !long_inv_freq_.empty();
+  if (stream.device().kind != DeviceKind::kCuda) {
+    return {config_, inv_freq_.data(), has_long ? long_inv_freq_.data() : nullptr, attention_factor_};
+  }
   COHORT_CHECK(!device_inv_freq_->empty() && device_inv_freq_->device() == stream.device(),
                "not prepared for " + to_string(stream.device()));
-  return {config_, device_inv_freq_->data<float>(), attention_factor_};
+  const float* const inv_freq = device_inv_freq_->data<float>();
+  return {config_, inv_freq, has_long ? inv_freq + inv_freq_.size() : nullptr, attention_factor_};
 }
 
 bool depends_on_length(const RotaryConfig& config, int64_t length) {
+  if (config.scaling.kind == RopeScalingKind::kLongRope) return length > config.scaling.original_max_position;
   return config.scaling.kind == RopeScalingKind::kDynamic && length > config.max_position;
 }
 
 void compute_inv_freq(const RotaryConfig& config, int64_t length, int64_t first_pair, std::span<float> out) {
-  const double theta = depends_on_length(config, length) ? dynamic_theta(config, length) : config.theta;
+  const bool is_long = depends_on_length(config, length);
+  const bool is_dynamic = config.scaling.kind == RopeScalingKind::kDynamic;
+  const double theta = is_long && is_dynamic ? dynamic_theta(config, length) : config.theta;
+  const std::vector<double>& divisors = is_long ? config.scaling.long_factor : config.scaling.short_factor;
   for (size_t i = 0; i < out.size(); ++i) {
     const int64_t pair = first_pair + static_cast<int64_t>(i);
     double inv_freq = plain_inv_freq(theta, pair, config.rotary_dim);
@@ -230,6 +277,9 @@ void compute_inv_freq(const RotaryConfig& config, int64_t length, int64_t first_
         inv_freq = inv_freq / config.scaling.factor * ramp + inv_freq * (1 - ramp);
         break;
       }
+      case RopeScalingKind::kLongRope:
+        inv_freq /= divisors[static_cast<size_t>(pair)];
+        break;
       case RopeScalingKind::kNone:
       case RopeScalingKind::kDynamic:
         break;

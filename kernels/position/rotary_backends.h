@@ -13,7 +13,7 @@ namespace cohort {
 void check_rotary(const TensorView& q, const TensorView& k, const ConstTensorView& positions,
                   const ConstTensorView& lengths, int64_t head_dim, const Stream& stream);
 
-// Whether a sequence of `length` positions has frequencies of its own.
+// Whether a sequence of `length` positions has other frequencies than short ones.
 bool depends_on_length(const RotaryConfig& config, int64_t length);
 
 // Frequencies of pairs [first_pair, first_pair + out.size()) for a sequence of `length` positions.
@@ -22,7 +22,8 @@ void compute_inv_freq(const RotaryConfig& config, int64_t length, int64_t first_
 // What a backend turns by.
 struct RotaryAngles {
   const RotaryConfig& config;
-  const float* inv_freq;  // [rotary_dim / 2] on the stream's device, for lengths that have none of their own
+  const float* inv_freq;       // [rotary_dim / 2] on the stream's device, for lengths that have none of their own
+  const float* long_inv_freq;  // likewise, for all other lengths; null where each has its own, or there are none
   float attention_factor;
 };
 

@@ -94,7 +94,9 @@ void apply_rotary(TensorView q, TensorView k, ConstTensorView positions, ConstTe
         for (int64_t pair = 0; pair < num_pairs; pair += kTilePairs) {
           const int64_t count = std::min(kTilePairs, num_pairs - pair);
           const float* inv_freq = rotary.inv_freq + pair;
-          if (depends_on_length(config, length[i])) {
+          if (depends_on_length(config, length[i]) && rotary.long_inv_freq != nullptr) {
+            inv_freq = rotary.long_inv_freq + pair;
+          } else if (depends_on_length(config, length[i])) {
             compute_inv_freq(config, length[i], pair, {own_inv_freq, static_cast<size_t>(count)});
             inv_freq = own_inv_freq;
           }

@@ -34,15 +34,17 @@ struct CacheWriteArgs {
   KvCacheLayout cache;
 };
 
-// `dynamic`: lengths beyond max_position have frequencies of their own.
-struct DynamicScaling {
-  int64_t max_position;  // larger than every length without this scaling
+// Frequencies of lengths beyond max_position: of `longrope` others, the same for all; of `dynamic` each length's own.
+struct LongScaling {
+  int64_t max_position;  // larger than every length without such a scaling
+  const float* table;    // [num_pairs], or null for `dynamic`
   double theta;
   double factor;
   double rotary_dim;
 
   // As compute_inv_freq() of rotary.cc has it.
   __device__ float inv_freq(int64_t length, int pair) const {
+    if (table != nullptr) return table[pair];
     const double growth = factor * static_cast<double>(length) / static_cast<double>(max_position) - (factor - 1);
     const double grown_theta = theta * pow(growth, rotary_dim / (rotary_dim - 2));
     return static_cast<float>(1.0 / pow(grown_theta, 2.0 * pair / rotary_dim));
@@ -120,7 +122,7 @@ __device__ void copy_to_cache(const T* k, const T* v, int64_t slot, const HeadsL
 template <typename T, int kPairs, RotaryPairing kPairing>
 __global__ void __launch_bounds__(kNumThreads)
     rotary_kernel(T* q, T* k, const int32_t* positions, const int32_t* lengths, const float* inv_freq,
-                  float attention_factor, DynamicScaling dynamic, HeadsLayout heads, CacheWriteArgs<T> write) {
+                  float attention_factor, LongScaling beyond, HeadsLayout heads, CacheWriteArgs<T> write) {
   extern __shared__ float4 shared[];  // num_pairs cosines, as many sines
   float* const cosines = reinterpret_cast<float*>(shared);
   float* const sines = cosines + heads.num_pairs;
@@ -160,7 +162,7 @@ __global__ void __launch_bounds__(kNumThreads)
   }
   for (int i = thread; i < heads.num_pairs; i += kNumThreads) {
     float frequency = i == thread ? own_frequency : inv_freq[i];
-    if (length > dynamic.max_position) frequency = dynamic.inv_freq(length, i);
+    if (length > beyond.max_position) frequency = beyond.inv_freq(length, i);
     float sin = 0;
     float cos = 0;
     sincosf(__fmul_rn(position, frequency), &sin, &cos);  // reduces arguments of any size exactly
@@ -181,9 +183,12 @@ __global__ void __launch_bounds__(kNumThreads)
   }
 }
 
-DynamicScaling dynamic_scaling(const RotaryConfig& config) {
-  const bool is_dynamic = config.scaling.kind == RopeScalingKind::kDynamic;
-  return {is_dynamic ? config.max_position : std::numeric_limits<int64_t>::max(), config.theta, config.scaling.factor,
+LongScaling long_scaling(const RotaryAngles& angles) {
+  const RotaryConfig& config = angles.config;
+  int64_t max_position = std::numeric_limits<int64_t>::max();
+  if (config.scaling.kind == RopeScalingKind::kDynamic) max_position = config.max_position;
+  if (config.scaling.kind == RopeScalingKind::kLongRope) max_position = config.scaling.original_max_position;
+  return {max_position, angles.long_inv_freq, config.theta, config.scaling.factor,
           static_cast<double>(config.rotary_dim)};
 }
 
@@ -243,7 +248,7 @@ void apply_rotary(TensorView q, TensorView k, ConstTensorView positions, ConstTe
                               : rotary_kernel<D, kPairs, RotaryPairing::kInterleaved>;
       launch_chained(kernel, grid, dim3(kNumThreads), num_smem_bytes, handle, static_cast<D*>(q.data()),
                      static_cast<D*>(k.data()), position, length, angles.inv_freq, angles.attention_factor,
-                     dynamic_scaling(config), heads, write_args<D>(write));
+                     long_scaling(angles), heads, write_args<D>(write));
     });
   });
 }

@@ -14,7 +14,7 @@ constexpr int kLeader = 0;  // in RankComms::control
 
 // Whether the keys of a position are the same whatever comes behind it.
 bool has_lasting_keys(const ModelSpec& spec) {
-  return spec.position != PositionKind::kRotary || spec.rotary.scaling.kind != RopeScalingKind::kDynamic;
+  return spec.position != PositionKind::kRotary || !varies_with_length(spec.rotary.scaling.kind);
 }
 
 SchedulerOptions scheduler_options(const ModelRunner& runner, const RankComms& comms) {

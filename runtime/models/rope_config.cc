@@ -12,8 +12,25 @@ RopeScalingKind read_kind(ConfigReader& config, ConfigReader& rope, std::string_
   if (name == "dynamic") return RopeScalingKind::kDynamic;
   if (name == "yarn") return RopeScalingKind::kYarn;
   if (name == "llama3") return RopeScalingKind::kLlama3;
-  config.fail(rope_key, "rope type \"" + name + "\" is not known; known: default, linear, dynamic, yarn, llama3");
+  if (name == "longrope" || name == "su") return RopeScalingKind::kLongRope;
+  config.fail(rope_key,
+              "rope type \"" + name + "\" is not known; known: default, linear, dynamic, yarn, llama3, longrope");
   return RopeScalingKind::kNone;
+}
+
+// A list of numbers, empty if absent.
+std::vector<double> read_numbers(ConfigReader& rope, const char* key) {
+  std::vector<double> numbers;
+  if (!rope.has(key)) return numbers;
+  const nlohmann::json& list = rope.json().at(key);
+  const bool is_list = list.is_array() && std::all_of(list.begin(), list.end(),
+                                                      [](const nlohmann::json& value) { return value.is_number(); });
+  if (!is_list) {
+    rope.fail(key, "expected a list of numbers");
+    return numbers;
+  }
+  for (const nlohmann::json& value : list) numbers.push_back(value.get<double>());
+  return numbers;
 }
 
 }  // namespace
@@ -47,7 +64,12 @@ RotaryConfig read_rotary_config(ConfigReader& config, int64_t head_dim, int64_t 
   scaling.attention_factor = rope.number("attention_factor", 0);
   scaling.mscale = rope.number("mscale", 0);
   scaling.mscale_all_dim = rope.number("mscale_all_dim", 0);
-  if (scaling.kind != RopeScalingKind::kNone && !rope.has("factor")) {
+  scaling.short_factor = read_numbers(rope, "short_factor");
+  scaling.long_factor = read_numbers(rope, "long_factor");
+  if (scaling.kind == RopeScalingKind::kLongRope) {
+    scaling.factor = rope.positive_number(
+        "factor", static_cast<double>(max_position) / static_cast<double>(scaling.original_max_position));
+  } else if (scaling.kind != RopeScalingKind::kNone && !rope.has("factor")) {
     rope.fail("factor", "missing, expected a number of at least 1");
   }
   config.merge(rope);
@@ -67,6 +89,7 @@ int64_t longest_sequence(const RotaryConfig& rotary) {
       return std::max(rotary.max_position, scaled(scaling.original_max_position));
     case RopeScalingKind::kNone:
     case RopeScalingKind::kLlama3:
+    case RopeScalingKind::kLongRope:
       break;
   }
   return rotary.max_position;

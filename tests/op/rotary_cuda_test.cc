@@ -8,7 +8,7 @@ using namespace test;
 
 constexpr RotaryPairing kPairings[] = {RotaryPairing::kHalves, RotaryPairing::kInterleaved};
 constexpr RopeScalingKind kScalings[] = {RopeScalingKind::kNone, RopeScalingKind::kLinear, RopeScalingKind::kDynamic,
-                                         RopeScalingKind::kYarn, RopeScalingKind::kLlama3};
+                                         RopeScalingKind::kYarn, RopeScalingKind::kLlama3, RopeScalingKind::kLongRope};
 
 class RotaryCuda : public CudaTest {};
 
@@ -21,6 +21,12 @@ RotaryConfig config_of(int64_t head_dim, int64_t rotary_dim, RotaryPairing pairi
   config.scaling.kind = kind;
   config.scaling.factor = 4;
   config.scaling.original_max_position = 2048;
+  if (kind == RopeScalingKind::kLongRope) {
+    for (int64_t pair = 0; pair < rotary_dim / 2; ++pair) {
+      config.scaling.short_factor.push_back(1 + 0.01 * static_cast<double>(pair));
+      config.scaling.long_factor.push_back(2 + 0.5 * static_cast<double>(pair));
+    }
+  }
   return config;
 }
 

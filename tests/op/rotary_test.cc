@@ -153,6 +153,40 @@ TEST(RotaryFrequencies, Llama3) {
   EXPECT_NEAR(got[31], plain_inv_freq(500000, 64)[31] / 8, 1e-12);
 }
 
+RotaryConfig longrope_config() {
+  RotaryConfig config = plain_config(16, 12);
+  config.max_position = 4096;
+  config.scaling.kind = RopeScalingKind::kLongRope;
+  config.scaling.factor = 64;
+  config.scaling.original_max_position = 64;
+  config.scaling.short_factor = {1, 1.02, 1.1, 1.25, 1.5, 2};
+  config.scaling.long_factor = {1.05, 1.5, 3.25, 8, 24.5, 64};
+  return config;
+}
+
+// The numbers of transformers 5.17: Phi3RotaryEmbedding of this configuration, of 64 and of 65 positions.
+TEST(RotaryFrequencies, LongRope) {
+  const RotaryEmbedding rotary = make(longrope_config());
+  const std::vector<float> short_freq = {1,
+                                         0.21121908724308014f,
+                                         0.042196255177259445f,
+                                         0.00800000037997961f,
+                                         0.0014362895162776113f,
+                                         0.00023207947378978133f};
+  const std::vector<float> long_freq = {0.9523810148239136f,    0.14362896978855133f,   0.014281810261309147f,
+                                        0.0012499999720603228f, 8.793609595159069e-05f, 7.252483555930667e-06f};
+  for (const int64_t length : {1, 64}) expect_close(rotary.inv_freq(length), short_freq);
+  for (const int64_t length : {65, 4096}) expect_close(rotary.inv_freq(length), long_freq);
+  EXPECT_FLOAT_EQ(rotary.attention_factor(), 1.4142135623730951f);
+  RotaryConfig config = longrope_config();
+  config.scaling.factor = 2;
+  EXPECT_FLOAT_EQ(make(config).attention_factor(), 1.0801234497346435f);
+  config.scaling.factor = 0.5;
+  EXPECT_EQ(make(config).attention_factor(), 1);
+  config.scaling.attention_factor = 1.25;
+  EXPECT_EQ(make(config).attention_factor(), 1.25f);
+}
+
 TEST(RotaryCreate, NamesTheFieldThatCannotBe) {
   const auto expect_error = [](const RotaryConfig& config, const std::string& field) {
     const Result<RotaryEmbedding> rotary = RotaryEmbedding::create(config);
@@ -202,6 +236,18 @@ TEST(RotaryCreate, NamesTheFieldThatCannotBe) {
   expect_error(config, "low_freq_factor");
   config.scaling.low_freq_factor = 4;
   expect_error(config, "high_freq_factor");
+  config = longrope_config();
+  config.scaling.short_factor.pop_back();
+  expect_error(config, "short_factor");
+  config = longrope_config();
+  config.scaling.long_factor[3] = 0;
+  expect_error(config, "long_factor");
+  config = longrope_config();
+  config.scaling.original_max_position = 1;
+  expect_error(config, "original_max_position_embeddings");
+  config = longrope_config();
+  config.scaling.attention_factor = -1;
+  expect_error(config, "attention_factor");
 }
 
 // Turned heads in double precision, from the angles that float32 gives.
@@ -259,6 +305,22 @@ TEST(Rotary, AgreesWithDoublePrecision) {
       }
     }
   }
+}
+
+TEST(Rotary, LongSequencesTurnByTheLongFactors) {
+  const RotaryEmbedding rotary = make(longrope_config());
+  const std::vector<int32_t> positions = {0, 5, 5, 63, 64, 63, 4000};
+  const std::vector<int32_t> lengths = {1, 6, 65, 64, 65, 100, 4001};
+  Stream stream(kCpuDevice, 2);
+  GuardedTensor q(DType::kF32, 7, 2 * 16, 16);
+  GuardedTensor k(DType::kF32, 7, 16, 16);
+  fill_random(q, 1);
+  fill_random(k, 2);
+  const std::vector<double> expected_q = reference(rotary, q, positions, lengths);
+  const std::vector<double> expected_k = reference(rotary, k, positions, lengths);
+  rotary.apply(q, k, int32_tensor(positions), int32_tensor(lengths), stream);
+  expect_near(q, expected_q, 1e-6, 2e-6);
+  expect_near(k, expected_k, 1e-6, 2e-6);
 }
 
 TEST(Rotary, BitsOfATokenDependOnNothingElse) {

@@ -86,6 +86,33 @@ TEST_F(ModelConfigTest, BothFormsOfRopeScalingAreOne) {
   EXPECT_EQ(read(dynamic)->spec.max_position, 256);
 }
 
+TEST_F(ModelConfigTest, LongRopeInBothForms) {
+  const std::vector<double> short_factor = {1, 1.25, 1.5, 2};
+  const std::vector<double> long_factor = {1, 2, 4, 8};
+  nlohmann::json old_form = llama_config();
+  old_form["original_max_position_embeddings"] = 32;
+  old_form["rope_scaling"] = {{"type", "su"}, {"short_factor", short_factor}, {"long_factor", long_factor}};
+  nlohmann::json new_form = llama_config();
+  new_form["rope_parameters"] = {{"rope_type", "longrope"},
+                                 {"original_max_position_embeddings", 32},
+                                 {"factor", 4.0},
+                                 {"short_factor", short_factor},
+                                 {"long_factor", long_factor}};
+  for (const auto& config : {old_form, new_form}) {
+    const auto model = read(config);
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    const RopeScaling& scaling = model->spec.rotary.scaling;
+    EXPECT_EQ(scaling.kind, RopeScalingKind::kLongRope);
+    EXPECT_EQ(scaling.original_max_position, 32);
+    EXPECT_EQ(scaling.factor, 4);
+    EXPECT_EQ(scaling.short_factor, short_factor);
+    EXPECT_EQ(scaling.long_factor, long_factor);
+    EXPECT_EQ(model->spec.max_position, 128);
+  }
+  old_form["rope_scaling"]["long_factor"] = "8";
+  EXPECT_NE(read(old_form).status().message().find("long_factor: expected a list of numbers"), std::string::npos);
+}
+
 TEST_F(ModelConfigTest, GenerationConfigComesFirst) {
   std::ofstream(dir_ / "generation_config.json")
       << R"({"eos_token_id": [7, 9], "do_sample": true, "temperature": 0.6, "top_p": 0.9, "top_k": 40})";
@@ -111,7 +138,8 @@ TEST_F(ModelConfigTest, MistakesNameTheKey) {
             "config.json: architectures: \"MambaForCausalLM\" is not known; known: LlamaForCausalLM, GPT2LMHeadModel");
   EXPECT_EQ(error("architectures", "x"), "config.json: architectures: expected a list with one name");
   EXPECT_EQ(error("rope_scaling", {{"type", "ntk"}, {"factor", 2}}),
-            "config.json: rope_scaling: rope type \"ntk\" is not known; known: default, linear, dynamic, yarn, llama3");
+            "config.json: rope_scaling: rope type \"ntk\" is not known; known: default, linear, dynamic, yarn, llama3, "
+            "longrope");
   EXPECT_EQ(error("rope_scaling", {{"type", "linear"}}),
             "config.json: rope_scaling: factor: missing, expected a number of at least 1");
   EXPECT_EQ(error("eos_token_id", "two"),
