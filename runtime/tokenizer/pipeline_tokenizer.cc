@@ -81,8 +81,11 @@ std::vector<int32_t> PipelineTokenizer::encode(std::string_view text, const Enco
   Scratch& scratch = *lease;
   std::vector<int32_t> ids;
   ids.reserve(text.size() / 3 + 8);
-  const PostProcessor& around = spec_.post_processor;
-  if (options.add_special_tokens) ids = around.prefix;
+  const std::vector<PostProcessor::Part>& around = spec_.post_processor.single;
+  auto part_of_text = around.begin();
+  for (; part_of_text->kind == PostProcessor::Part::kToken; ++part_of_text) {
+    if (options.add_special_tokens) ids.push_back(part_of_text->id);
+  }
   scratch.raw_parts.clear();
   raw_matcher_.split(text, options.parse_special, options.plain, scratch.raw_parts);
   for (const TextPart& part : scratch.raw_parts) {
@@ -93,8 +96,22 @@ std::vector<int32_t> PipelineTokenizer::encode(std::string_view text, const Enco
       encode_raw(text.substr(part.begin, part.end - part.begin), part.begin == 0, parse_special, scratch, ids);
     }
   }
-  if (options.add_special_tokens) ids.insert(ids.end(), around.suffix.begin(), around.suffix.end());
+  for (auto part = part_of_text + 1; options.add_special_tokens && part != around.end(); ++part)
+    ids.push_back(part->id);
   return ids;
+}
+
+Tokenizer::Encoding PipelineTokenizer::add_special_tokens(std::span<const int32_t> first,
+                                                          const std::span<const int32_t>* second) const {
+  Encoding encoding;
+  for (const auto& part : second == nullptr ? spec_.post_processor.single : spec_.post_processor.pair) {
+    const std::span<const int32_t> ids = part.kind == PostProcessor::Part::kToken   ? std::span(&part.id, 1)
+                                         : part.kind == PostProcessor::Part::kFirst ? first
+                                                                                    : *second;
+    encoding.ids.insert(encoding.ids.end(), ids.begin(), ids.end());
+    encoding.type_ids.resize(encoding.ids.size(), part.type_id);
+  }
+  return encoding;
 }
 
 // Whether the special tokens that are found in the normalized text of `part` have nothing to do with its plain ranges.

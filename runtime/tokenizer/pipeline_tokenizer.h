@@ -1,4 +1,4 @@
-// The tokenizer that a tokenizer.json describes: added tokens, normalizer, pre-tokenizer, BPE
+// The tokenizer that a tokenizer.json describes: added tokens, normalizer, pre-tokenizer,
 // model, post-processor and decoder, in the order in which Hugging Face `tokenizers` runs them.
 //
 // Immutable; thread-safe. Encoding takes its working memory, and a cache of recent words, from a
@@ -40,6 +40,7 @@ class PipelineTokenizer final : public Tokenizer {
 
   void set_bos_id(std::optional<int32_t> id) { bos_id_ = id; }
   void set_eos_id(std::optional<int32_t> id) { eos_id_ = id; }
+  void set_mask_id(std::optional<int32_t> id) { mask_id_ = id; }
 
   using Tokenizer::encode;
   std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options) const override;
@@ -59,6 +60,7 @@ class PipelineTokenizer final : public Tokenizer {
   };
   class ScratchLease;
 
+  Encoding add_special_tokens(std::span<const int32_t> first, const std::span<const int32_t>* second) const override;
   std::unique_ptr<DecodeChain> open_stream() const override;
   std::optional<std::string_view> decodable_token(int32_t id, bool skip_special_tokens) const override;
 

@@ -96,6 +96,7 @@ class SentencePieceTokenizer final : public Tokenizer {
     };
     bos_id_ = find(config.bos_token, processor_->bos_id());
     eos_id_ = find(config.eos_token, processor_->eos_id());
+    if (config.mask_token) mask_id_ = token_to_id(*config.mask_token);
     if (config.add_bos_token.value_or(true)) prefix_id_ = bos_id_;
     if (config.add_eos_token.value_or(false)) suffix_id_ = eos_id_;
   }
@@ -168,6 +169,20 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::string_view spelling(int32_t id) const {
     if (const auto added = added_.find(id); added != added_.end()) return added->second.content;
     return id >= 0 && id < processor_->GetPieceSize() ? std::string_view(processor_->IdToPiece(id)) : "";
+  }
+
+  // As T5: A </s> B </s>, all of one segment; with <s> in front where there is one.
+  Encoding add_special_tokens(std::span<const int32_t> first, const std::span<const int32_t>* second) const override {
+    Encoding encoding;
+    const auto append = [&](std::span<const int32_t> text) {
+      encoding.ids.insert(encoding.ids.end(), text.begin(), text.end());
+      if (suffix_id_) encoding.ids.push_back(*suffix_id_);
+    };
+    if (prefix_id_) encoding.ids.push_back(*prefix_id_);
+    append(first);
+    if (second != nullptr) append(*second);
+    encoding.type_ids.resize(encoding.ids.size(), 0);
+    return encoding;
   }
 
   std::unique_ptr<DecodeChain> open_stream() const override {

@@ -38,4 +38,9 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::load(const std::filesystem::path& 
   return tokenizer;
 }
 
+Tokenizer::Encoding Tokenizer::encode_pair(std::string_view first, std::string_view second) const {
+  const EncodeOptions without_special_tokens{.add_special_tokens = false};
+  return assemble(encode(first, without_special_tokens), encode(second, without_special_tokens));
+}
+
 }  // namespace cohort

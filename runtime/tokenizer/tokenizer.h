@@ -1,4 +1,5 @@
-// Text to token ids and back, for the tokenizers that Hugging Face checkpoints carry.
+// Text to token ids and back, for the tokenizers that Hugging Face checkpoints carry: byte-pair encoding, WordPiece
+// (BERT) and Unigram (T5).
 //
 // A Tokenizer is immutable once loaded: every const method may be called from many threads at once.
 // Text is UTF-8. Input that is not valid UTF-8 is first mapped as Python's
@@ -38,6 +39,12 @@ class Tokenizer {
     std::span<const TextRange> plain = {};
   };
 
+  // Ids, and for each the segment of the input that it belongs to: the `token_type_ids` of BERT.
+  struct Encoding {
+    std::vector<int32_t> ids;
+    std::vector<int32_t> type_ids;  // [ids.size()]
+  };
+
   virtual ~Tokenizer() = default;
 
   // Reads tokenizer.json, or else tokenizer.model, and tokenizer_config.json where there is one,
@@ -48,6 +55,18 @@ class Tokenizer {
 
   virtual std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options) const = 0;
   std::vector<int32_t> encode(std::string_view text) const { return encode(text, EncodeOptions()); }
+
+  // Puts the special tokens of the checkpoint around the ids of a text, or of a pair of texts (a cross-encoder's query
+  // and passage), each encoded with add_special_tokens off. So a caller whose model takes a limited number of ids cuts
+  // the texts, not their special tokens: assemble({}, {}).ids.size() of the limit are not for text.
+  // assemble(encode(text, {.add_special_tokens = false})).ids equals encode(text).
+  Encoding assemble(std::span<const int32_t> first) const { return add_special_tokens(first, nullptr); }
+  Encoding assemble(std::span<const int32_t> first, std::span<const int32_t> second) const {
+    return add_special_tokens(first, &second);
+  }
+
+  // A pair as the model is to read it, uncut.
+  Encoding encode_pair(std::string_view first, std::string_view second) const;
 
   // The text of `ids`, always valid UTF-8. Ids that name no token are left out, as are special
   // tokens when `skip_special_tokens` is set. StreamDecoder (stream_decoder.h) does the same id by
@@ -67,12 +86,16 @@ class Tokenizer {
   // parse_special.
   virtual bool is_special(int32_t id) const = 0;
 
-  // bos_token and eos_token of tokenizer_config.json; empty where that file names none.
+  // bos_token, eos_token and mask_token of tokenizer_config.json; empty where that file names none.
   std::optional<int32_t> bos_id() const { return bos_id_; }
   std::optional<int32_t> eos_id() const { return eos_id_; }
+  std::optional<int32_t> mask_id() const { return mask_id_; }
 
  protected:
   friend class StreamDecoder;
+
+  // assemble(); `second` is null where there is one text only.
+  virtual Encoding add_special_tokens(std::span<const int32_t> first, const std::span<const int32_t>* second) const = 0;
 
   // What decodes one stream of tokens, id by id. It borrows from this tokenizer.
   virtual std::unique_ptr<DecodeChain> open_stream() const = 0;
@@ -82,6 +105,7 @@ class Tokenizer {
 
   std::optional<int32_t> bos_id_;
   std::optional<int32_t> eos_id_;
+  std::optional<int32_t> mask_id_;
 };
 
 }  // namespace cohort

@@ -49,6 +49,7 @@ Result<TokenizerConfig> parse_root(const JsonNode& root) {
   TokenizerConfig config;
   COHORT_ASSIGN_OR_RETURN(config.bos_token, parse_token(root, "bos_token"));
   COHORT_ASSIGN_OR_RETURN(config.eos_token, parse_token(root, "eos_token"));
+  COHORT_ASSIGN_OR_RETURN(config.mask_token, parse_token(root, "mask_token"));
   COHORT_ASSIGN_OR_RETURN(config.add_bos_token, parse_flag(root, "add_bos_token"));
   COHORT_ASSIGN_OR_RETURN(config.add_eos_token, parse_flag(root, "add_eos_token"));
   const std::optional<JsonNode> added = root.find("added_tokens_decoder");

@@ -155,8 +155,9 @@ Status parse_added_tokens(const JsonNode& root, PipelineSpec& spec) {
 }
 
 Status check_post_processor(const JsonNode& node, const PipelineSpec& spec) {
-  for (const auto* ids : {&spec.post_processor.prefix, &spec.post_processor.suffix}) {
-    for (const int32_t id : *ids) {
+  for (const auto* parts : {&spec.post_processor.single, &spec.post_processor.pair}) {
+    for (const auto& [kind, id, type_id] : *parts) {
+      if (kind != PostProcessor::Part::kToken) continue;
       bool is_known = spec.vocab->contains(id);
       for (const AddedToken& token : spec.added_tokens) is_known |= token.id == id;
       if (!is_known) return node.error("id " + std::to_string(id) + " names no token");
@@ -193,6 +194,7 @@ Result<std::unique_ptr<Tokenizer>> tokenizer_from_json(std::string_view json, st
   auto tokenizer = std::make_unique<PipelineTokenizer>(*std::move(spec));
   if (config.bos_token) tokenizer->set_bos_id(tokenizer->token_to_id(*config.bos_token));
   if (config.eos_token) tokenizer->set_eos_id(tokenizer->token_to_id(*config.eos_token));
+  if (config.mask_token) tokenizer->set_mask_id(tokenizer->token_to_id(*config.mask_token));
   return std::unique_ptr<Tokenizer>(std::move(tokenizer));
 }
 

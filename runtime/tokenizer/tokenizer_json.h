@@ -22,6 +22,7 @@ Result<std::unique_ptr<Tokenizer>> tokenizer_from_json(std::string_view json, st
 struct TokenizerConfig {
   std::optional<std::string> bos_token;
   std::optional<std::string> eos_token;
+  std::optional<std::string> mask_token;
   std::optional<bool> add_bos_token;
   std::optional<bool> add_eos_token;
   std::vector<AddedToken> added_tokens;  // added_tokens_decoder
