@@ -68,9 +68,6 @@ void paged_attention(TensorView out, ConstTensorView q, KvCacheView cache, const
   check_batch(batch);
   check_devices(out, q, cache, batch, stream.device());
   check_params(params, q.dim(1), stream.device());
-  COHORT_CHECK(params.is_causal && params.window == 0 && params.soft_cap == 0 && params.alibi_slopes.empty() &&
-                   params.position_bias.empty(),
-               "only plain causal attention is there");
   if (out.empty()) return;
   if (stream.device().kind == DeviceKind::kCuda) {
     cuda::paged_attention(out, q, cache, batch, params, workspace, stream);

@@ -9,6 +9,32 @@
 
 namespace cohort::cuda {
 
+inline constexpr float kLog2E = 1.4426950408889634f;
+
+// What makes attention more than plain: causal over all positions, with scores of scale * q k^T. Kernels have an
+// instance for plain attention, and one that asks here for all the rest.
+struct AttentionVariant {
+  bool is_causal;
+  bool changes_scores;  // by a cap or biases; AttentionArgs::scale_log2 is 1 then
+  int window;           // positions that a query sees at most; 0: as many as there are
+  // Of changes_scores:
+  float scale_log2;            // scale / ln 2
+  float soft_cap;              // or 0
+  float cap_log2;              // soft_cap / ln 2
+  float cap_factor;            // 2 scale / (soft_cap ln 2)
+  const float* alibi_slopes;   // [num_heads], or null
+  const float* position_bias;  // [num_heads, 2 * max_distance + 1], or null
+  int max_distance;
+
+  // A head's biases, that of distance 0 first.
+  __device__ const float* bias_of(int head) const {
+    return position_bias + int64_t{head} * (2 * max_distance + 1) + max_distance;
+  }
+  __device__ int distance(int key_position, int query_position) const {
+    return min(max(key_position - query_position, -max_distance), max_distance);
+  }
+};
+
 struct AttentionArgs {
   void* out;
   const void* q;
@@ -31,10 +57,13 @@ struct AttentionArgs {
   PartialLayout partials;
   float scale;
   float scale_log2;  // scale / ln 2, so that exponentials are powers of two
+  bool is_plain;     // the kernels' instance
+  AttentionVariant variant;
 };
 
 // One sequence of the batch. One that only fills it up may have queries though it has no positions. Row r of a KV head
-// is query r / group_size under the head's query head r % group_size, so that rows see more and more positions.
+// is query r / group_size under the head's query head r % group_size, so that rows see later and later positions.
+template <bool kIsPlain>
 struct SequenceView {
   int first_query;  // row of q
   int num_queries;
@@ -46,11 +75,19 @@ struct SequenceView {
         num_queries(args.query_starts[seq + 1] - first_query),
         context_length(args.context_lengths[seq]),
         block_table(args.block_tables + seq * args.block_table_stride) {
-    check_on_device(num_queries <= context_length || context_length == 0);
+    check_on_device(num_queries <= context_length || context_length == 0 || (!kIsPlain && !args.variant.is_causal));
     check_on_device(context_length <= args.max_context_length);
   }
 
-  __device__ int num_visible(int query) const { return context_length - num_queries + query + 1; }
+  __device__ int position(int query) const { return context_length - num_queries + query; }
+
+  // A query sees the positions [first_visible(), num_visible()).
+  __device__ int num_visible(const AttentionArgs& args, int query) const {
+    return kIsPlain || args.variant.is_causal ? position(query) + 1 : context_length;
+  }
+  __device__ int first_visible(const AttentionArgs& args, int query) const {
+    return kIsPlain || args.variant.window == 0 ? 0 : max(0, position(query) + 1 - args.variant.window);
+  }
 };
 
 // The last sequence for which first_of(sequence) <= i. Requires that it is so for the first and that first_of does not

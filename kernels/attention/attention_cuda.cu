@@ -12,6 +12,20 @@ namespace {
 constexpr int64_t kMaxInt = std::numeric_limits<int>::max();
 constexpr int64_t kMaxGridYZ = 65535;
 
+// 0 where no sequence is longer than the window.
+int64_t window_of(const AttentionParams& params, const AttentionBatch& batch) {
+  return params.window < batch.max_context_length ? params.window : 0;
+}
+
+bool changes_scores(const AttentionParams& params) {
+  return params.soft_cap > 0 || !params.alibi_slopes.empty() || !params.position_bias.empty();
+}
+
+// Bits of a causal window that no sequence fills are those of plain attention.
+bool is_plain(const AttentionParams& params, const AttentionBatch& batch) {
+  return params.is_causal && window_of(params, batch) == 0 && !changes_scores(params);
+}
+
 AttentionProblem problem_of(const ConstTensorView& q, const KvCacheView& cache, const AttentionBatch& batch,
                             const AttentionParams& params, const TensorView& workspace, const Stream& stream) {
   return {.num_seqs = batch.num_seqs(),
@@ -24,15 +38,17 @@ AttentionProblem problem_of(const ConstTensorView& q, const KvCacheView& cache, 
           .block_size = cache.block_size(),
           .table_positions = batch.block_tables.dim(1) * cache.block_size(),
           .deterministic = params.deterministic,
+          .is_plain = is_plain(params, batch),
+          .window = window_of(params, batch),
           .has_bulk_copies = has_sm90a_kernels(),
           .num_multiprocessors = num_multiprocessors(stream),
           .workspace_bytes = workspace.num_bytes()};
 }
 
 void check(const AttentionProblem& p, const KvCacheView& cache, const AttentionBatch& batch,
-           const TensorView& workspace, const Stream& stream) {
-  COHORT_CHECK(p.max_query_length > 0 && p.max_query_length <= p.max_context_length &&
-                   p.max_context_length <= batch.block_tables.dim(1) * cache.block_size(),
+           const AttentionParams& params, const TensorView& workspace, const Stream& stream) {
+  COHORT_CHECK(p.max_query_length > 0 && (p.max_query_length <= p.max_context_length || !params.is_causal) &&
+                   p.max_context_length > 0 && p.max_context_length <= batch.block_tables.dim(1) * cache.block_size(),
                "max_query_length " + std::to_string(p.max_query_length) + ", max_context_length " +
                    std::to_string(p.max_context_length) + ", block_tables " + batch.block_tables.shape().to_string());
   COHORT_CHECK(workspace.empty() || (workspace.device() == stream.device() && is_aligned(workspace.data())),
@@ -53,9 +69,25 @@ bool can_tile(const TensorView& out, const ConstTensorView& q, const KvCacheView
          cache.keys.num_bytes() / 16 <= kMaxInt;
 }
 
+AttentionVariant variant_of(const AttentionParams& params, const AttentionBatch& batch) {
+  AttentionVariant variant{};
+  variant.is_causal = params.is_causal;
+  variant.window = static_cast<int>(window_of(params, batch));
+  variant.changes_scores = changes_scores(params);
+  variant.scale_log2 = params.scale * kLog2E;
+  variant.soft_cap = params.soft_cap;
+  variant.cap_log2 = params.soft_cap * kLog2E;
+  variant.cap_factor = params.soft_cap > 0 ? 2 * params.scale / params.soft_cap * kLog2E : 0;
+  if (!params.alibi_slopes.empty()) variant.alibi_slopes = params.alibi_slopes.data<float>();
+  if (!params.position_bias.empty()) {
+    variant.position_bias = params.position_bias.data<float>();
+    variant.max_distance = static_cast<int>((params.position_bias.dim(1) - 1) / 2);
+  }
+  return variant;
+}
+
 AttentionArgs args_of(const TensorView& out, const ConstTensorView& q, const KvCacheView& cache,
                       const AttentionBatch& batch, const AttentionParams& params) {
-  constexpr float kLog2E = 1.4426950408889634f;
   AttentionArgs args{};
   args.out = out.data();
   args.q = q.data();
@@ -77,7 +109,9 @@ AttentionArgs args_of(const TensorView& out, const ConstTensorView& q, const KvC
   args.block_size = static_cast<int>(cache.block_size());
   args.max_context_length = static_cast<int>(batch.max_context_length);
   args.scale = params.scale;
-  args.scale_log2 = params.scale * kLog2E;
+  args.variant = variant_of(params, batch);
+  args.is_plain = is_plain(params, batch);
+  args.scale_log2 = args.variant.changes_scores ? 1 : params.scale * kLog2E;
   return args;
 }
 
@@ -115,7 +149,7 @@ void paged_attention(TensorView out, ConstTensorView q, KvCacheView cache, const
                      const AttentionParams& params, TensorView workspace, Stream& stream) {
   const cudaStream_t handle = enter(stream);
   const AttentionProblem problem = problem_of(q, cache, batch, params, workspace, stream);
-  check(problem, cache, batch, workspace, stream);
+  check(problem, cache, batch, params, workspace, stream);
   const AttentionArgs args = args_of(out, q, cache, batch, params);
   if (can_tile(out, q, cache)) {
     launch_tiled(args, problem, workspace, q.dtype(), handle);

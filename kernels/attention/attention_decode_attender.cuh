@@ -4,12 +4,13 @@
 #include <cmath>
 
 #include "kernels/attention/attention_decode.cuh"
+#include "kernels/attention/attention_scores.cuh"
 #include "kernels/attention/attention_softmax.cuh"
 
 namespace cohort::cuda::decode {
 
 // A warp that attends to the positions 2 w and 2 w + 1 of each chunk of the tiles that come.
-template <typename T, int kDim>
+template <typename T, int kDim, bool kIsPlain>
 class Attender {
  public:
   __device__ Attender(const AttentionArgs& args, const DecodeLayout& layout) : args_(args), layout_(layout) {}
@@ -25,7 +26,7 @@ class Attender {
         states_.clear();
         load_queries(stage + layout_.queries(), note.num_queries * args_.group_size);
       }
-      if (note.num_positions - note.num_queries + 1 >= kDecodeTile) {
+      if (is_seen_by_all(note)) {
         attend<false>(stage, note);
       } else {
         attend<true>(stage, note);
@@ -61,19 +62,42 @@ class Attender {
     }
   }
 
+  // A query sees of a tile's positions, which may be fewer or more than the tile's own, [first_visible(),
+  // num_visible()).
+  __device__ static int position(const TileNote& note, int query) {
+    return note.num_positions - note.num_queries + query;
+  }
+  __device__ int num_visible(const TileNote& note, int query) const {
+    return kIsPlain || args_.variant.is_causal ? position(note, query) + 1 : note.num_positions;
+  }
+  __device__ int first_visible(const TileNote& note, int query) const {
+    return kIsPlain || args_.variant.window == 0 ? 0 : position(note, query) + 1 - args_.variant.window;
+  }
+  __device__ bool is_seen_by_all(const TileNote& note) const {
+    const bool is_seen = num_visible(note, 0) >= kDecodeTile;
+    return kIsPlain ? is_seen : is_seen && first_visible(note, note.num_queries - 1) <= 0;
+  }
+
   // kIsCut: not every row sees all of the tile.
   template <bool kIsCut>
   __device__ void attend(const char* stage, const TileNote& note) {
     Scores scores = {};
     score(scores, stage + layout_.keys());
+    if constexpr (!kIsPlain) {
+      if (args_.variant.changes_scores) change(scores, note);
+    }
     if constexpr (kIsCut) mask(scores, note);
     states_.add_scores(scores, args_.scale_log2);
-    uint32_t is_stored[2] = {~0u, ~0u};  // of pairs of positions: those behind the end may be NaN
+    uint32_t is_stored[2] = {~0u, ~0u};  // of pairs of positions: those that no row sees may be NaN
     if constexpr (kIsCut) {
+      const int first = first_visible(note, 0);
+      const auto is_seen = [&](int position) {
+        return position < note.num_positions && (kIsPlain || position >= first);
+      };
 #pragma unroll
       for (int t = 0; t < 2; ++t) {
-        is_stored[t] = (position_of(t, column(0)) < note.num_positions ? 0xffffu : 0u) |
-                       (position_of(t, column(1)) < note.num_positions ? 0xffff0000u : 0u);
+        is_stored[t] = (is_seen(position_of(t, column(0))) ? 0xffffu : 0u) |
+                       (is_seen(position_of(t, column(1))) ? 0xffff0000u : 0u);
       }
     }
     add_values<kIsCut>(scores, stage + layout_.values(), is_stored);
@@ -109,14 +133,27 @@ class Attender {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int query = row(h, note.num_queries * args_.group_size) / args_.group_size;
-      const int num_visible = note.num_positions - note.num_queries + query + 1;
+      const int end = num_visible(note, query);
+      const int first = first_visible(note, query);
 #pragma unroll
       for (int t = 0; t < 2; ++t) {
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-          if (position_of(t, column(e)) >= num_visible) scores[0][t][2 * h + e] = -INFINITY;
+          const int position = position_of(t, column(e));
+          if (position >= end || (!kIsPlain && position < first)) scores[0][t][2 * h + e] = -INFINITY;
         }
       }
+    }
+  }
+
+  __device__ void change(Scores& scores, const TileNote& note) const {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int r = row(h, note.num_queries * args_.group_size);
+      change_scores<4>(
+          args_.variant, note.kv_head * args_.group_size + r % args_.group_size, position(note, r / args_.group_size),
+          [&](int i) -> float& { return scores[0][i / 2][2 * h + i % 2]; },
+          [&](int i) { return position_of(i / 2, column(i % 2)); });
     }
   }
 

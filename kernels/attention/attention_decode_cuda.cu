@@ -23,7 +23,7 @@ namespace {
 constexpr int kNumDecodeThreads = decode::kNumWarps * 32;
 constexpr int kMergeWarps = 8;
 
-template <typename T, int kDim>
+template <typename T, int kDim, bool kIsPlain>
 __global__ void __launch_bounds__(kNumDecodeThreads, 1)
     attention_decode_kernel(const __grid_constant__ AttentionArgs args) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
@@ -39,12 +39,12 @@ __global__ void __launch_bounds__(kNumDecodeThreads, 1)
   let_next_begin();
   __syncthreads();  // the barriers are there
   if (decode::warp_index() == decode::kLoader) {
-    decode::Loader(args, layout, stages).run();
+    decode::Loader<kIsPlain>(args, layout, stages).run();
     return;
   }
   wait_for_previous();
   if (decode::warp_index() < kDecodeWarps) {
-    decode::Attender<T, kDim>(args, layout).run(stages, results);
+    decode::Attender<T, kDim, kIsPlain>(args, layout).run(stages, results);
   } else {
     decode::Finisher<T, kDim>(args, layout).run(results);
   }
@@ -68,10 +68,11 @@ __host__ __device__ bool has_few_items(const AttentionArgs& args) {
 }
 
 // Of a warp.
+template <bool kIsPlain>
 __device__ CutItem find_cut_item(const AttentionArgs& args, int index) {
-  const decode::Lengths lengths(args);
+  const decode::Lengths<kIsPlain> lengths(args);
   const DecodeShares shares(lengths.num_tiles(), args.decode_workspace.num_blocks);
-  decode::Cursor cursor;
+  decode::Cursor<kIsPlain> cursor;
   int item = 0;  // its first tile
   CutItem cut;
   if (has_few_items(args)) {
@@ -95,7 +96,7 @@ __device__ CutItem find_cut_item(const AttentionArgs& args, int index) {
 
 // Puts the items together that blocks of the decode kernel have parts of: blockIdx.x is an item's number if there are
 // few, else a block's. A row has `row_warps` warps, which take its states in turn.
-template <typename T, int kDim>
+template <typename T, int kDim, bool kIsPlain>
 __global__ void __launch_bounds__(kMergeWarps * 32)
     merge_items_kernel(const __grid_constant__ AttentionArgs args, int row_warps) {
   using State = decode::RowState<kDim>;
@@ -103,7 +104,7 @@ __global__ void __launch_bounds__(kMergeWarps * 32)
   __shared__ float4 values[kMergeWarps][kDim / 4];
   constexpr int kOnTheirWay = 4;
   let_next_begin();
-  const CutItem item = find_cut_item(args, static_cast<int>(blockIdx.x));
+  const CutItem item = find_cut_item<kIsPlain>(args, static_cast<int>(blockIdx.x));
   wait_for_previous();
   if (item.num_states == 0) return;
   const DecodeWorkspace& at = args.decode_workspace;
@@ -150,17 +151,17 @@ int merge_warps_of_row(const AttentionArgs& args) {
 
 void launch_decode(const AttentionArgs& args, DType dtype, cudaStream_t stream) {
   const int max_rows = args.max_decode_queries * args.group_size;
-  dispatch_tile(dtype, args.head_dim, [&]<typename T, int kDim>() {
+  dispatch_tile(dtype, args.head_dim, args.is_plain, [&]<typename T, int kDim, bool kIsPlain>() {
     const int num_bytes = DecodeLayout{args.head_dim, max_rows}.num_bytes();
-    set_shared_memory(attention_decode_kernel<T, kDim>, num_bytes);
+    set_shared_memory(attention_decode_kernel<T, kDim, kIsPlain>, num_bytes);
     const auto num_blocks = static_cast<unsigned>(args.decode_workspace.num_blocks);
-    launch_chained(attention_decode_kernel<T, kDim>, num_blocks, kNumDecodeThreads, static_cast<size_t>(num_bytes),
-                   stream, args);
+    launch_chained(attention_decode_kernel<T, kDim, kIsPlain>, num_blocks, kNumDecodeThreads,
+                   static_cast<size_t>(num_bytes), stream, args);
     if (!args.cuts_items) return;
     const int row_warps = merge_warps_of_row(args);
     const int num_groups = has_few_items(args) ? args.num_seqs * args.num_kv_heads : args.decode_workspace.num_blocks;
     const int blocks_per_group = (max_rows * row_warps + kMergeWarps - 1) / kMergeWarps;
-    launch_chained(merge_items_kernel<T, kDim>,
+    launch_chained(merge_items_kernel<T, kDim, kIsPlain>,
                    dim3(static_cast<unsigned>(num_groups), static_cast<unsigned>(blocks_per_group)), kMergeWarps * 32,
                    0, stream, args, row_warps);
   });

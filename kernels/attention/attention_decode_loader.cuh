@@ -10,6 +10,7 @@ namespace cohort::cuda::decode {
 constexpr int kTilesPerStep = 32 / kDecodeChunks;  // whose chunks the warp looks up at once, one a lane
 
 // The sequence in which a tile lies, and where.
+template <bool kIsPlain>
 struct Cursor {
   int seq = 0;
   int context_length = 0;
@@ -22,9 +23,16 @@ struct Cursor {
     context_length = args.context_lengths[seq];
     first_query = args.query_starts[seq];
     num_queries = args.query_starts[seq + 1] - first_query;
-    check_on_device(num_queries <= context_length || context_length == 0);
+    check_on_device(num_queries <= context_length || context_length == 0 || (!kIsPlain && !args.variant.is_causal));
     check_on_device(context_length <= args.table_positions);
-    tiles_per_head = num_queries > 0 && num_queries <= args.max_decode_queries ? decode_tiles(context_length) : 0;
+    tiles_per_head = num_queries > 0 && num_queries <= args.max_decode_queries
+                         ? decode_tiles(context_length) - first_visible(args) / kDecodeTile
+                         : 0;
+  }
+  // What lies before, no query sees. Tiles begin with that in which it lies.
+  __device__ int first_visible(const AttentionArgs& args) const {
+    if (kIsPlain || args.variant.window == 0) return 0;
+    return max(0, context_length - num_queries + 1 - args.variant.window);
   }
   __device__ int num_tiles(const AttentionArgs& args) const { return tiles_per_head * args.num_kv_heads; }
   // Requires that so many tiles follow.
@@ -48,7 +56,10 @@ __device__ inline int warp_inclusive_sum(int x) {
 }
 
 // The lengths of all sequences, as a warp reads them.
+template <bool kIsPlain>
 class Lengths {
+  using Cursor = decode::Cursor<kIsPlain>;
+
  public:
   __device__ explicit Lengths(const AttentionArgs& args) : args_(args) {
     int sum = 0;
@@ -118,8 +129,13 @@ class Lengths {
 };
 
 // The warp that plans and loads. What it reads of the batch was there before the step, and so were keys and values of
-// positions before the queries': these it reads, into the ring's first round, while the kernel before still runs.
+// positions before the queries': these it reads, into the ring's first round, while the kernel before still runs. Where
+// attention is not causal, nothing says which positions are old.
+template <bool kIsPlain>
 class Loader {
+  using Cursor = decode::Cursor<kIsPlain>;
+  using Lengths = decode::Lengths<kIsPlain>;
+
  public:
   __device__ Loader(const AttentionArgs& args, const DecodeLayout& layout, const Ring& stages)
       : args_(args), layout_(layout), stages_(stages) {}
@@ -153,7 +169,10 @@ class Loader {
     int block = 0;           // of the cache
 
     // Whether no position is a query's.
-    __device__ bool is_old() const { return num_positions - cursor.num_queries >= min(num_positions, kDecodeChunk); }
+    __device__ bool is_old(const AttentionArgs& args) const {
+      if (!kIsPlain && !args.variant.is_causal) return false;
+      return num_positions - cursor.num_queries >= min(num_positions, kDecodeChunk);
+    }
   };
 
   __device__ static int index_in_tile() { return lane_index() % kDecodeChunks; }
@@ -198,14 +217,14 @@ class Loader {
     for (int i = 0; i < num_early; ++i, stages_.advance()) {
       if (tiles_ahead() != i) continue;
       announce(chunk, begin_ + i, shares);
-      if (chunk.is_old()) load_positions(chunk);
+      if (chunk.is_old(args_)) load_positions(chunk);
     }
     wait_for_previous();
     stages_ = first_stage;
     for (int i = 0; i < num_early; ++i, stages_.advance()) {
       if (tiles_ahead() != i) continue;
       load_queries(chunk, begin_ + i);
-      if (!chunk.is_old()) load_positions(chunk);
+      if (!chunk.is_old(args_)) load_positions(chunk);
     }
     return num_early;
   }
@@ -216,7 +235,8 @@ class Loader {
     chunk.cursor = cursor;
     chunk.kv_head = cursor.offset / cursor.tiles_per_head;
     chunk.tile = cursor.offset - chunk.kv_head * cursor.tiles_per_head;
-    chunk.first_position = chunk.tile * kDecodeTile + index_in_tile() * kDecodeChunk;
+    chunk.first_position =
+        (chunk.tile + cursor.first_visible(args_) / kDecodeTile) * kDecodeTile + index_in_tile() * kDecodeChunk;
     chunk.num_positions = cursor.context_length - chunk.first_position;
     const int index = chunk.num_positions > 0 ? chunk.first_position / args_.block_size : 0;
     chunk.block = args_.block_tables[cursor.seq * args_.block_table_stride + index];
@@ -227,6 +247,11 @@ class Loader {
   __device__ int num_query_rows(const Chunk& chunk, int tile) const {
     const bool is_first = tile == max(tile - chunk.tile, begin_);
     return is_first ? chunk.cursor.num_queries * args_.group_size : 0;
+  }
+
+  // Chunks of positions that no query sees, before the one at this position.
+  __device__ int num_hidden(const Chunk& chunk) const {
+    return kIsPlain ? 0 : max(0, chunk.cursor.first_visible(args_) - chunk.first_position) / kDecodeChunk;
   }
 
   // What comes, said by one of the lanes that have the chunks of a tile.
@@ -245,7 +270,7 @@ class Loader {
         .first_query = cursor.first_query,
         .kv_head = chunk.kv_head,
         .place = args_.cuts_items ? shares.place_of(block, item, item_end) : -1};
-    const int num_positions = max(0, min(chunk.num_positions, kDecodeTile));
+    const int num_positions = max(0, min(chunk.num_positions, kDecodeTile)) - num_hidden(chunk) * kDecodeChunk;
     stages_.full().arrive_and_expect((2 * num_positions + num_rows) * layout_.row_bytes());
   }
 
@@ -261,7 +286,7 @@ class Loader {
   }
 
   __device__ void load_positions(const Chunk& chunk) const {
-    if (chunk.num_positions <= 0) return;
+    if (chunk.num_positions <= 0 || num_hidden(chunk) > 0) return;
     check_on_device(chunk.block >= 0 && chunk.block < args_.num_blocks);
     const int64_t row = (int64_t{chunk.block} * args_.num_kv_heads + chunk.kv_head) * args_.block_size +
                         chunk.first_position % args_.block_size;

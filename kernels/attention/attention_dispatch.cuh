@@ -18,19 +18,22 @@ void set_shared_memory(Kernel* kernel, int num_bytes) {
       cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared));
 }
 
-// Calls f.operator()<T, kDim>() for the dtype and padded dimension.
+// Calls f.operator()<T, kDim, kIsPlain>() for the dtype, the padded dimension, and whether attention is plain.
 template <typename F>
-void dispatch_tile(DType dtype, int head_dim, F&& f) {
+void dispatch_tile(DType dtype, int head_dim, bool is_plain, F&& f) {
+  const auto with_kind = [&]<typename T, int kDim>() {
+    return is_plain ? f.template operator()<T, kDim, true>() : f.template operator()<T, kDim, false>();
+  };
   const auto with_dim = [&]<typename T>() {
     switch (padded_dim(head_dim)) {
       case 64:
-        return f.template operator()<T, 64>();
+        return with_kind.template operator()<T, 64>();
       case 96:
-        return f.template operator()<T, 96>();
+        return with_kind.template operator()<T, 96>();
       case 128:
-        return f.template operator()<T, 128>();
+        return with_kind.template operator()<T, 128>();
       default:
-        return f.template operator()<T, 256>();
+        return with_kind.template operator()<T, 256>();
     }
   };
   if (dtype == DType::kBF16) {

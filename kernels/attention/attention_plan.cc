@@ -91,9 +91,16 @@ void choose_shares(AttentionPlan& plan, const AttentionProblem& p) {
   plan.cuts_items = decode_workspace(p, plan).num_bytes() <= p.workspace_bytes;
 }
 
+// That a sequence's queries see some of: with a window, most of a long context's blocks have nothing to do.
+int64_t max_runs_seen(const AttentionProblem& p, const AttentionPlan& plan) {
+  const int64_t num_runs = ceil_div(p.max_context_length, kRunLength);
+  if (p.window == 0) return num_runs;
+  return std::min(num_runs, ceil_div(p.window + plan.max_decode_queries - 1, kRunLength) + 1);
+}
+
 void choose_runs(AttentionPlan& plan, const AttentionProblem& p) {
   const int64_t num_rows = plan.max_decode_queries * (p.num_heads / p.num_kv_heads);
-  plan.decode_rows = num_rows <= 16 ? 16 : kMaxDecodeRows;
+  plan.decode_rows = num_rows <= 16 && p.is_plain ? 16 : kMaxDecodeRows;
   plan.num_row_tiles = ceil_div(num_rows, plan.decode_rows);
   const TileLayout layout{padded_dim(p.head_dim), static_cast<int>(plan.decode_rows), false};
   const int64_t num_slots = std::max<int64_t>(1, p.num_multiprocessors * blocks_per_multiprocessor(layout));
@@ -102,10 +109,10 @@ void choose_runs(AttentionPlan& plan, const AttentionProblem& p) {
   // Every run has a state of its own, however many a block goes through.
   plan.num_partials = num_runs;
   const bool fits = partial_layout(p, plan).num_bytes() <= p.workspace_bytes;
-  const Split split = fits ? choose_split(num_runs, num_units, num_slots) : Split{1, num_runs};
-  plan.num_splits = split.num_splits;
-  plan.runs_per_split = split.runs_per_split;
-  plan.num_partials = split.num_splits > 1 ? num_runs : 0;
+  const Split split = fits ? choose_split(max_runs_seen(p, plan), num_units, num_slots) : Split{1, num_runs};
+  plan.runs_per_split = split.num_splits > 1 ? split.runs_per_split : num_runs;
+  plan.num_splits = ceil_div(num_runs, plan.runs_per_split);
+  plan.num_partials = plan.num_splits > 1 ? num_runs : 0;
 }
 
 }  // namespace

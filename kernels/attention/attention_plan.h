@@ -19,6 +19,8 @@ struct AttentionProblem {
   int64_t block_size = 0;
   int64_t table_positions = 0;  // that the block table of a sequence has room for
   bool deterministic = false;
+  bool is_plain = true;         // AttentionArgs::is_plain
+  int64_t window = 0;           // positions that a query sees at most; 0: as many as there are
   bool has_bulk_copies = true;  // the device, and the code for it: Hopper's
   int64_t num_multiprocessors = 0;
   int64_t workspace_bytes = 0;
@@ -43,7 +45,7 @@ struct AttentionPlan {
   bool cuts_items = false;  // the workspace holds the states of sequences that several blocks share
 
   // Of kRuns:
-  int64_t decode_rows = 0;     // of a block: 16 or 64
+  int64_t decode_rows = 0;     // of a block: 64, or in plain attention 16
   int64_t num_row_tiles = 0;   // blocks that a KV head's rows fill
   int64_t runs_per_split = 0;  // runs of kRunLength positions that a block goes through
   int64_t num_splits = 0;      // blocks along the positions of the longest sequence

@@ -1,9 +1,11 @@
 // The part of Hopper's prefill kernel that computes. Internal to this folder.
 #pragma once
 
+#include <climits>
 #include <cmath>
 
 #include "kernels/attention/attention_prefill_sm90.cuh"
+#include "kernels/attention/attention_scores.cuh"
 #include "kernels/attention/attention_softmax.cuh"
 
 namespace cohort::cuda {
@@ -24,7 +26,13 @@ class PrefillConsumer {
       start();
       int i = 1;
       for (; i < num_tiles_ && is_masked(i); ++i) step<true>(i);
-      for (; i < num_tiles_; ++i) step<false>(i);
+      for (; i < num_tiles_; ++i) {
+        if (!C::kIsPlain && is_masked(i)) {  // a window begins in it
+          step<true>(i);
+        } else {
+          step<false>(i);
+        }
+      }
       finish();
       store();
       first_tile_ += num_tiles_;
@@ -47,8 +55,20 @@ class PrefillConsumer {
   // Row of the slot, from the tile's first, that half h of the thread's accumulators belongs to.
   __device__ int row(int h) const { return warp_ * 16 + h * 8 + lane() / 4; }
   // Tiles are counted in the order in which they are gone through; the i-th begins with this position.
-  __device__ int begin_of(int i) const { return (num_tiles_ - 1 - i) * C::kTile; }
-  __device__ bool is_masked(int i) const { return begin_of(i) + C::kTile > first_visible_; }
+  __device__ int begin_of(int i) const {
+    const int begin = (num_tiles_ - 1 - i) * C::kTile;
+    return C::kIsPlain ? begin : first_position_ + begin;
+  }
+  __device__ bool is_masked(int i) const {
+    if (begin_of(i) + C::kTile > num_visible(0)) return true;
+    if (C::kIsPlain || args_.variant.window == 0) return false;
+    return begin_of(i) < num_visible(kPrefillRows - 1) - args_.variant.window;
+  }
+  // Where ends what a row sees.
+  __device__ int num_visible(int row) const {
+    if (!C::kIsPlain && !args_.variant.is_causal) return context_length_;
+    return first_visible_ + (row >> params_.order.heads_per_slot_log2);
+  }
 
   // Waits for the next work; false if there is none.
   __device__ bool begin(int num_works) {
@@ -60,6 +80,10 @@ class PrefillConsumer {
     first_head_ = work.first_head;
     num_rows_ = work.num_rows;
     context_length_ = work.context_length;
+    if constexpr (!C::kIsPlain) {
+      const int window = args_.variant.window;
+      first_position_ = window == 0 ? 0 : max(0, first_visible_ - window) / C::kTile * C::kTile;
+    }
     __syncwarp();  // all lanes have read it when one releases it with the queries
     return num_tiles_ > 0;
   }
@@ -160,6 +184,9 @@ class PrefillConsumer {
   // multiplied by.
   template <bool kMasks>
   __device__ void add_scores(Scores& scores, int i, float (&correction)[2]) {
+    if constexpr (!C::kIsPlain) {
+      if (args_.variant.changes_scores) change(scores, begin_of(i));
+    }
     if constexpr (kMasks) mask(scores, begin_of(i));
     float new_max[2];
 #pragma unroll
@@ -195,15 +222,28 @@ class PrefillConsumer {
   __device__ void mask(Scores& scores, int begin) const {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const int num_visible = first_visible_ + (row(h) >> params_.order.heads_per_slot_log2);
-      const int limit = num_visible - begin - lane() % 4 * 2;
+      const int limit = num_visible(row(h)) - begin - lane() % 4 * 2;
+      const int first = C::kIsPlain || args_.variant.window == 0 ? INT_MIN : limit - args_.variant.window;
 #pragma unroll
       for (int n = 0; n < C::kTile / 8; ++n) {
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-          if (n * 8 + e >= limit) scores[4 * n + 2 * h + e] = -INFINITY;
+          const int position = n * 8 + e;
+          if (position >= limit || (!C::kIsPlain && position < first)) scores[4 * n + 2 * h + e] = -INFINITY;
         }
       }
+    }
+  }
+
+  __device__ void change(Scores& scores, int begin) const {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int log2 = params_.order.heads_per_slot_log2;
+      const int column = begin + lane() % 4 * 2;
+      change_scores<C::kTile / 4>(
+          args_.variant, first_head_ + (row(h) & ((1 << log2) - 1)), first_visible_ - 1 + (row(h) >> log2),
+          [&](int i) -> float& { return scores[i / 2 * 4 + 2 * h + i % 2]; },
+          [&](int i) { return column + i / 2 * 8 + i % 2; });
     }
   }
 
@@ -281,6 +321,7 @@ class PrefillConsumer {
   const int group_;     // 0 or 1
   int first_tile_ = 0;  // tiles gone through in works before
   int num_tiles_ = 0, first_visible_ = 0, first_token_ = 0, first_head_ = 0, num_rows_ = 0, context_length_ = 0;
+  int first_position_ = 0;  // of the tiles; in plain attention always 0
   float values_[C::kParts][C::kPartDim / 2];
   uint32_t probabilities_[C::kTile / 4];
   float max_[2];

@@ -68,18 +68,22 @@ class PrefillProducer {
     const int first_row = tile * kPrefillRows;
     const int num_rows = (num_queries << order.heads_per_slot_log2) - first_row;
     if (num_queries <= args_.max_decode_queries || num_rows <= 0) return false;
-    const SequenceView sequence(args_, seq);
-    if (sequence.context_length == 0) return false;
+    const SequenceView<C::kIsPlain> sequence(args_, seq);
+    if (C::kIsPlain && sequence.context_length == 0) return false;
     const int last_row = first_row + min(num_rows, kPrefillRows) - 1;
-    end_ = sequence.num_visible(last_row >> order.heads_per_slot_log2);
+    end_ = sequence.num_visible(args_, last_row >> order.heads_per_slot_log2);
     block_table_ = sequence.block_table;
     kv_head_ = (item.slot << order.heads_per_slot_log2) / args_.group_size;
     work_.first_token = first_query + (first_row >> order.heads_per_slot_log2);
     work_.first_head = item.slot << order.heads_per_slot_log2;
     work_.num_rows = num_rows;
     work_.num_tiles = (end_ + C::kTile - 1) / C::kTile;
-    work_.first_visible = sequence.num_visible(first_row >> order.heads_per_slot_log2);
+    work_.first_visible = sequence.position(first_row >> order.heads_per_slot_log2) + 1;
     work_.context_length = sequence.context_length;
+    if constexpr (!C::kIsPlain) {
+      begin_ = sequence.first_visible(args_, first_row >> order.heads_per_slot_log2);
+      work_.num_tiles = max(1, work_.num_tiles - begin_ / C::kTile);  // one of zeros where there is no context
+    }
     return true;
   }
 
@@ -102,14 +106,15 @@ class PrefillProducer {
     load(shared_.values[at.stage], params_.values, tile, at, shared_.values_full, shared_.values_empty);
   }
 
-  // A lane may have one of the tile's blocks. Behind the end there are none, and zeros come. Bytes may arrive before
-  // they are announced: the phase waits for the announcement.
+  // A lane may have one of the tile's blocks. Where no row sees one there is none, and zeros come. Bytes may arrive
+  // before they are announced: the phase waits for the announcement.
   __device__ void load(char* to, const CUtensorMap& map, int tile, const StageOf<C>& at,
                        SharedBarrier (&full)[C::kStages], SharedBarrier (&empty)[C::kStages]) {
     const int offset = (lane() * kProducerWarps + warp_) * args_.block_size;
-    const int position = tile * C::kTile + offset;
+    const int position = (begin_ / C::kTile + tile) * C::kTile + offset;
+    const bool is_before = !C::kIsPlain && position + args_.block_size <= begin_;
     int block = args_.num_blocks;  // lies outside of the tensor
-    if (offset < C::kTile && position < end_) {
+    if (offset < C::kTile && position < end_ && !is_before) {
       block = block_table_[position / args_.block_size];
       check_on_device(block >= 0 && block < args_.num_blocks);
     }
@@ -128,7 +133,8 @@ class PrefillProducer {
   PrefillWork work_{};
   const int32_t* block_table_ = nullptr;
   int kv_head_ = 0;
-  int end_ = 0;  // positions that the last row sees
+  int begin_ = 0;  // of the positions that the first row sees; in plain attention always 0
+  int end_ = 0;    // of those that the last row sees
   int num_keys_ = 0;
   int num_values_ = 0;
 };

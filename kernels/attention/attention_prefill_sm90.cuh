@@ -35,10 +35,11 @@ __device__ inline void sync_threads(int barrier, int num_threads) {
 // Tiles are in shared memory as wgmma reads them. Rows are cut into panels, whose width in bytes is the swizzle; eight
 // rows of a panel are an atom. Of keys and values eight positions, all their panels, follow each other, so that a
 // block's part is contiguous, of queries all rows of a panel.
-template <typename T_, int kDim_>
+template <typename T_, int kDim_, bool kIsPlain_>
 struct PrefillConfig {
   using T = T_;  // __half or __nv_bfloat16
   static constexpr int kDim = kDim_;
+  static constexpr bool kIsPlain = kIsPlain_;
   static constexpr int kTile = kDim > 128 ? 64 : 128;  // positions
   static constexpr int kStages = 2;
   static constexpr int kPanel = kDim % 64 == 0 ? 64 : kDim % 32 == 0 ? 32 : 16;  // elements
@@ -60,7 +61,7 @@ struct PrefillWork {
   int first_head;
   int num_rows;       // of the slot's rows from there on that are the sequence's; a tile may have fewer
   int num_tiles;      // of positions, of which some row sees some; 0: nothing more to do
-  int first_visible;  // positions that the first row sees
+  int first_visible;  // positions up to the first row's, which it sees where attention is causal
   int context_length;
 };
 

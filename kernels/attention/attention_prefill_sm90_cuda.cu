@@ -63,9 +63,8 @@ CUtensorMap cache_map(const void* base, const AttentionArgs& args) {
   return make_tensor_map<typename C::T>(base, tensor, C::kPanelBytes);
 }
 
-template <typename T, int kDim>
+template <class C>
 void launch(const AttentionArgs& args, const AttentionProblem& problem, cudaStream_t stream) {
-  using C = PrefillConfig<T, kDim>;
   PrefillParams params{};
   params.args = args;
   params.order = order_prefill(problem);
@@ -91,19 +90,28 @@ void launch(const AttentionArgs& args, const AttentionProblem& problem, cudaStre
                  kNumBytes, stream, params);
 }
 
-template <typename T>
+template <typename T, bool kIsPlain>
 void dispatch_dim(const AttentionArgs& args, const AttentionProblem& problem, cudaStream_t stream) {
   switch (args.head_dim) {
     case 64:
-      return launch<T, 64>(args, problem, stream);
+      return launch<PrefillConfig<T, 64, kIsPlain>>(args, problem, stream);
     case 80:
-      return launch<T, 80>(args, problem, stream);
+      return launch<PrefillConfig<T, 80, kIsPlain>>(args, problem, stream);
     case 96:
-      return launch<T, 96>(args, problem, stream);
+      return launch<PrefillConfig<T, 96, kIsPlain>>(args, problem, stream);
     case 128:
-      return launch<T, 128>(args, problem, stream);
+      return launch<PrefillConfig<T, 128, kIsPlain>>(args, problem, stream);
     default:
-      return launch<T, 256>(args, problem, stream);
+      return launch<PrefillConfig<T, 256, kIsPlain>>(args, problem, stream);
+  }
+}
+
+template <typename T>
+void dispatch_kind(const AttentionArgs& args, const AttentionProblem& problem, cudaStream_t stream) {
+  if (args.is_plain) {
+    dispatch_dim<T, true>(args, problem, stream);
+  } else {
+    dispatch_dim<T, false>(args, problem, stream);
   }
 }
 
@@ -119,9 +127,9 @@ bool can_prefill_sm90(const AttentionArgs& args, const AttentionProblem& problem
 
 void launch_prefill_sm90(const AttentionArgs& args, const AttentionProblem& problem, DType dtype, cudaStream_t stream) {
   if (dtype == DType::kBF16) {
-    dispatch_dim<__nv_bfloat16>(args, problem, stream);
+    dispatch_kind<__nv_bfloat16>(args, problem, stream);
   } else {
-    dispatch_dim<__half>(args, problem, stream);
+    dispatch_kind<__half>(args, problem, stream);
   }
 }
 

@@ -20,14 +20,16 @@ __global__ void __launch_bounds__(kNumTileThreads, C::kDim > 128 || C::kRows > 1
   tile.seq = static_cast<int>(blockIdx.z);
   tile.kv_head = static_cast<int>(blockIdx.y) % args.num_kv_heads;
   tile.first_row = static_cast<int>(blockIdx.y) / args.num_kv_heads * C::kRows;
-  const SequenceView sequence(args, tile.seq);
+  const SequenceView<C::kIsPlain> sequence(args, tile.seq);
   if (sequence.num_queries > args.max_decode_queries) return;  // the prefill kernel's
   tile.num_rows = min(C::kRows, sequence.num_queries * args.group_size - tile.first_row);
   if (tile.num_rows <= 0) return;
   const int split_length = args.run_length * args.runs_per_split;
-  tile.begin = static_cast<int>(blockIdx.x) * split_length;
+  const int split = static_cast<int>(blockIdx.x) * split_length;
+  tile.first_visible = sequence.first_visible(args, tile.first_row / args.group_size);
+  tile.begin = C::kIsPlain ? split : max(split, tile.first_visible / C::kTile * C::kTile);
   tile.end =
-      min(tile.begin + split_length, sequence.num_visible((tile.first_row + tile.num_rows - 1) / args.group_size));
+      min(split + split_length, sequence.num_visible(args, (tile.first_row + tile.num_rows - 1) / args.group_size));
   if (tile.begin >= tile.end && tile.begin > 0) return;  // the first writes where there is nothing to attend to
   TileKernel<C>(args, tile, shared).run();
 }
@@ -85,7 +87,7 @@ struct MergedState {
 };
 
 // Merges the partial states of one query and head in the order of their positions; a warp each.
-template <typename T>
+template <typename T, bool kIsPlain>
 __global__ void __launch_bounds__(kMergeRowsPerBlock * 32)
     merge_runs_kernel(const __grid_constant__ AttentionArgs args) {
   let_next_begin();
@@ -96,12 +98,13 @@ __global__ void __launch_bounds__(kMergeRowsPerBlock * 32)
   const auto query = static_cast<int>(index / partials.num_heads % partials.max_queries);
   const int64_t seq = index / partials.num_heads / partials.max_queries;
   if (seq >= partials.num_seqs) return;
-  const SequenceView sequence(args, static_cast<int>(seq));
+  const SequenceView<kIsPlain> sequence(args, static_cast<int>(seq));
   if (sequence.num_queries > args.max_decode_queries || query >= sequence.num_queries) return;
   if (sequence.context_length <= args.run_length) return;  // there was one state, and it has gone out
 
-  const int count = (sequence.num_visible(query) + args.run_length - 1) / args.run_length;
-  const int64_t row = partials.row(seq, query, head);
+  const int first = sequence.first_visible(args, query) / args.run_length;
+  const int count = (sequence.num_visible(args, query) + args.run_length - 1) / args.run_length - first;
+  const int64_t row = partials.row(seq, query, head) + first;
   MergedState merged;
   for (int i = 0; i < count; i += kMergeBatch) merged.add(args, row + i, min(kMergeBatch, count - i));
   merged.store(
@@ -121,16 +124,15 @@ void launch_kernel(const AttentionArgs& args, const AttentionPlan& plan, cudaStr
 }  // namespace
 
 void launch_runs(const AttentionArgs& args, const AttentionPlan& plan, DType dtype, cudaStream_t stream) {
-  dispatch_tile(dtype, args.head_dim, [&]<typename T, int kDim>() {
-    if (plan.decode_rows == 16) {
-      launch_kernel<TileConfig<T, kDim, 1, 1>>(args, plan, stream);
-    } else {
-      launch_kernel<TileConfig<T, kDim, 4, 1>>(args, plan, stream);
+  dispatch_tile(dtype, args.head_dim, args.is_plain, [&]<typename T, int kDim, bool kIsPlain>() {
+    if constexpr (kIsPlain) {  // others have no kernel for few rows, which would be compiled for little
+      if (plan.decode_rows == 16) launch_kernel<TileConfig<T, kDim, 1, 1, true>>(args, plan, stream);
     }
+    if (plan.decode_rows > 16) launch_kernel<TileConfig<T, kDim, 4, 1, kIsPlain>>(args, plan, stream);
     if (plan.num_partials == 0) return;
     const int64_t num_rows = args.partials.num_seqs * args.partials.max_queries * args.partials.num_heads;
     const auto num_blocks = static_cast<unsigned>((num_rows + kMergeRowsPerBlock - 1) / kMergeRowsPerBlock);
-    launch_chained(merge_runs_kernel<T>, num_blocks, kMergeRowsPerBlock * 32, 0, stream, args);
+    launch_chained(merge_runs_kernel<T, kIsPlain>, num_blocks, kMergeRowsPerBlock * 32, 0, stream, args);
   });
 }
 

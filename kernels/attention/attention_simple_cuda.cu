@@ -28,7 +28,9 @@ struct Row {
   const T* keys;    // block 0 of the KV head
   const T* values;  // likewise
   const int32_t* block_table;
-  int num_visible;
+  int head;
+  int position;
+  int first_visible, num_visible;
 
   // Elements from the first of the KV head to a position.
   __device__ int64_t offset(const AttentionArgs& args, int position) const {
@@ -40,12 +42,24 @@ struct Row {
 };
 
 template <typename T>
-__device__ float score(const AttentionArgs& args, const Row<T>& row, int64_t offset) {
+__device__ float product(const AttentionArgs& args, const Row<T>& row, int64_t offset) {
   float sum = 0.0f;
   for (int d = 0; d < args.head_dim; ++d) {
     sum = __fmaf_rn(to_float(row.q[d]) * args.scale, to_float(row.keys[offset + d]), sum);
   }
   return sum;
+}
+
+template <typename T>
+__device__ float score(const AttentionArgs& args, const Row<T>& row, int64_t offset, int position) {
+  const AttentionVariant& variant = args.variant;
+  float score = product(args, row, offset);
+  if (variant.soft_cap > 0.0f) score = variant.soft_cap * tanhf(score / variant.soft_cap);
+  if (variant.alibi_slopes != nullptr) {
+    score = __fmaf_rn(variant.alibi_slopes[row.head], static_cast<float>(position - row.position), score);
+  }
+  if (variant.position_bias != nullptr) score += variant.bias_of(row.head)[variant.distance(position, row.position)];
+  return score;
 }
 
 // Dimensions begin + lane + 32 i of the output of a row; the scores are computed anew for each `begin`.
@@ -55,10 +69,10 @@ __device__ void attend(const AttentionArgs& args, const Row<T>& row, int begin) 
   float max = -INFINITY;
   float sum = 0.0f;
   float total[kLaneDims] = {};
-  for (int first = 0; first < row.num_visible; first += kRun) {
+  for (int first = row.first_visible; first < row.num_visible; first += kRun) {
     const bool is_seen = first + lane < row.num_visible;
     const int64_t offset = is_seen ? row.offset(args, first + lane) : 0;
-    const float s = is_seen ? score(args, row, offset) : -INFINITY;
+    const float s = is_seen ? score(args, row, offset, first + lane) : -INFINITY;
     const float new_max = fmaxf(max, warp_max(s));
     const float p = expf(s - new_max);
     const float correction = expf(max - new_max);
@@ -96,7 +110,7 @@ __global__ void __launch_bounds__(kRowsPerBlock * 32)
   const auto token = index / num_heads;
   const auto head = static_cast<int>(index % num_heads);
   const int seq = find_sequence(args.num_seqs, token, [&](int s) { return args.query_starts[s]; });
-  const SequenceView sequence(args, seq);
+  const SequenceView<false> sequence(args, seq);
   const auto query = static_cast<int>(token - sequence.first_query);
   if (query >= sequence.num_queries) return;  // behind the last sequence
   const int64_t kv_head = int64_t{head / args.group_size} * args.block_size * args.head_dim;
@@ -105,7 +119,10 @@ __global__ void __launch_bounds__(kRowsPerBlock * 32)
                    static_cast<const T*>(args.keys) + kv_head,
                    static_cast<const T*>(args.values) + kv_head,
                    sequence.block_table,
-                   sequence.num_visible(query)};
+                   head,
+                   sequence.position(query),
+                   sequence.first_visible(args, query),
+                   sequence.num_visible(args, query)};
   for (int begin = 0; begin < args.head_dim; begin += 32 * kLaneDims) attend(args, row, begin);
 }
 

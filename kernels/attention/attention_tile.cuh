@@ -4,25 +4,27 @@
 // A block has some rows of one sequence and KV head (SequenceView says what a row is). All its warps copy tiles of keys
 // and values to shared memory, two stages deep; each of the first kRowWarps warps computes for 16 kMTiles rows. What a
 // row computes depends on its own scores alone, tile by tile from multiples of a constant, whatever rows are beside it;
-// a tile that it does not see multiplies its state by one and adds zero.
+// a tile that it does not see multiplies its state by one and adds zero, or leaves it empty.
 #pragma once
 
 #include <climits>
 
 #include "kernels/attention/attention_args.cuh"
 #include "kernels/attention/attention_dispatch.cuh"
+#include "kernels/attention/attention_scores.cuh"
 #include "kernels/attention/attention_softmax.cuh"
 #include "kernels/core/cuda_check.h"
 #include "kernels/core/cuda_vector.cuh"
 
 namespace cohort::cuda {
 
-template <typename T_, int kDim_, int kRowWarps_, int kMTiles_>
+template <typename T_, int kDim_, int kRowWarps_, int kMTiles_, bool kIsPlain_>
 struct TileConfig {
   using T = T_;                       // __half or __nv_bfloat16
   static constexpr int kDim = kDim_;  // padded head_dim
   static constexpr int kRowWarps = kRowWarps_;
   static constexpr int kMTiles = kMTiles_;  // tensor core tiles of 16 rows that a warp has
+  static constexpr bool kIsPlain = kIsPlain_;
   static constexpr int kTile = tile_positions(kDim);
   static constexpr int kWarpRows = 16 * kMTiles;
   static constexpr int kRows = kWarpRows * kRowWarps;
@@ -38,8 +40,9 @@ struct RowTile {
   int kv_head;
   int first_row;
   int num_rows;
-  int begin;
+  int begin;  // a multiple of C::kTile
   int end;
+  int first_visible;  // what lies before, no row sees; not before `begin` by a tile or more
 };
 
 template <class C>
@@ -52,8 +55,12 @@ class TileKernel {
     const int last_row = tile_.first_row + tile_.num_rows - 1;
     const int first_warp_row = tile_.first_row + warp() * C::kWarpRows;
     has_rows_ = warp() < C::kRowWarps && first_warp_row <= last_row;
-    num_common_ = sequence_.num_visible(min(first_warp_row, last_row) / args_.group_size);
-    num_seen_ = sequence_.num_visible(min(first_warp_row + C::kWarpRows - 1, last_row) / args_.group_size);
+    const int first_query = min(first_warp_row, last_row) / args_.group_size;
+    const int last_query = min(first_warp_row + C::kWarpRows - 1, last_row) / args_.group_size;
+    num_common_ = sequence_.num_visible(args_, first_query);
+    num_seen_ = sequence_.num_visible(args_, last_query);
+    first_seen_ = sequence_.first_visible(args_, first_query);
+    first_common_ = sequence_.first_visible(args_, last_query);
   }
 
   __device__ void run() {
@@ -65,6 +72,7 @@ class TileKernel {
     load_tile(0);
     states_.clear();
     int64_t run_end = int64_t{tile_.begin} + args_.run_length;  // may lie behind what an int holds
+    if constexpr (!C::kIsPlain) run_end -= tile_.begin % args_.run_length;
     bool is_first_run = true;
     int stage = 0;
     for (int begin = tile_.begin; begin < tile_.end; begin += C::kTile, stage ^= 1) {
@@ -72,7 +80,7 @@ class TileKernel {
       __syncthreads();  // the tile has arrived, of all threads; the one before and its units are no longer read
       if (begin + C::kTile < tile_.end) load_tile(stage ^ 1);
       const int units = find_units(begin + 2 * C::kTile);
-      if (has_rows_ && begin < num_seen_) attend(begin, stage);
+      if (has_rows_ && begin < num_seen_ && !is_before(begin + C::kTile - 1, first_seen_)) attend(begin, stage);
       store_units(stage, units);
       const bool is_last = begin + C::kTile >= tile_.end;
       if (has_rows_ && (is_last || begin + C::kTile == run_end)) {
@@ -89,6 +97,8 @@ class TileKernel {
   __device__ static int warp() { return static_cast<int>(threadIdx.x) / 32; }
   __device__ static int row_in_tile(int m, int h) { return warp() * C::kWarpRows + m * 16 + h * 8 + lane() / 4; }
   __device__ static int column_in_tile(int n) { return n * 8 + lane() % 4 * 2; }
+  // Whether a window begins behind the position; in plain attention there are none.
+  __device__ static bool is_before(int position, int first_visible) { return !C::kIsPlain && position < first_visible; }
   __device__ T* queries() const { return reinterpret_cast<T*>(shared_); }
   __device__ T* keys(int stage) const { return reinterpret_cast<T*>(shared_ + layout_.keys(stage)); }
   __device__ T* values(int stage) const { return reinterpret_cast<T*>(shared_ + layout_.values(stage)); }
@@ -99,11 +109,11 @@ class TileKernel {
   __device__ int head_units() const { return args_.block_size * row_units(); }
   __device__ int block_units() const { return args_.num_kv_heads * head_units(); }
 
-  // Where position begin + threadIdx.x is in the cache, in 16 bytes from the first of the KV head; -1 behind the end,
-  // where a block table need not have entries. Asked for two tiles ahead, so that nothing waits for the table.
+  // Where position begin + threadIdx.x is in the cache, in 16 bytes from the first of the KV head; -1 where no row sees
+  // it and a block table need not have entries. Asked for two tiles ahead, so that nothing waits for the table.
   __device__ int find_units(int begin) const {
     const int position = begin + static_cast<int>(threadIdx.x);
-    if (threadIdx.x >= C::kTile || position >= tile_.end) return -1;
+    if (threadIdx.x >= C::kTile || position >= tile_.end || is_before(position, tile_.first_visible)) return -1;
     const int block_index = position / args_.block_size;
     const int block = sequence_.block_table[block_index];
     check_on_device(block >= 0 && block < args_.num_blocks);
@@ -155,7 +165,10 @@ class TileKernel {
   __device__ void attend(int begin, int stage) {
     typename C::Scores scores = {};
     score(scores, stage);
-    if (begin + C::kTile > num_common_) mask(scores, begin);
+    if constexpr (!C::kIsPlain) {
+      if (args_.variant.changes_scores) change(scores, begin);
+    }
+    if (begin + C::kTile > num_common_ || is_before(begin, first_common_)) mask(scores, begin);
     states_.add_scores(scores, args_.scale_log2);
     add_values(scores, stage);
   }
@@ -189,14 +202,31 @@ class TileKernel {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const int row = tile_.first_row + min(row_in_tile(m, h), tile_.num_rows - 1);
-        const int num_visible = sequence_.num_visible(row / args_.group_size);
+        const int num_visible = sequence_.num_visible(args_, row / args_.group_size);
+        const int first_visible = sequence_.first_visible(args_, row / args_.group_size);
 #pragma unroll
         for (int n = 0; n < C::kTile / 8; ++n) {
 #pragma unroll
           for (int e = 0; e < 2; ++e) {
-            if (begin + column_in_tile(n) + e >= num_visible) scores[m][n][2 * h + e] = -INFINITY;
+            const int position = begin + column_in_tile(n) + e;
+            if (position >= num_visible || is_before(position, first_visible)) scores[m][n][2 * h + e] = -INFINITY;
           }
         }
+      }
+    }
+  }
+
+  __device__ void change(typename C::Scores& scores, int begin) const {
+#pragma unroll
+    for (int m = 0; m < C::kMTiles; ++m) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int row = tile_.first_row + min(row_in_tile(m, h), tile_.num_rows - 1);
+        const int head = tile_.kv_head * args_.group_size + row % args_.group_size;
+        change_scores<C::kTile / 4>(
+            args_.variant, head, sequence_.position(row / args_.group_size),
+            [&](int i) -> float& { return scores[m][i / 2][2 * h + i % 2]; },
+            [&](int i) { return begin + column_in_tile(i / 2) + i % 2; });
       }
     }
   }
@@ -286,10 +316,11 @@ class TileKernel {
 
   const AttentionArgs& args_;
   const RowTile& tile_;
-  const SequenceView sequence_;
+  const SequenceView<C::kIsPlain> sequence_;
   char* const shared_;
   const TileLayout layout_;
-  int num_common_, num_seen_;  // positions that all of the warp's rows see, that any sees
+  int num_common_, num_seen_;      // positions that all of the warp's rows see, that any sees: where these end
+  int first_common_, first_seen_;  // and where they begin
   bool has_rows_, stores_partials_ = false;
   typename C::States states_;
 };
