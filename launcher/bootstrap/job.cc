@@ -11,6 +11,7 @@
 #include <sstream>
 #include <thread>
 
+#include "kernels/core/check.h"
 #include "kernels/core/device.h"
 #include "kernels/core/thread_pool.h"
 #include "launcher/bootstrap/mpi_session.h"
@@ -59,6 +60,15 @@ std::string first_difference(const std::string& facts, const std::string& expect
     if (values[key] != value) return fmt::format("{} is {}, not {}", key, values[key], value);
   }
   return facts == expected ? "" : "it knows of keys that rank 0 does not";
+}
+
+// Waits for a message that may be minutes away, and leaves the processor to others.
+std::string await_message(HostComm& comm, int peer) {
+  constexpr std::chrono::milliseconds kPause{5};
+  for (;;) {
+    if (auto message = comm.try_receive(peer)) return *std::move(message);
+    std::this_thread::sleep_for(kPause);
+  }
 }
 
 // Ends the process when ranks have not met in time, as when one never started: MPI would wait for ever, and before it
@@ -205,6 +215,25 @@ void Job::check_same(const std::string& facts) {
     text += fmt::format("{} disagrees with {}: {}", rank_name(peer), rank_name(0), difference);
   }
   if (!text.empty()) throw JobFailure(kExitFailed, text);
+}
+
+void Job::on_first_ranks(int num_ranks, const std::function<Status()>& body) {
+  COHORT_CHECK(0 < num_ranks && num_ranks <= size(), fmt::format("{} of {} ranks", num_ranks, size()));
+  const bool takes_part = rank() < num_ranks;
+  std::unique_ptr<HostComm> part = world_->split(takes_part ? 0 : 1);
+  std::string outcome = outcome_of(ok_status);
+  if (takes_part) {
+    std::swap(world_, part);
+    try {
+      compare(outcome_of(body));
+    } catch (const JobFailure& failure) {
+      outcome = std::to_string(failure.exit_code()) + failure.what();
+    }
+    std::swap(world_, part);
+  }
+  for (int peer = num_ranks; peer < size() && rank() == 0; ++peer) world_->send(peer, outcome);
+  if (!takes_part) outcome = await_message(*world_, 0);
+  if (outcome[0] != '0') throw JobFailure(outcome[0] - '0', outcome.substr(1));
 }
 
 Status run_job(const JobOptions& options, const std::function<Status(Job&)>& body) {

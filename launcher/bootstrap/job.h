@@ -80,6 +80,12 @@ class Job {
   // "key=value", are the same on all.
   void check_same(const std::string& facts);
 
+  // Runs `body` on the first `num_ranks` ranks as if they were the whole job: meanwhile world(), rank(), size(),
+  // agree() and check_same() are theirs. The others wait until it is done, and cost next to nothing. Threads and memory
+  // of a host are divided as before. Every rank takes part; a status that is not ok, of any rank, is thrown as
+  // JobFailure on all.
+  void on_first_ranks(int num_ranks, const std::function<Status()>& body);
+
  private:
   friend Status run_job(const JobOptions& options, const std::function<Status(Job&)>& body);
   explicit Job(const JobOptions& options);

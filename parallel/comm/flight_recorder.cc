@@ -27,12 +27,24 @@ uint64_t FlightRecorder::begin(const char* kind, const char* where, int64_t num_
   entry.peer.store(peer, kRelaxed);
   entry.step.store(step_.load(kRelaxed), kRelaxed);
   entry.end_ns.store(0, kRelaxed);
-  entry.begin_ns.store(now_ns(), kRelaxed);
+  const int64_t now = now_ns();
+  entry.begin_ns.store(now, kRelaxed);
+  if (log_ != nullptr) log_->push_back({kind, where, num_bytes, peer, step_.load(kRelaxed), now, 0});
   next_.store(number + 1, std::memory_order_release);
   return number;
 }
 
-void FlightRecorder::end(uint64_t number) { entries_[number % kCapacity].end_ns.store(now_ns(), kRelaxed); }
+void FlightRecorder::end(uint64_t number) {
+  const int64_t now = now_ns();
+  // What lasted for many others may have lost its place to one of them.
+  if (next_.load(kRelaxed) - number <= kCapacity) entries_[number % kCapacity].end_ns.store(now, kRelaxed);
+  if (log_ != nullptr) (*log_)[number - log_begin_].end_ns = now;
+}
+
+void FlightRecorder::set_log(std::vector<Call>* log) {
+  log_ = log;
+  log_begin_ = next_.load(kRelaxed) - (log == nullptr ? 0 : log->size());
+}
 
 std::string FlightRecorder::dump() const {
   const uint64_t next = next_.load(std::memory_order_acquire);

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace cohort {
 
@@ -16,10 +17,26 @@ class FlightRecorder {
  public:
   static constexpr size_t kCapacity = 64;
 
-  // `kind` and `where` are static strings, or live as long as the recorder. `peer` is -1 for all, bytes 0 for none.
-  // Returns the number of the entry.
+  // An entry in a log.
+  struct Call {
+    const char* kind = nullptr;
+    const char* where = nullptr;
+    int64_t num_bytes = 0;
+    int peer = -1;
+    int64_t step = 0;
+    int64_t begin_ns = 0;  // of std::chrono::steady_clock
+    int64_t end_ns = 0;    // 0: not done
+  };
+
+  // `kind` and `where` are static strings, or live until clear(). `peer` is -1 for all, bytes 0 for none. Returns the
+  // number of the entry.
   uint64_t begin(const char* kind, const char* where, int64_t num_bytes, int peer);
   void end(uint64_t number);
+  // Every entry that begins from now on is added to `log`, and its end noted there, too; null switches that off. For
+  // benches. For the thread that records, while no entry is under way.
+  void set_log(std::vector<Call>* log);
+  // Forgets all entries, before what their texts point at ends. For the thread that records.
+  void clear() { next_.store(0, std::memory_order_release); }
   // Of the step under way, put into every entry.
   void set_step(int64_t step) { step_.store(step, std::memory_order_relaxed); }
 
@@ -41,6 +58,8 @@ class FlightRecorder {
   std::array<Entry, kCapacity> entries_;
   std::atomic<uint64_t> next_{0};
   std::atomic<int64_t> step_{0};
+  std::vector<Call>* log_ = nullptr;
+  uint64_t log_begin_ = 0;  // the number of its first entry
 };
 
 // An entry as long as it lives. Does nothing without a recorder.

@@ -81,7 +81,10 @@ void ModelRunner::prepare(const std::function<void(int64_t, int64_t)>& report) {
       forward(batch_.lasting_view());
       stream_.synchronize();
     }
-    graphs_.emplace(size, DeviceGraph::capture(stream_, [&] { forward(batch_.lasting_view()); }));
+    StepGraph& step = graphs_[size];
+    comms_.recorder->set_log(&step.calls);
+    step.graph = DeviceGraph::capture(stream_, [&] { forward(batch_.lasting_view()); });
+    comms_.recorder->set_log(nullptr);
     if (report) report(static_cast<int64_t>(graphs_.size()), static_cast<int64_t>(sizes.size()));
   }
   num_graph_bytes_ = num_free_before - num_free_cuda_bytes(stream_.device());
@@ -92,7 +95,7 @@ const DeviceGraph* ModelRunner::pad_for_graph() {
   const auto place = graphs_.lower_bound(batch_.num_seqs());
   if (place == graphs_.end()) return nullptr;
   batch_.pad_to(place->first);
-  return &place->second;
+  return &place->second.graph;
 }
 
 void ModelRunner::start(const wire::StepPlan& plan) {

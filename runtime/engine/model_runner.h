@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/core/device_graph.h"
+#include "parallel/comm/flight_recorder.h"
 #include "parallel/comm/rank_comms.h"
 #include "parallel/health/monitor.h"
 #include "runtime/cache/kv_cache.h"
@@ -54,8 +55,18 @@ class ModelRunner {
   Monitor* monitor() const { return monitor_; }
   int64_t num_cache_bytes() const { return cache_.shape().bytes_per_block() * options_.num_blocks; }
   int64_t num_graph_bytes() const { return num_graph_bytes_; }
+  // What the graph of a decode step of `num_seqs` sequences, padded, says to other ranks, in its order. Requires
+  // prepare() with graphs, and num_seqs <= max_seqs.
+  const std::vector<FlightRecorder::Call>& graph_calls(int64_t num_seqs) const {
+    return graphs_.lower_bound(num_seqs)->second.calls;
+  }
 
  private:
+  struct StepGraph {
+    DeviceGraph graph;
+    std::vector<FlightRecorder::Call> calls;  // that it holds
+  };
+
   // The longest prefill that can be, of token 0, to the cache's first blocks, which nobody owns yet.
   void warm_up_prefill();
   // Fills batch_, and sampled_sequences_ with those whose last token is in it.
@@ -79,7 +90,7 @@ class ModelRunner {
   Tensor sampled_;                                        // [max_seqs] int32: of the step last started
   std::optional<StepSampler> sampler_;                    // of the rank that samples
   std::vector<SequenceTable::Entry*> sampled_sequences_;  // of each logit row
-  std::map<int64_t, DeviceGraph> graphs_;                 // by batch size
+  std::map<int64_t, StepGraph> graphs_;                   // by batch size
   int64_t num_graph_bytes_ = 0;
   ProbeFunction probe_;
 };

@@ -133,6 +133,33 @@ TEST(FlightRecorderTest, KeepsTheLastEntriesInOrder) {
   EXPECT_LT(dump.find("step 37 send next peer 1 1037 bytes"), dump.find("step 99 send next peer 1 1099 bytes"));
   EXPECT_NE(dump.find("step 99 all_reduce tensor 20480 bytes"), std::string::npos);
   EXPECT_TRUE(dump.ends_with("not done\n")) << dump;
+  recorder.clear();
+  EXPECT_EQ(recorder.dump(), "");
+}
+
+TEST(FlightRecorderTest, LogsEveryEntryInTheOrderInWhichTheyBegin) {
+  constexpr size_t kNumCalls = 2 * FlightRecorder::kCapacity;
+  FlightRecorder recorder;
+  { const FlightRecord before(&recorder, "send", "next", 1, 0); }
+  std::vector<FlightRecorder::Call> log;
+  recorder.set_log(&log);
+  {
+    const FlightRecord step(&recorder, "step", "engine", 0, -1);  // its place in the ring goes to another
+    for (size_t i = 0; i < kNumCalls; ++i) {
+      const FlightRecord call(&recorder, "all_reduce", "tensor", static_cast<int64_t>(i), -1);
+    }
+  }
+  recorder.set_log(nullptr);
+  { const FlightRecord after(&recorder, "send", "next", 1, 0); }
+  ASSERT_EQ(log.size(), 1 + kNumCalls);
+  EXPECT_STREQ(log[0].kind, "step");
+  EXPECT_GE(log[0].end_ns, log.back().end_ns);
+  for (size_t i = 1; i < log.size(); ++i) {
+    EXPECT_STREQ(log[i].where, "tensor");
+    EXPECT_EQ(log[i].num_bytes, static_cast<int64_t>(i) - 1);
+    EXPECT_LE(log[i - 1].begin_ns, log[i].begin_ns);
+    EXPECT_LE(log[i].begin_ns, log[i].end_ns);
+  }
 }
 
 }  // namespace
