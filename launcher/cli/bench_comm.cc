@@ -8,6 +8,7 @@
 #include <cstring>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "kernels/core/check.h"
 #include "kernels/core/device_graph.h"
@@ -156,8 +157,8 @@ struct NormOperands {
     }
     copy_bytes(weight->data(), device, ones.data(), kCpuDevice, weight->num_bytes());
   }
-  void run(DeviceComm& comm, Stream& stream) const {
-    all_reduce_add_norm(out, residual, {term, &comm}, {.weight = weight, .eps = 1e-5f}, stream);
+  void run(const std::optional<AllReduceNormConfig>& config, DeviceComm& comm, Stream& stream) const {
+    all_reduce_add_norm_by(config, out, residual, {term, &comm}, {.weight = weight, .eps = 1e-5f}, stream);
   }
 
   Tensor term;  // [num_tokens, hidden], like the next two
@@ -165,6 +166,27 @@ struct NormOperands {
   Tensor out;
   Tensor weight;  // [hidden]
 };
+
+struct AllReduceNormWay {
+  const char* name;
+  // Of a size, or null: the library's sum and a norm.
+  std::optional<AllReduceNormConfig> (*choose)(int64_t num_tokens, int64_t row_bytes, const Mailbox& mailbox);
+  bool must_be_kernel;  // not measured where choose() has nothing
+};
+
+constexpr AllReduceNormWay kAllReduceNormWays[] = {
+    {kAllReduceNorm, choose_all_reduce_norm_config, false},
+    {"all_reduce_norm_one_shot",
+     [](int64_t num_tokens, int64_t row_bytes, const Mailbox& mailbox) {
+       return all_reduce_norm_config(AllReduceAlgorithm::kOneShot, num_tokens, row_bytes, mailbox);
+     },
+     true},
+    {"all_reduce_norm_two_shot",
+     [](int64_t num_tokens, int64_t row_bytes, const Mailbox& mailbox) {
+       return all_reduce_norm_config(AllReduceAlgorithm::kTwoShot, num_tokens, row_bytes, mailbox);
+     },
+     true},
+    {"all_reduce_then_norm", nullptr, false}};
 
 // By the first rank of each.
 std::vector<std::string> distinct(const std::vector<std::string>& hosts) {
@@ -209,18 +231,22 @@ std::vector<CommResult> measure_comm(HostComm& world, DeviceComm& comm, Stream& 
 std::vector<CommResult> measure_all_reduce_norm(HostComm& world, DeviceComm& comm, DeviceComm& plain, Stream& stream,
                                                 const BenchCommOptions& options) {
   std::vector<CommResult> results;
-  for (DeviceComm* const way : {&comm, &plain}) {
+  for (const AllReduceNormWay& way : kAllReduceNormWays) {
     for (const int64_t hidden : {5120, 8192}) {
-      for (const int64_t num_tokens : {1, 16, 64}) {
+      for (const int64_t num_tokens : {1, 4, 16, 32, 64, 128, 256, 512, 1024, 2048}) {
+        const auto config = comm.mailbox() != nullptr && way.choose != nullptr
+                                ? way.choose(num_tokens, dtype_bytes(DType::kBF16, hidden), *comm.mailbox())
+                                : std::nullopt;
+        if (!config && way.must_be_kernel) continue;
+        DeviceComm& by = config ? comm : plain;
         const NormOperands operands(num_tokens, hidden, stream.device());
-        operands.run(*way, stream);  // connects the ranks, which a graph could not
+        operands.run(config, by, stream);  // connects the ranks, which a graph could not
         stream.synchronize();
         const DeviceGraph graph = DeviceGraph::capture(stream, [&] {
-          for (int i = 0; i < kCallsPerGraph; ++i) operands.run(*way, stream);
+          for (int i = 0; i < kCallsPerGraph; ++i) operands.run(config, by, stream);
         });
         const Operation operation{operands.term->num_bytes(), kCallsPerGraph, [&] { graph.launch(stream); }};
-        const std::string name = way == &comm ? kAllReduceNorm : "all_reduce_then_norm";
-        results.push_back(measure(name, operation, world, stream, options));
+        results.push_back(measure(way.name, operation, world, stream, options));
         stream.synchronize();
       }
     }
@@ -232,10 +258,10 @@ std::vector<CommResult> measure_all_reduce_norm(HostComm& world, DeviceComm& com
 std::string format_comm_table(const std::vector<CommResult>& results, const CommBenchSetup& setup) {
   std::string text = fmt::format("{} ranks on {}; hosts: {}\n", setup.hosts.size(), setup.device,
                                  fmt::join(distinct(setup.hosts), " "));
-  text += fmt::format("{:<22}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}\n", "operation", "bytes", "min us", "median us",
+  text += fmt::format("{:<26}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}\n", "operation", "bytes", "min us", "median us",
                       "p99 us", "alg GB/s", "bus GB/s");
   for (const CommResult& r : results) {
-    text += fmt::format("{:<22}{:>12}{:>12.2f}{:>12.2f}{:>12.2f}{:>12.3f}{:>12.3f}\n", r.operation, r.num_bytes,
+    text += fmt::format("{:<26}{:>12}{:>12.2f}{:>12.2f}{:>12.2f}{:>12.3f}{:>12.3f}\n", r.operation, r.num_bytes,
                         r.min_us, r.median_us, r.p99_us, r.algorithm_gbps, r.bus_gbps);
   }
   return text;

@@ -16,8 +16,9 @@ namespace cohort {
 // The names of the operations, in the order in which they are measured by default.
 inline const std::vector<std::string> kCommOperations = {"all_reduce", "send_receive", "broadcast", "all_gather"};
 // One more, of CUDA's fast mode: the sum over shards with residual and norm (parallel/tensor/all_reduce_norm.h), and
-// for comparison "all_reduce_then_norm", NCCL's sum and a kernel after it.
-inline const std::string kAllReduceNorm = "all_reduce_norm";
+// what it is chosen from: "all_reduce_norm_one_shot" and "all_reduce_norm_two_shot", where the kernels can, and
+// "all_reduce_then_norm", NCCL's sum and a kernel after it.
+inline constexpr const char* kAllReduceNorm = "all_reduce_norm";
 
 struct BenchCommOptions {
   int64_t min_bytes = 8;  // the first size; each is twice the one before
@@ -57,8 +58,8 @@ struct CommBenchSetup {
 std::vector<CommResult> measure_comm(HostComm& world, DeviceComm& comm, Stream& stream,
                                      const BenchCommOptions& options);
 
-// Measures kAllReduceNorm on tensors of bf16 of 1, 16 and 64 tokens of models of 5120 and 8192, in CUDA graphs. `comm`
-// and `plain`, which has no mailbox, are of the ranks of `world` and in their fast mode. Otherwise like measure_comm().
+// Measures kAllReduceNorm on tensors of bf16 of 1 to 2048 tokens of models of 5120 and 8192, in CUDA graphs. `comm` and
+// `plain`, which has no mailbox, are of the ranks of `world` and in their fast mode. Otherwise like measure_comm().
 std::vector<CommResult> measure_all_reduce_norm(HostComm& world, DeviceComm& comm, DeviceComm& plain, Stream& stream,
                                                 const BenchCommOptions& options);
 

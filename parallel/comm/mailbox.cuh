@@ -39,7 +39,7 @@ __device__ inline bool has_come(uint4 v) {
 }
 
 // A block's use of its slot, in a group of kNumRanks. After its last receive() comes a barrier of the block, then end()
-// by one thread.
+// by one thread; or begin_next() by all, and the block uses its slot once more.
 template <int kNumRanks>
 class Slot {
  public:
@@ -57,6 +57,11 @@ class Slot {
     for (int step = 1; step < kNumRanks; ++step) {  // each begins with another peer, lest all write to one at once
       store_volatile(mailbox_.memory[(mailbox_.rank + step) % kNumRanks] + offset, vector);
     }
+  }
+
+  // Vector i of the message that this rank sends to `peer`, another rank.
+  __device__ void send_to(int peer, int i, uint4 vector) const {
+    store_volatile(mailbox_.memory[peer] + offset_of(mailbox_.rank, i), vector);
   }
 
   // vectors[r] = vector i of rank r's message, own that of this rank. To be called once for each i.
@@ -80,6 +85,10 @@ class Slot {
     }
   }
 
+  __device__ void begin_next() {
+    ++num_uses_;
+    half_ = static_cast<int>(num_uses_ % Mailbox::kNumHalves);
+  }
   __device__ void end() const { mailbox_.num_uses[index_] = num_uses_ + 1; }
 
  private:
@@ -93,8 +102,8 @@ class Slot {
 
   const Mailbox& mailbox_;
   const int index_;
-  const uint32_t num_uses_;
-  const int half_;
+  uint32_t num_uses_;
+  int half_;
 };
 
 // Calls f.operator()<kNumRanks>() for a group of 2, 4 or 8; other sizes have no mailbox.

@@ -3,7 +3,7 @@
 //
 // A mailbox has slots, and a slot has room for one message of every rank, twice. A call of the group uses as many slots
 // as it has blocks, from 0 on: block b of each rank sends by slot b to block b of every other rank, and waits for what
-// those send. The calls that use a slot take its two halves in turn.
+// those send. The uses of a slot, one or several a call, take its two halves in turn.
 //
 // No flag says that a message has come: where none is, words are kNoMessage, which messages never contain, and who has
 // read a message writes kNoMessage over it. Two halves are enough since every use of a slot is by all ranks to all

@@ -1,59 +1,12 @@
-#include <cooperative_groups.h>
-
 #include "kernels/core/cuda_launch.cuh"
 #include "parallel/comm/mailbox.cuh"
 #include "parallel/tensor/all_reduce_norm_kernel.h"
+#include "parallel/tensor/row_sum.cuh"
 
 namespace cohort::cuda {
 namespace {
 
-namespace cg = cooperative_groups;
-
-constexpr int kWarpSize = 32;
 constexpr int kMaxThreads = 1024;
-
-// The blocks of a row, where they are several: a cluster. Devices before sm_90 have none, and no config for them has
-// several blocks a row.
-struct Cluster {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
-  static __device__ void arrive() { check_on_device(false); }
-  static __device__ void wait() { check_on_device(false); }
-  static __device__ int rank() { return 0; }
-  static __device__ float* shared_of(float* mine, int) { return mine; }
-#else
-  static __device__ void arrive() { cg::this_cluster().barrier_arrive(); }
-  static __device__ void wait() { cg::this_cluster().barrier_wait(); }
-  static __device__ int rank() { return static_cast<int>(cg::this_cluster().block_rank()); }
-  // What `mine` points to in this block's shared memory, in that of another.
-  static __device__ float* shared_of(float* mine, int block) { return cg::this_cluster().map_shared_rank(mine, block); }
-#endif
-};
-
-// The sum over the threads of the row's blocks, the same bits in each of them: over each warp, then over the warps,
-// whose sums each block gets of all. Called by all threads, after a barrier of the cluster: all of its blocks must have
-// begun.
-template <int kBlocksPerRow>
-__device__ float sum_of_row(float value, float* warp_sums) {  // warp_sums: shared, of this sum alone
-  const auto lane = static_cast<int>(threadIdx.x % kWarpSize);
-  const auto warp = static_cast<int>(threadIdx.x / kWarpSize);
-  const auto num_warps = static_cast<int>(blockDim.x / kWarpSize);
-#pragma unroll
-  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
-  if constexpr (kBlocksPerRow == 1) {
-    if (lane == 0) warp_sums[warp] = value;
-    __syncthreads();  // the other warps' sums are there
-  } else {
-    float* const mine = warp_sums + Cluster::rank() * num_warps + warp;
-    if (lane < kBlocksPerRow) *Cluster::shared_of(mine, lane) = value;
-    Cluster::arrive();
-    Cluster::wait();  // likewise, of all blocks
-  }
-  value = 0;
-  for (int i = lane; i < kBlocksPerRow * num_warps; i += kWarpSize) value += warp_sums[i];
-#pragma unroll
-  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
-  return value;
-}
 
 // A cluster of blocks a row, a vector a thread; x is this rank's term. bias may be null.
 template <typename T, int kNumRanks, int kBlocksPerRow, bool kIsLayerNorm>
@@ -135,15 +88,17 @@ void dispatch_blocks_per_row(int blocks_per_row, F&& f) {
 
 void all_reduce_add_norm(TensorView out, TensorView residual, ConstTensorView x, const NormWeights& norm,
                          const AllReduceNormConfig& config, const Mailbox& mailbox, Stream& stream) {
+  if (config.algorithm == AllReduceAlgorithm::kTwoShot) {
+    return two_shot_add_norm(out, residual, x, norm, config, mailbox, stream);
+  }
   const cudaStream_t handle = enter(stream);
   const float* const bias = norm.bias.empty() ? nullptr : norm.bias.data<float>();
   const auto num_vectors = static_cast<int>(dtype_bytes(x.dtype(), x.dim(1)) / kVecBytes);
   const auto launch = [&]<typename T, int kNumRanks, int kBlocksPerRow, bool kIsLayerNorm>() {
     launch_chained(all_reduce_add_norm_kernel<T, kNumRanks, kBlocksPerRow, kIsLayerNorm>,
-                   dim3(static_cast<unsigned>(x.dim(0) * kBlocksPerRow)),
-                   dim3(static_cast<unsigned>(config.num_threads)), 0, handle, static_cast<T*>(out.data()),
-                   static_cast<T*>(residual.data()), static_cast<const T*>(x.data()), norm.weight.data<float>(), bias,
-                   norm.eps, num_vectors, mailbox);
+                   dim3(static_cast<unsigned>(config.num_blocks)), dim3(static_cast<unsigned>(config.num_threads)), 0,
+                   handle, static_cast<T*>(out.data()), static_cast<T*>(residual.data()),
+                   static_cast<const T*>(x.data()), norm.weight.data<float>(), bias, norm.eps, num_vectors, mailbox);
   };
   dispatch_float(x.dtype(), [&]<typename T>() {
     using D = DeviceType<T>;

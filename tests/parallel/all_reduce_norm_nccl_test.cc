@@ -1,8 +1,11 @@
 // The sum over shards with residual and norm, between GPUs: by the mailbox, and by NCCL where that does not do.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <random>
 #include <string>
 #include <string_view>
@@ -87,6 +90,58 @@ TEST(AllReduceNorm, GivesTheNormOfTheSum) {
   }
   if (comm->mailbox() != nullptr) {
     EXPECT_GT(num_exact, 100);
+  }
+}
+
+// Each algorithm at every size that its kernel takes, rows fewer and more than blocks.
+TEST(AllReduceNorm, EveryAlgorithmGivesTheSame) {
+  const auto comm = make_comm();
+  if (comm->mailbox() == nullptr) GTEST_SKIP() << "these GPUs have no mailbox";
+  Stream stream(device);
+  std::mt19937 rng(3);  // the same on every rank
+  std::array<int, std::size(test::kAlgorithms)> num_runs{};
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    const DType dtype = std::array{DType::kBF16, DType::kF16, DType::kF32}[rng() % 3];
+    const int64_t vec_size = 128 / dtype_bits(dtype);
+    const int64_t hidden = vec_size * (1 + static_cast<int64_t>(rng() % (seed % 4 == 0 ? 1500 : 300)));
+    const int64_t max_tokens = std::max<int64_t>(1, 400'000 / hidden);
+    const int64_t num_tokens = 1 + static_cast<int64_t>(rng() % (seed % 3 == 0 ? 8 : 3000)) % max_tokens;
+    const Problem p{dtype, num_tokens, hidden, seed % 2 == 0, 5000 + seed};
+    for (size_t i = 0; i < std::size(test::kAlgorithms); ++i) {
+      const auto config = test::config_of(test::kAlgorithms[i], p, *comm);
+      if (!config) continue;
+      ++num_runs[i];
+      SCOPED_TRACE(to_string(p) + (i == 0 ? " one-shot" : " two-shot"));
+      const Operands operands(p, world->rank(), device);
+      operands.run_by(*config, *comm, stream);
+      stream.synchronize();
+      expect_right(p, operands, true);
+    }
+  }
+  for (const int num : num_runs) EXPECT_GT(num, 10);
+}
+
+// Long prompts: by the kernel that goes over many rows, in a graph, and the residual stream goes on from call to call.
+TEST(AllReduceNorm, LongPrompts) {
+  constexpr int kCallsPerGraph = 3;
+  const auto comm = make_comm();
+  Stream stream(device);
+  for (const Problem& p : {Problem{DType::kBF16, 2048, 1024, false, 71}, Problem{DType::kF16, 700, 2048, true, 72}}) {
+    SCOPED_TRACE(to_string(p));
+    const Operands operands(p, world->rank(), device);
+    operands.run(*comm, stream);  // connects the ranks, which a graph could not
+    const DeviceGraph graph = DeviceGraph::capture(stream, [&] {
+      for (int i = 0; i < kCallsPerGraph; ++i) operands.run(*comm, stream);
+    });
+    graph.launch(stream);
+    graph.launch(stream);
+    stream.synchronize();
+    const std::vector<float> residual = on_host(operands.residual);
+    if (uses_mailbox(p, *comm)) {
+      EXPECT_EQ(residual, expected_residual(p, world->size(), 1 + 2 * kCallsPerGraph));
+    }
+    EXPECT_LE(distance(on_host(operands.out), norm_of(residual, p)), 2 * unit_of(p.dtype));
+    expect_same_on_all_ranks(residual);
   }
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -69,6 +70,14 @@ struct Problem {
   std::vector<float> bias() const { return random_values(DType::kF32, hidden, 8); }
 };
 
+inline constexpr AllReduceAlgorithm kAlgorithms[] = {AllReduceAlgorithm::kOneShot, AllReduceAlgorithm::kTwoShot};
+
+inline std::optional<AllReduceNormConfig> config_of(AllReduceAlgorithm algorithm, const Problem& p,
+                                                    const DeviceComm& comm) {
+  if (comm.mailbox() == nullptr) return {};
+  return all_reduce_norm_config(algorithm, p.num_tokens, dtype_bytes(p.dtype, p.hidden), *comm.mailbox());
+}
+
 // What a call works on, all on the device.
 struct Operands {
   Operands(const Problem& p, int rank, Device device)
@@ -81,9 +90,12 @@ struct Operands {
     fill(out, '\x7b');
   }
 
+  NormWeights norm() const { return {is_layer_norm, weight, is_layer_norm ? bias.view() : TensorView(), kEps}; }
   void run(DeviceComm& comm, Stream& stream) const {
-    all_reduce_add_norm(out, residual, {term, &comm},
-                        {is_layer_norm, weight, is_layer_norm ? bias.view() : TensorView(), kEps}, stream);
+    all_reduce_add_norm(out, residual, {term, &comm}, norm(), stream);
+  }
+  void run_by(const AllReduceNormConfig& config, DeviceComm& comm, Stream& stream) const {
+    all_reduce_add_norm_by(config, out, residual, {term, &comm}, norm(), stream);
   }
 
   Tensor term;      // [num_tokens, hidden], like the next two

@@ -53,11 +53,11 @@ struct Rank {
   std::unique_ptr<Stream> stream;
 };
 
-std::vector<Rank> make_ranks(int num_ranks, bool has_clusters = true) {
+std::vector<Rank> make_ranks(int num_ranks, bool has_clusters = true, int max_multiprocessors = 1 << 30) {
   std::vector<Rank> ranks(static_cast<size_t>(num_ranks));
   Mailbox mailbox;
   mailbox.size = num_ranks;
-  mailbox.num_multiprocessors = cuda::num_multiprocessors(kDevice.index);
+  mailbox.num_multiprocessors = std::min(cuda::num_multiprocessors(kDevice.index), max_multiprocessors);
   mailbox.architecture = std::min(cuda::code_architecture(), has_clusters ? 90 : 80);
   for (size_t r = 0; r < ranks.size(); ++r) {
     ranks[r].memory = Tensor(DType::kU8, {Mailbox::num_bytes(num_ranks)}, kDevice);
@@ -87,29 +87,38 @@ class MailboxTest : public testing::TestWithParam<int> {
   }
 };
 
-void expect_norms_of_sums(const std::vector<Rank>& ranks) {
+// Calls `run` for each rank, then waits for all.
+template <typename Run>
+void run_ranks(const std::vector<Rank>& ranks, const Run& run) {
+  for (size_t r = 0; r < ranks.size(); ++r) run(r, *ranks[r].comm, *ranks[r].stream);
+  synchronize(ranks);
+}
+
+void expect_norm_of_sum(const std::vector<Rank>& ranks, const Problem& p, AllReduceAlgorithm algorithm) {
   const auto num_ranks = static_cast<int>(ranks.size());
+  const auto config = test::config_of(algorithm, p, *ranks[0].comm);
+  if (!config) return;
+  SCOPED_TRACE(to_string(p) + (algorithm == AllReduceAlgorithm::kOneShot ? " one-shot" : " two-shot"));
+  std::vector<Operands> operands;
+  for (const Rank& rank : ranks) operands.emplace_back(p, rank.comm->rank(), kDevice);
+  run_ranks(ranks, [&](size_t r, DeviceComm& comm, Stream& stream) { operands[r].run_by(*config, comm, stream); });
+  const std::vector<float> expected = expected_residual(p, num_ranks);
+  const std::vector<double> expected_out = norm_of(expected, p);
+  for (const Operands& o : operands) {
+    EXPECT_EQ(on_host(o.residual), expected);
+    EXPECT_FALSE(!(test::distance(on_host(o.out), expected_out) <= 2 * test::unit_of(p.dtype)));
+    EXPECT_EQ(on_host(o.out), on_host(operands[0].out));
+  }
+}
+
+void expect_norms_of_sums(const std::vector<Rank>& ranks) {
   uint64_t seed = 0;
   for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
     for (const int64_t hidden : {8, 1000, 5120, 12288}) {
       for (const int64_t num_tokens : {1, 3}) {
         for (const bool is_layer_norm : {false, true}) {
           const Problem p{dtype, num_tokens, hidden, is_layer_norm, ++seed};
-          SCOPED_TRACE(to_string(p));
-          // The other way has a kernel more, and loading it would wait for one that waits for the next rank's.
-          const Mailbox& mailbox = *ranks[0].comm->mailbox();
-          if (!choose_all_reduce_norm_config(num_tokens, dtype_bytes(dtype, hidden), mailbox)) continue;
-          std::vector<Operands> operands;
-          for (const Rank& rank : ranks) operands.emplace_back(p, rank.comm->rank(), kDevice);
-          for (size_t r = 0; r < ranks.size(); ++r) operands[r].run(*ranks[r].comm, *ranks[r].stream);
-          synchronize(ranks);
-          const std::vector<float> expected = expected_residual(p, num_ranks);
-          const std::vector<double> expected_out = norm_of(expected, p);
-          for (const Operands& o : operands) {
-            EXPECT_EQ(on_host(o.residual), expected);
-            EXPECT_FALSE(!(test::distance(on_host(o.out), expected_out) <= 2 * test::unit_of(dtype)));
-            EXPECT_EQ(on_host(o.out), on_host(operands[0].out));
-          }
+          for (const AllReduceAlgorithm algorithm : test::kAlgorithms) expect_norm_of_sum(ranks, p, algorithm);
         }
       }
     }
@@ -121,38 +130,64 @@ TEST_P(MailboxTest, NormsOfSums) { expect_norms_of_sums(make_ranks(GetParam()));
 // As on devices before sm_90.
 TEST_P(MailboxTest, NormsOfSumsWithoutClusters) { expect_norms_of_sums(make_ranks(GetParam(), false)); }
 
-// Calls of different sizes in graphs, which every rank replays in the same order of no pattern.
-TEST_P(MailboxTest, GraphsInAnyOrder) {
-  const std::vector<Rank> ranks = make_ranks(GetParam());
-  const std::array<Problem, 3> problems = {Problem{DType::kBF16, 1, 2048, false, 1},
-                                           Problem{DType::kBF16, 4, 1024, true, 2},
-                                           Problem{DType::kBF16, 9, 512, false, 3}};
-  std::vector<std::vector<Operands>> operands(problems.size());  // by problem, by rank
-  std::vector<std::vector<DeviceGraph>> graphs(problems.size());
-  for (size_t i = 0; i < problems.size(); ++i) {
-    for (const Rank& rank : ranks) {
-      operands[i].emplace_back(problems[i], rank.comm->rank(), kDevice);
-      const Operands& o = operands[i].back();
-      graphs[i].push_back(DeviceGraph::capture(*rank.stream, [&] { o.run(*rank.comm, *rank.stream); }));
+// A block takes the rows of a long prompt one after the other, and its slot as often.
+TEST_P(MailboxTest, MoreRowsThanBlocks) {
+  const std::vector<Rank> ranks = make_ranks(GetParam(), true, 1);
+  uint64_t seed = 300;
+  for (const int64_t hidden : {8, 520, 4096}) {
+    for (const int64_t num_tokens : {40, 41, 67}) {
+      for (const bool is_layer_norm : {false, true}) {
+        const Problem p{DType::kBF16, num_tokens, hidden, is_layer_norm, ++seed};
+        const auto config = test::config_of(AllReduceAlgorithm::kTwoShot, p, *ranks[0].comm);
+        ASSERT_TRUE(config && config->num_blocks < num_tokens);
+        expect_norm_of_sum(ranks, p, AllReduceAlgorithm::kTwoShot);
+      }
     }
   }
-  std::array<int, problems.size()> num_runs{};
+}
+
+// Calls of different sizes and algorithms in graphs, which every rank replays in the same order of no pattern.
+TEST_P(MailboxTest, GraphsInAnyOrder) {
+  const std::vector<Rank> ranks = make_ranks(GetParam());
+  struct Call {
+    Problem problem;
+    AllReduceAlgorithm algorithm;
+  };
+  const std::array<Call, 5> calls = {{{{DType::kBF16, 1, 2048, false, 1}, AllReduceAlgorithm::kOneShot},
+                                      {{DType::kBF16, 4, 1024, true, 2}, AllReduceAlgorithm::kOneShot},
+                                      {{DType::kBF16, 9, 512, false, 3}, AllReduceAlgorithm::kOneShot},
+                                      {{DType::kBF16, 1, 2048, true, 4}, AllReduceAlgorithm::kTwoShot},
+                                      {{DType::kBF16, 7, 2064, false, 5}, AllReduceAlgorithm::kTwoShot}}};
+  std::vector<std::vector<Operands>> operands(calls.size());  // by call, by rank
+  std::vector<std::vector<DeviceGraph>> graphs(calls.size());
+  const auto run = [&](size_t i, size_t r) {
+    const Rank& rank = ranks[r];
+    const auto config = test::config_of(calls[i].algorithm, calls[i].problem, *rank.comm);
+    operands[i][r].run_by(config.value(), *rank.comm, *rank.stream);
+  };
+  for (size_t i = 0; i < calls.size(); ++i) {
+    for (size_t r = 0; r < ranks.size(); ++r) {
+      operands[i].emplace_back(calls[i].problem, ranks[r].comm->rank(), kDevice);
+      graphs[i].push_back(DeviceGraph::capture(*ranks[r].stream, [&] { run(i, r); }));
+    }
+  }
+  std::array<int, calls.size()> num_runs{};
   std::mt19937 rng(1);
   for (int step = 0; step < 60; ++step) {
-    const size_t choice = rng() % problems.size();
+    const size_t choice = rng() % calls.size();
     const bool is_replay = rng() % 4 != 0;
     ++num_runs[choice];
     for (size_t r = 0; r < ranks.size(); ++r) {
       if (is_replay) {
         graphs[choice][r].launch(*ranks[r].stream);
       } else {
-        operands[choice][r].run(*ranks[r].comm, *ranks[r].stream);
+        run(choice, r);
       }
     }
   }
   synchronize(ranks);
-  for (size_t i = 0; i < problems.size(); ++i) {
-    const std::vector<float> expected = expected_residual(problems[i], GetParam(), num_runs[i]);
+  for (size_t i = 0; i < calls.size(); ++i) {
+    const std::vector<float> expected = expected_residual(calls[i].problem, GetParam(), num_runs[i]);
     for (const Operands& o : operands[i]) EXPECT_EQ(on_host(o.residual), expected);
   }
 }

@@ -158,53 +158,6 @@ TEST_P(TensorParallelTest, LogitsAreGatheredInOrder) {
 
 INSTANTIATE_TEST_SUITE_P(Ranks, TensorParallelTest, testing::Values(1, 2, 4, 8));
 
-Mailbox mailbox_of(int num_ranks, int architecture = 90, int num_multiprocessors = 132) {
-  Mailbox mailbox;
-  mailbox.size = num_ranks;
-  mailbox.architecture = architecture;
-  mailbox.num_multiprocessors = num_multiprocessors;
-  return mailbox;
-}
-
-// {blocks a row, threads a block}; {0, 0} for nothing.
-std::pair<int, int> all_reduce_norm_config(int64_t num_tokens, int64_t row_bytes, const Mailbox& mailbox) {
-  const auto config = choose_all_reduce_norm_config(num_tokens, row_bytes, mailbox);
-  return config ? std::pair(config->blocks_per_row, config->num_threads) : std::pair(0, 0);
-}
-
-TEST(AllReduceNormConfigTest, FewRowsGetManyBlocks) {
-  EXPECT_EQ(all_reduce_norm_config(1, 2 * 5120, mailbox_of(2)), std::pair(4, 160));
-  EXPECT_EQ(all_reduce_norm_config(16, 2 * 5120, mailbox_of(2)), std::pair(4, 160));
-  EXPECT_EQ(all_reduce_norm_config(17, 2 * 5120, mailbox_of(2)), std::pair(2, 320));
-  EXPECT_EQ(all_reduce_norm_config(33, 2 * 5120, mailbox_of(2)), std::pair(1, 640));
-  EXPECT_EQ(all_reduce_norm_config(128, 2 * 5120, mailbox_of(2)), std::pair(1, 640));
-  EXPECT_EQ(all_reduce_norm_config(1, 2 * 8192, mailbox_of(8)), std::pair(4, 256));
-  EXPECT_EQ(all_reduce_norm_config(1, 2 * 1000, mailbox_of(2)), std::pair(1, 128));
-  EXPECT_EQ(all_reduce_norm_config(1, 16, mailbox_of(2)), std::pair(1, 32));
-}
-
-TEST(AllReduceNormConfigTest, LongRowsNeedBlocks) {
-  EXPECT_EQ(all_reduce_norm_config(64, 2 * 12288, mailbox_of(2)), std::pair(2, 768));
-  EXPECT_EQ(all_reduce_norm_config(20, 4 * 16384, mailbox_of(2)), std::pair(4, 1024));
-  EXPECT_EQ(all_reduce_norm_config(1, 4 * 16388, mailbox_of(2)), std::pair(0, 0));
-}
-
-TEST(AllReduceNormConfigTest, WhatTheKernelCannotOrShouldNot) {
-  EXPECT_FALSE(choose_all_reduce_norm_config(1, 2 * 5121, mailbox_of(2)));    // not in vectors of 16 bytes
-  EXPECT_FALSE(choose_all_reduce_norm_config(129, 2 * 5120, mailbox_of(2)));  // more blocks than find a place
-  EXPECT_TRUE(choose_all_reduce_norm_config(64, 2 * 8192, mailbox_of(4)));
-  EXPECT_FALSE(choose_all_reduce_norm_config(128, 2 * 8192, mailbox_of(8)));  // 14 MB out of each GPU
-}
-
-TEST(AllReduceNormConfigTest, BeforeHopperARowHasOneBlock) {
-  const Mailbox a100 = mailbox_of(2, 80, 108);
-  EXPECT_EQ(all_reduce_norm_config(1, 2 * 5120, a100), std::pair(1, 640));
-  EXPECT_EQ(all_reduce_norm_config(108, 2 * 5120, a100), std::pair(1, 640));
-  EXPECT_EQ(all_reduce_norm_config(109, 2 * 5120, a100), std::pair(0, 0));  // more blocks than find a place
-  EXPECT_EQ(all_reduce_norm_config(1, 2 * 8192, a100), std::pair(1, 1024));
-  EXPECT_EQ(all_reduce_norm_config(1, 2 * 12288, a100), std::pair(0, 0));  // more vectors than a block has threads
-}
-
 ModelShard shard_of(const ModelSpec& spec, int tensor, int pipeline, int rank) {
   const auto shard = shard_model(spec, ParallelLayout({.tensor = tensor, .pipeline = pipeline}, rank));
   EXPECT_TRUE(shard.ok()) << shard.status().message();
