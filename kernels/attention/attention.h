@@ -12,9 +12,9 @@ namespace cohort {
 // Which queries belong to which sequence, and where its keys are. Prefill chunks and decodes mix freely. On CUDA a
 // sequence of queries may have context length 0, to fill a batch up: its rows of the output become zero.
 //
-// On CUDA these tensors, and cached positions before a sequence's queries, are read while the kernels queued before may
-// still run. So what writes them must be followed by work that is no kernel, like a copy to the device, before the op
-// is queued: a step uploads its batch first, and then has kernels.
+// On CUDA these tensors, and where attention is causal cached positions before a sequence's queries, are read while the
+// kernels queued before may still run. So what writes them must be followed by work that is no kernel, like a copy to
+// the device, before the op is queued: a step uploads its batch first, and then has kernels.
 struct AttentionBatch {
   ConstTensorView query_starts;     // [num_seqs + 1] int32: queries of sequence i are rows [starts[i], starts[i + 1])
   ConstTensorView context_lengths;  // [num_seqs] int32: cached positions, those of this step counted; not fewer than
@@ -38,8 +38,9 @@ struct AttentionParams {
   // False: every query sees all of its sequence's context, of which its queries need not be a part (encoders, and
   // cross-attention, where queries may be more than the context).
   bool is_causal = true;
-  // With > 0 a query at position p sees only the positions p - window + 1 to p; requires is_causal. What lies before
-  // the windows is not read, and its blocks are skipped.
+  // With > 0 a query at position p sees only the positions p - window + 1 to p; requires is_causal. Blocks that lie
+  // before all windows of a sequence's queries cost no time; what they hold, and their entries in the block table, may
+  // be anything.
   int64_t window = 0;
   // With > 0 scores become soft_cap * tanh(scores / soft_cap), before biases and the softmax (Gemma 2, section 2).
   float soft_cap = 0;
@@ -65,7 +66,7 @@ int64_t attention_workspace_bytes(int64_t max_seqs, int64_t max_context_length, 
 // h / (num_heads / num_kv_heads). `workspace` is memory of the stream's device for the time of the op, or empty.
 //
 // Online softmax (Milakov & Gimelshein 2018; Dao 2022, "FlashAttention") in float32 over runs of positions that begin
-// at multiples of a constant: a query's bits depend on its own sequence up to its own position, not on the chunk or the
+// at multiples of a constant: a query's bits depend on what it sees of its own sequence, not on the chunk or the
 // batch it is in, nor on block_size. On CUDA that holds when `params.deterministic`, and as long as what is stored in
 // the cache is finite: 16-bit probabilities go through tensor cores there, where zero times infinity is no zero.
 void paged_attention(TensorView out, ConstTensorView q, KvCacheView cache, const AttentionBatch& batch,

@@ -1,12 +1,14 @@
 // Times paged attention on CUDA: heads of 128, bfloat16, blocks of 16 that lie anywhere in the cache.
 //
 //   attention_cuda_bench [--json FILE] [--only decode|prefill] [--seqs N...] [--contexts N...] [--fast] [--stores]
+//                        [--window N] [--soft-cap X] [--slopes]
 //
 // For decodes what counts is bytes of the cache read a second, against what a kernel that copies memory reaches in the
 // same run, or, where they are few, the time against what reading them would take and the launch of a kernel besides;
 // for prefills, operations a second, those above the diagonal not counted. Every call reads other blocks, so that the
 // L2 cache has none of them; times are medians of CUDA graphs. With --stores a kernel that writes keys and values of
-// the queries' positions comes before each call, as in a step, and what it takes alone is not counted.
+// the queries' positions comes before each call, as in a step, and what it takes alone is not counted. The last three
+// are as in AttentionParams; what a window hides is not counted.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -39,13 +41,19 @@ struct Case {
   int64_t num_queries;
   int64_t num_heads;
   int64_t num_kv_heads;
+  int64_t window = 0;
 
+  int64_t num_seen() const { return window > 0 ? std::min(context, window + num_queries - 1) : context; }
+  double seen_bytes() const { return static_cast<double>(num_seqs * num_seen() * num_kv_heads * kPositionBytes); }
   int64_t blocks_per_seq() const { return (context + kBlockSize - 1) / kBlockSize; }
   int64_t num_blocks() const { return num_seqs * blocks_per_seq(); }
   int64_t block_bytes() const { return num_kv_heads * kBlockSize * kPositionBytes; }
   int64_t cache_bytes() const { return num_blocks() * block_bytes(); }
   double num_flops() const {
-    const auto num_pairs = static_cast<double>(num_queries * (2 * context - num_queries + 1) / 2);
+    double num_pairs = 0;
+    for (int64_t position = context - num_queries; position < context; ++position) {
+      num_pairs += static_cast<double>(window > 0 ? std::min(position + 1, window) : position + 1);
+    }
     return 4.0 * static_cast<double>(num_seqs * num_heads * kHeadDim) * num_pairs;
   }
 };
@@ -88,12 +96,16 @@ struct Operands {
 
 class Bench {
  public:
-  Bench(Stream& stream, bool stores, bool only_fast)
-      : stream_(stream),
-        stores_(stores),
-        only_fast_(only_fast),
-        ceiling_(copy_ceiling(stream)),
-        launch_us_(launch_us(stream)) {
+  struct Options {
+    bool stores = false;
+    bool only_fast = false;
+    int64_t window = 0;
+    float soft_cap = 0;
+    bool has_slopes = false;
+  };
+
+  Bench(Stream& stream, const Options& options)
+      : stream_(stream), options_(options), ceiling_(copy_ceiling(stream)), launch_us_(launch_us(stream)) {
     cudaDeviceProp properties;
     COHORT_CUDA_CHECK(cudaGetDeviceProperties(&properties, kCuda.index));
     json_ = {{"device", properties.name},
@@ -105,7 +117,8 @@ class Bench {
                "heads", "mode", "us", "floor us", "GB/s", "of copy", "TFLOP/s");
   }
 
-  void run(const Case& c) {
+  void run(Case c) {
+    c.window = options_.window;
     size_t num_free = 0;
     size_t num_total = 0;
     COHORT_CUDA_CHECK(cudaMemGetInfo(&num_free, &num_total));
@@ -122,12 +135,19 @@ class Bench {
                operands.slots->slice(0, i % num_tables, i % num_tables + 1).reshape({c.num_seqs * c.num_queries}),
                stream_);
     };
-    const double store_us = stores_ ? time_us(stream_, num_calls, store) : 0;
+    const Tensor slopes(DType::kF32, Shape{options_.has_slopes ? c.num_heads : 0}, kCuda);
+    const std::vector<float> ones(static_cast<size_t>(slopes->num_elements()), 1.0f);
+    copy_bytes(slopes->data(), kCuda, ones.data(), kCpuDevice, slopes->num_bytes());
+    const double store_us = options_.stores ? time_us(stream_, num_calls, store) : 0;
     for (const bool deterministic : {false, true}) {
-      if (deterministic && only_fast_) continue;
-      const AttentionParams params{1 / std::sqrt(static_cast<float>(kHeadDim)), deterministic};
+      if (deterministic && options_.only_fast) continue;
+      const AttentionParams params{.scale = 1 / std::sqrt(static_cast<float>(kHeadDim)),
+                                   .deterministic = deterministic,
+                                   .window = options_.window,
+                                   .soft_cap = options_.soft_cap,
+                                   .alibi_slopes = slopes};
       const double us = time_us(stream_, num_calls, [&](int i) {
-        if (stores_) store(i);
+        if (options_.stores) store(i);
         const ConstTensorView table =
             operands.tables->slice(0, i % num_tables, i % num_tables + 1).reshape({c.num_seqs, c.blocks_per_seq()});
         paged_attention(operands.out, operands.q, {operands.keys, operands.values},
@@ -142,9 +162,9 @@ class Bench {
 
  private:
   void report(const Case& c, const char* mode, double us) {
-    const double bytes_per_s = static_cast<double>(c.cache_bytes()) / us * 1e6;
+    const double bytes_per_s = c.seen_bytes() / us * 1e6;
     const double tflops = c.num_flops() / us * 1e-6;
-    const double floor_us = static_cast<double>(c.cache_bytes()) / ceiling_ * 1e6 + launch_us_;
+    const double floor_us = c.seen_bytes() / ceiling_ * 1e6 + launch_us_;
     fmt::print("{:>5} {:>8} {:>8} {:>6}  {:<13} {:>10.2f} {:>10.2f} {:>7.0f} {:>6.1f}% {:>8.1f}\n", c.num_seqs,
                c.context, c.num_queries, fmt::format("{}:{}", c.num_heads, c.num_kv_heads), mode, us, floor_us,
                bytes_per_s / 1e9, 100 * bytes_per_s / ceiling_, tflops);
@@ -162,8 +182,7 @@ class Bench {
   }
 
   Stream& stream_;
-  const bool stores_;
-  const bool only_fast_;
+  const Options options_;
   const double ceiling_;
   const double launch_us_;
   nlohmann::json json_;
@@ -179,17 +198,20 @@ int run_bench(int argc, char** argv) {
   app.add_option("--seqs", seqs, "sequences of decodes");
   std::vector<int64_t> contexts = {512, 1024, 4096, 16384, 32768};
   app.add_option("--contexts", contexts, "positions of each");
-  bool only_fast = false;
-  app.add_flag("--fast", only_fast, "leave the deterministic mode out");
-  bool stores = false;
-  app.add_flag("--stores", stores, "call after a kernel that stores keys and values, whose time is not counted");
+  Bench::Options options;
+  app.add_flag("--fast", options.only_fast, "leave the deterministic mode out");
+  app.add_flag("--stores", options.stores,
+               "call after a kernel that stores keys and values, whose time is not counted");
+  app.add_option("--window", options.window, "positions that a query sees; 0: all");
+  app.add_option("--soft-cap", options.soft_cap, "cap of scores; 0: none");
+  app.add_flag("--slopes", options.has_slopes, "ALiBi");
   CLI11_PARSE(app, argc, argv);
   if (num_cuda_devices() == 0) {
     fmt::print(stderr, "no CUDA device\n");
     return 1;
   }
   Stream stream(kCuda);
-  Bench bench(stream, stores, only_fast);
+  Bench bench(stream, options);
   for (const Heads heads : {Heads{40, 40}, Heads{64, 8}}) {
     if (only == "prefill") continue;
     for (const int64_t num_seqs : seqs) {

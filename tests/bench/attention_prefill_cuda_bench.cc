@@ -2,7 +2,7 @@
 //
 //   attention_prefill_cuda_bench [--json FILE] [--case I]
 //
-// What counts is operations a second, those above the diagonal not counted. Every call reads other blocks, so that the
+// What counts is operations a second, those that no query sees not counted. Every call reads other blocks, so that the
 // L2 cache has none of them; times are medians of CUDA graphs. peers/attention_torch.py times PyTorch on some of these.
 #include <fmt/format.h>
 
@@ -26,6 +26,15 @@ struct Sequence {
   int64_t num_queries;
 };
 
+// What AttentionParams says of a case.
+struct Kind {
+  bool is_causal = true;
+  int64_t window = 0;
+  float soft_cap = 0;
+  bool has_slopes = false;
+  int64_t max_distance = -1;  // of position biases; -1: there are none
+};
+
 struct Case {
   std::string name;
   int64_t num_heads;
@@ -33,6 +42,7 @@ struct Case {
   int64_t head_dim;
   int64_t block_size;
   std::vector<Sequence> seqs;
+  Kind kind = {};
 
   int64_t num_tokens() const {
     return std::accumulate(seqs.begin(), seqs.end(), int64_t{0}, [](int64_t n, auto& s) { return n + s.num_queries; });
@@ -50,11 +60,21 @@ struct Case {
   double num_flops() const {
     double num_pairs = 0;
     for (const Sequence& s : seqs) {
-      num_pairs += static_cast<double>(s.num_queries) * static_cast<double>(2 * s.context - s.num_queries + 1) / 2;
+      for (int64_t position = s.context - s.num_queries; position < s.context; ++position) {
+        const int64_t num_seen = kind.is_causal ? position + 1 : s.context;
+        num_pairs += static_cast<double>(kind.window > 0 ? std::min(num_seen, kind.window) : num_seen);
+      }
     }
     return 4.0 * static_cast<double>(num_heads * head_dim) * num_pairs;
   }
 };
+
+Tensor zeros(const Shape& shape) {
+  Tensor x(DType::kF32, shape, kCuda);
+  const std::vector<float> zeros(static_cast<size_t>(x->num_elements()));
+  copy_bytes(x->data(), kCuda, zeros.data(), kCpuDevice, x->num_bytes());
+  return x;
+}
 
 double time_case(const Case& c, Stream& stream) {
   const auto num_seqs = static_cast<int64_t>(c.seqs.size());
@@ -82,7 +102,14 @@ double time_case(const Case& c, Stream& stream) {
   const Tensor out(DType::kBF16, Shape{c.num_tokens(), c.num_heads, c.head_dim}, kCuda);
   const Tensor workspace(DType::kU8,
                          Shape{attention_workspace_bytes(num_seqs, c.max_context(), c.num_heads, c.head_dim)}, kCuda);
-  const AttentionParams params{1 / std::sqrt(static_cast<float>(c.head_dim))};
+  const Tensor slopes = zeros({c.kind.has_slopes ? c.num_heads : 0});
+  const Tensor bias = zeros({c.num_heads, c.kind.max_distance < 0 ? 0 : 2 * c.kind.max_distance + 1});
+  const AttentionParams params{.scale = 1 / std::sqrt(static_cast<float>(c.head_dim)),
+                               .is_causal = c.kind.is_causal,
+                               .window = c.kind.window,
+                               .soft_cap = c.kind.soft_cap,
+                               .alibi_slopes = slopes,
+                               .position_bias = bias};
   const int num_calls = static_cast<int>(std::clamp<int64_t>(num_tables, 4, 16));
   return time_us(stream, num_calls, [&](int i) {
     const ConstTensorView table =
@@ -113,6 +140,14 @@ std::vector<Case> cases() {
   mixed.push_back({2048, 2048});
   cases.push_back({"2k, 32 decodes", 40, 40, 128, 16, mixed});
   cases.push_back({"16 x 100", 64, 8, 128, 16, std::vector<Sequence>(16, {100, 100})});
+  cases.push_back({"8k, window 1k", 40, 40, 128, 16, {{8192, 8192}}, {.window = 1024}});
+  cases.push_back({"8k, cap", 40, 40, 128, 16, {{8192, 8192}}, {.soft_cap = 50}});
+  cases.push_back({"8k, slopes", 40, 40, 128, 16, {{8192, 8192}}, {.has_slopes = true}});
+  cases.push_back({"8k, cap", 8, 4, 256, 16, {{8192, 8192}}, {.soft_cap = 50}});
+  cases.push_back({"8k, 4k, cap", 8, 4, 256, 16, {{8192, 8192}}, {.window = 4096, .soft_cap = 50}});
+  const std::vector<Sequence> texts(64, {512, 512});
+  cases.push_back({"64 x 512, whole", 12, 12, 64, 16, texts, {.is_causal = false}});
+  cases.push_back({"64 x 512, T5", 12, 12, 64, 16, texts, {.is_causal = false, .max_distance = 128}});
   return cases;
 }
 

@@ -60,7 +60,7 @@ void for_each_problem(F&& body) {
 }
 
 TEST(AttentionPlan, SplitsAreWholeRunsAndCoverTheContext) {
-  for_each_problem([](const AttentionProblem& p) {
+  const auto expect_covered = [](const AttentionProblem& p) {
     const AttentionPlan plan = plan_attention(p);
     if (plan.decode != DecodeKernel::kRuns) return;
     const int64_t split_length = kRunLength * plan.runs_per_split;
@@ -73,7 +73,34 @@ TEST(AttentionPlan, SplitsAreWholeRunsAndCoverTheContext) {
       EXPECT_GE(plan.num_partials * kRunLength, p.max_context_length);
       EXPECT_LT((plan.num_partials - 1) * kRunLength, p.max_context_length);
     }
+  };
+  for_each_problem([&](AttentionProblem p) {
+    expect_covered(p);
+    p.is_plain = false;
+    for (const int64_t window : {0, 1, 1000}) {
+      p.window = window < p.max_context_length ? window : 0;
+      expect_covered(p);
+    }
   });
+}
+
+// One block alone would go through all that a query sees, the others through nothing.
+TEST(AttentionPlan, SplitsAreOfWhatAWindowShows) {
+  AttentionProblem p = decode_problem(1, 131072, 8, 8);
+  p.deterministic = true;
+  p.is_plain = false;
+  p.window = 4096;
+  EXPECT_EQ(plan_attention(p).runs_per_split, 1);
+  p.window = 0;
+  EXPECT_GT(plan_attention(p).runs_per_split, 4096 / kRunLength);
+}
+
+TEST(AttentionPlan, OnlyPlainAttentionHasAKernelForFewRows) {
+  AttentionProblem p = decode_problem(4, 1000, 8, 8);
+  p.deterministic = true;
+  EXPECT_EQ(plan_attention(p).decode_rows, 16);
+  p.is_plain = false;
+  EXPECT_EQ(plan_attention(p).decode_rows, 64);
 }
 
 TEST(AttentionPlan, StatesFitTheWorkspaceWhateverItsSize) {

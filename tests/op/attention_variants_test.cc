@@ -464,6 +464,19 @@ TEST_P(AttentionVariants, WindowsThatNoSequenceFillsChangeNoBits) {
   }
 }
 
+// Nor does it matter to a sequence that another one fills it.
+TEST_P(AttentionVariants, LongCompanyUnderAWindowChangesNoBits) {
+  const Options options{.deterministic = true};
+  for (const Heads heads : {Heads{4, 2, 64}, Heads{2, 2, 256}, Heads{2, 1, 20}}) {
+    std::vector<Sequence> seqs = kRagged;
+    const auto alone = VariantBatch(DType::kBF16, heads, seqs, {}, options).bytes(device());
+    seqs.push_back({11, 2, 1300});
+    auto together = VariantBatch(DType::kBF16, heads, seqs, {.window = 600}, options).bytes(device());
+    together.pop_back();
+    EXPECT_TRUE(together == alone) << name_of(DType::kBF16, heads, options);
+  }
+}
+
 TEST_P(AttentionVariants, RefusesWhatContradictsItself) {
   Stream stream(device());
   const Tensor q(DType::kF32, {1, 2, 8}, device());
