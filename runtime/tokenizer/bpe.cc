@@ -1,12 +1,12 @@
 #include "runtime/tokenizer/bpe.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <functional>
 #include <limits>
 #include <utility>
 
 #include "kernels/core/check.h"
+#include "runtime/tokenizer/byte_token.h"
 #include "runtime/tokenizer/unicode.h"
 
 namespace cohort {
@@ -22,12 +22,6 @@ size_t joint_index(int32_t left, int32_t right) {
   return key * 0x9E3779B97F4A7C15u >> (64 - kJointBits);
 }
 
-std::string byte_token(unsigned byte) {
-  char text[8];
-  std::snprintf(text, sizeof(text), "<0x%02X>", byte);
-  return text;
-}
-
 // The character that is the whole of `text`, if it is one.
 std::optional<char32_t> single_char(std::string_view text) {
   if (text.empty() || utf8_length(text[0]) != text.size()) return std::nullopt;
@@ -36,32 +30,6 @@ std::optional<char32_t> single_char(std::string_view text) {
 }
 
 }  // namespace
-
-std::optional<std::string> Vocab::add(std::string_view token, int64_t id) {
-  if (id < 0 || id > kMaxId) {
-    return "id " + std::to_string(id) + " is out of range; expected 0 to " + std::to_string(kMaxId);
-  }
-  if (contains(static_cast<int32_t>(id))) {
-    return "id " + std::to_string(id) + " is already that of \"" + std::string(spelling(static_cast<int32_t>(id))) +
-           "\"";
-  }
-  const auto [entry, is_new] = ids_.emplace(token, static_cast<int32_t>(id));
-  if (!is_new) return "already has the id " + std::to_string(entry->second);
-  const auto index = static_cast<size_t>(id);
-  if (by_id_.size() <= index) by_id_.resize(index + 1, nullptr);
-  by_id_[index] = &entry->first;
-  return std::nullopt;
-}
-
-std::optional<int32_t> Vocab::find(std::string_view token) const {
-  const auto entry = ids_.find(token);
-  if (entry == ids_.end()) return std::nullopt;
-  return entry->second;
-}
-
-std::string_view Vocab::spelling(int32_t id) const {
-  return contains(id) ? std::string_view(*by_id_[static_cast<size_t>(id)]) : std::string_view();
-}
 
 Bpe::Bpe(const Vocab& vocab, const std::vector<MergeRule>& merges, BpeOptions options)
     : vocab_(vocab), options_(std::move(options)), merges_(merges.size()) {
@@ -73,7 +41,7 @@ Bpe::Bpe(const Vocab& vocab, const std::vector<MergeRule>& merges, BpeOptions op
     if (options_.takes_bytes) {
       append_utf8(byte_to_char(static_cast<unsigned char>(byte)), token);
     } else {
-      token = byte_token(byte);
+      token = spell_byte_token(static_cast<unsigned char>(byte));
     }
     byte_symbols_[byte] = vocab_.find(token).value_or(-1);
   }
@@ -138,7 +106,8 @@ bool Bpe::may_join(int32_t left, int32_t right) const {
   return left < 0 || right < 0 || joints_[joint_index(left, right)];
 }
 
-void Bpe::encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>& ids) const {
+void Bpe::encode(std::string_view piece, TokenModel::Scratch& memory, std::vector<int32_t>& ids) const {
+  auto& scratch = static_cast<Scratch&>(memory);
   if (piece.size() <= WordCache::kMaxBytes) {
     encode_cached(piece, scratch, ids);
   } else if (joints_.empty()) {

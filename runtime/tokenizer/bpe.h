@@ -16,37 +16,12 @@
 #include <unordered_map>
 #include <vector>
 
-#include "kernels/core/status.h"
 #include "runtime/tokenizer/merge_table.h"
+#include "runtime/tokenizer/token_model.h"
+#include "runtime/tokenizer/vocab.h"
 #include "runtime/tokenizer/word_cache.h"
 
 namespace cohort {
-
-// A vocabulary, by spelling and by id.
-class Vocab {
- public:
-  // Ids run from 0 to kMaxId; larger ones are a mistake in the file.
-  static constexpr int64_t kMaxId = (int64_t{1} << 21) - 1;
-
-  // Nothing, or what is wrong: the id is out of range or taken, or the token is there already.
-  std::optional<std::string> add(std::string_view token, int64_t id);
-
-  std::optional<int32_t> find(std::string_view token) const;
-  std::string_view spelling(int32_t id) const;  // empty for an id that names no token
-  bool contains(int32_t id) const {
-    return id >= 0 && static_cast<size_t>(id) < by_id_.size() && by_id_[static_cast<size_t>(id)];
-  }
-  int32_t size() const { return static_cast<int32_t>(by_id_.size()); }  // highest id + 1
-
- private:
-  struct Hash {
-    using is_transparent = void;
-    size_t operator()(std::string_view text) const { return hash_bytes(text); }
-  };
-
-  std::unordered_map<std::string, int32_t, Hash, std::equal_to<>> ids_;
-  std::vector<const std::string*> by_id_;  // keys of ids_; null where the vocabulary has a gap
-};
 
 struct BpeOptions {
   std::optional<int32_t> unk_id;
@@ -58,7 +33,7 @@ struct BpeOptions {
   bool takes_bytes = false;  // pieces are raw bytes; the vocabulary spells them in GPT-2's alphabet
 };
 
-class Bpe {
+class Bpe final : public TokenModel {
  public:
   // A merge by the ids of its two tokens and of the token that it yields. The lowest rank is done
   // first, of equal ones the leftmost.
@@ -79,8 +54,7 @@ class Bpe {
     int32_t is_merged;  // it is now a part of a symbol to its left
   };
 
-  // The memory that encode() needs.
-  struct Scratch {
+  struct Scratch final : TokenModel::Scratch {
     WordCache cache;
     std::vector<int32_t> symbols;
     std::vector<uint32_t> ranks;
@@ -89,8 +63,8 @@ class Bpe {
     std::string spelling;
   };
 
-  // Appends the ids of `piece`, which is not empty.
-  void encode(std::string_view piece, Scratch& scratch, std::vector<int32_t>& ids) const;
+  std::unique_ptr<TokenModel::Scratch> make_scratch() const override { return std::make_unique<Scratch>(); }
+  void encode(std::string_view piece, TokenModel::Scratch& scratch, std::vector<int32_t>& ids) const override;
 
  private:
   void encode_whole(std::string_view piece, Scratch& scratch, std::vector<int32_t>& ids) const;

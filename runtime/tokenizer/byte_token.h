@@ -2,7 +2,9 @@
 #pragma once
 
 #include <charconv>
+#include <cstdio>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace cohort {
@@ -13,6 +15,12 @@ inline std::optional<char> parse_byte_token(std::string_view token) {
   const char* end = token.data() + 5;
   if (std::from_chars(token.data() + 3, end, byte, 16).ptr != end) return std::nullopt;
   return static_cast<char>(byte);
+}
+
+inline std::string spell_byte_token(unsigned char byte) {
+  char text[8];
+  std::snprintf(text, sizeof(text), "<0x%02X>", static_cast<unsigned>(byte));
+  return text;
 }
 
 }  // namespace cohort

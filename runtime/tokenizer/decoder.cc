@@ -266,6 +266,43 @@ class BpeStage final : public DecodeStage {
   std::optional<std::string> held_;
 };
 
+// Tokens with spaces between them, but for those that continue a word. Clean-up takes spaces away that English does not
+// have, token by token, as Hugging Face does.
+class WordPieceStage final : public DecodeStage {
+ public:
+  WordPieceStage(std::string prefix, bool cleans_up) : prefix_(std::move(prefix)), cleans_up_(cleans_up) {}
+  void push(std::string_view text, bool) override {
+    token_.clear();
+    if (!is_first_ && text.starts_with(prefix_)) {
+      text.remove_prefix(prefix_.size());
+    } else if (!is_first_) {
+      token_ = ' ';
+    }
+    token_ += text;
+    is_first_ = false;
+    if (cleans_up_) clean_up();
+    emit(token_, false);
+  }
+
+ private:
+  void clean_up() {
+    static constexpr std::pair<std::string_view, std::string_view> kReplacements[] = {
+        {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},    {" n't", "n't"},
+        {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
+    };
+    for (const auto& [from, to] : kReplacements) {
+      for (size_t at = 0; (at = token_.find(from, at)) != std::string::npos; at += to.size()) {
+        token_.replace(at, from.size(), to);
+      }
+    }
+  }
+
+  std::string prefix_;
+  bool cleans_up_;
+  bool is_first_ = true;
+  std::string token_;
+};
+
 }  // namespace
 
 class DecodeChain::Sink final : public DecodeStage {
@@ -346,6 +383,7 @@ struct Decoder::Parser {
   Status parse_replace(const JsonNode& node);
   Status parse_metaspace(const JsonNode& node);
   Status parse_bpe(const JsonNode& node);
+  Status parse_word_piece(const JsonNode& node);
 };
 
 Status Decoder::Parser::parse_sequence(const JsonNode& node, int depth) {
@@ -401,6 +439,13 @@ Status Decoder::Parser::parse_bpe(const JsonNode& node) {
   return ok_status();
 }
 
+Status Decoder::Parser::parse_word_piece(const JsonNode& node) {
+  COHORT_ASSIGN_OR_RETURN(const std::string prefix, node.string_or("prefix", "##"));
+  COHORT_ASSIGN_OR_RETURN(const bool cleans_up, node.bool_or("cleanup", true));
+  add([=](DecodeMode) { return std::make_unique<WordPieceStage>(prefix, cleans_up); }, true, false);
+  return ok_status();
+}
+
 Status Decoder::Parser::parse(const JsonNode& node, int depth) {
   COHORT_ASSIGN_OR_RETURN(const JsonNode type_node, node.at("type"));
   COHORT_ASSIGN_OR_RETURN(const std::string type, type_node.as_string());
@@ -409,6 +454,7 @@ Status Decoder::Parser::parse(const JsonNode& node, int depth) {
   if (type == "Replace") return parse_replace(node);
   if (type == "Metaspace") return parse_metaspace(node);
   if (type == "BPEDecoder") return parse_bpe(node);
+  if (type == "WordPiece") return parse_word_piece(node);
   if (type == "ByteLevel") {
     add([](DecodeMode) { return std::make_unique<ByteLevelStage>(); }, true, true);
   } else if (type == "ByteFallback") {
@@ -416,8 +462,8 @@ Status Decoder::Parser::parse(const JsonNode& node, int depth) {
   } else if (type == "Fuse") {
     add([](DecodeMode) { return std::make_unique<FuseStage>(); }, false, true);
   } else {
-    return node.unknown_type(
-        type, {"Sequence", "ByteLevel", "ByteFallback", "Fuse", "Strip", "Replace", "Metaspace", "BPEDecoder"});
+    return node.unknown_type(type, {"Sequence", "ByteLevel", "ByteFallback", "Fuse", "Strip", "Replace", "Metaspace",
+                                    "BPEDecoder", "WordPiece"});
   }
   return ok_status();
 }

@@ -4,6 +4,8 @@
 #include <optional>
 #include <vector>
 
+#include "runtime/tokenizer/bert_normalizer.h"
+#include "runtime/tokenizer/charsmap.h"
 #include "runtime/tokenizer/pattern.h"
 #include "runtime/tokenizer/unicode.h"
 #include "runtime/tokenizer/unicode_form.h"
@@ -157,6 +159,45 @@ class ByteLevelNormalizer final : public Normalizer {
   }
 };
 
+class CharsmapNormalizer final : public Normalizer {
+ public:
+  explicit CharsmapNormalizer(Charsmap charsmap) : charsmap_(std::move(charsmap)) {}
+  void normalize(std::string& text, RegexScratch&) const override {
+    std::string out;
+    out.reserve(text.size() + text.size() / 8);
+    charsmap_.append(text, out);
+    text = std::move(out);
+  }
+  bool is_trivial(std::string_view text) const override { return charsmap_.is_trivial(text); }
+
+ private:
+  Charsmap charsmap_;
+};
+
+// What the machine translation systems at Google did before SentencePiece: no control characters, and a " " for what is
+// a space in some sense.
+class NmtNormalizer final : public Normalizer {
+ public:
+  void normalize(std::string& text, RegexScratch&) const override {
+    std::string out;
+    out.reserve(text.size());
+    for (size_t pos = 0; pos < text.size();) {
+      const char32_t c = next_char(text, pos);
+      if (!is_dropped(c)) append_utf8(is_space(c) ? ' ' : c, out);
+    }
+    text = std::move(out);
+  }
+
+ private:
+  static bool is_dropped(char32_t c) {
+    return (c >= 0x01 && c <= 0x08) || c == 0x0B || (c >= 0x0E && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
+  }
+  static bool is_space(char32_t c) {
+    return c == 0x09 || c == 0x0A || c == 0x0C || c == 0x0D || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
+           c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+  }
+};
+
 using NormalizerPtr = std::unique_ptr<Normalizer>;
 using NormalizerResult = Result<NormalizerPtr>;
 
@@ -175,6 +216,19 @@ NormalizerResult parse_strip(const JsonNode& node) {
   COHORT_ASSIGN_OR_RETURN(const bool left, node.bool_or("strip_left", true));
   COHORT_ASSIGN_OR_RETURN(const bool right, node.bool_or("strip_right", true));
   return NormalizerPtr(new StripNormalizer(left, right));
+}
+
+NormalizerResult parse_precompiled(const JsonNode& node) {
+  COHORT_ASSIGN_OR_RETURN(const JsonNode map_node, node.at("precompiled_charsmap"));
+  COHORT_ASSIGN_OR_RETURN(const std::string base64, map_node.as_string());
+  Result<Charsmap> charsmap = Charsmap::parse(base64);
+  if (!charsmap.ok()) return map_node.error(charsmap.status().message());
+  return NormalizerPtr(new CharsmapNormalizer(*std::move(charsmap)));
+}
+
+NormalizerResult parse_bert(const JsonNode& node) {
+  COHORT_ASSIGN_OR_RETURN(const BertNormalizerOptions options, parse_bert_normalizer(node));
+  return NormalizerPtr(new BertNormalizer(options));
 }
 
 NormalizerResult parse_nested(const JsonNode& node, int depth);
@@ -209,8 +263,11 @@ NormalizerResult parse_nested(const JsonNode& node, int depth) {
   }
   if (type == "Replace") return parse_replace(node);
   if (type == "ByteLevel") return NormalizerPtr(new ByteLevelNormalizer);
+  if (type == "Nmt") return NormalizerPtr(new NmtNormalizer);
+  if (type == "Precompiled") return parse_precompiled(node);
+  if (type == "BertNormalizer") return parse_bert(node);
   return node.unknown_type(type, {"Sequence", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Strip",
-                                  "Prepend", "Replace", "ByteLevel"});
+                                  "Prepend", "Replace", "ByteLevel", "Nmt", "Precompiled", "BertNormalizer"});
 }
 
 }  // namespace

@@ -16,7 +16,9 @@ class PipelineTokenizer::ScratchLease {
         owner_.free_scratch_.pop_back();
       }
     }
-    if (scratch_ == nullptr) scratch_ = std::make_unique<Scratch>();
+    if (scratch_ != nullptr) return;
+    scratch_ = std::make_unique<Scratch>();
+    scratch_->model = owner_.spec_.model->make_scratch();
   }
   ~ScratchLease() {
     const std::lock_guard lock(owner_.mutex_);
@@ -170,7 +172,7 @@ void PipelineTokenizer::encode_normalized(bool is_first, Scratch& scratch, std::
   PieceList& list = scratch.list;
   list.pieces.assign(1, {0, list.text.size(), is_first});
   if (spec_.pre_tokenizer.pre_tokenizer) spec_.pre_tokenizer.pre_tokenizer->split(list, scratch.regex);
-  for (const Piece& piece : list.pieces) spec_.model->encode(list.view(piece), scratch.bpe, ids);
+  for (const Piece& piece : list.pieces) spec_.model->encode(list.view(piece), *scratch.model, ids);
 }
 
 std::string PipelineTokenizer::decode(std::span<const int32_t> ids, bool skip_special_tokens) const {

@@ -14,12 +14,13 @@
 #include <vector>
 
 #include "runtime/tokenizer/added_tokens.h"
-#include "runtime/tokenizer/bpe.h"
 #include "runtime/tokenizer/decoder.h"
 #include "runtime/tokenizer/normalizer.h"
 #include "runtime/tokenizer/post_processor.h"
 #include "runtime/tokenizer/pre_tokenizer.h"
+#include "runtime/tokenizer/token_model.h"
 #include "runtime/tokenizer/tokenizer.h"
+#include "runtime/tokenizer/vocab.h"
 
 namespace cohort {
 
@@ -29,7 +30,7 @@ struct PipelineSpec {
   std::unique_ptr<Normalizer> normalizer;  // null: none
   PreTokenizerSpec pre_tokenizer;          // a null pre_tokenizer: none
   std::unique_ptr<Vocab> vocab;
-  std::unique_ptr<Bpe> model;  // borrows vocab
+  std::unique_ptr<TokenModel> model;  // borrows vocab
   PostProcessor post_processor;
   Decoder decoder;
 };
@@ -53,7 +54,7 @@ class PipelineTokenizer final : public Tokenizer {
  private:
   struct Scratch {
     RegexScratch regex;
-    Bpe::Scratch bpe;
+    std::unique_ptr<TokenModel::Scratch> model;
     std::vector<TextPart> raw_parts;
     std::vector<TextPart> parts;
     PieceList list;

@@ -49,6 +49,19 @@ bool changes_dot(std::string_view rest) {
          rest.substr(2, end - 2).find('m') != rest.npos;
 }
 
+// Appends the members of the class within a class that `rest` begins with to those of the outer one: the two are
+// united. Returns the length of the class. Only for plain members, and away from any range.
+Result<size_t> append_nested_class(std::string_view rest, std::string& out) {
+  const size_t end = rest.find(']');
+  const std::string_view members = rest.substr(1, end == rest.npos ? end : end - 1);
+  const bool is_plain = !members.empty() && members.find_first_of("[\\-&") == members.npos && members[0] != '^';
+  if (end == rest.npos || !is_plain || out.ends_with('-') || rest.substr(end + 1).starts_with('-')) {
+    return unimplemented("such a class within a class is not supported");
+  }
+  out += members;
+  return end + 1;
+}
+
 // Rewrites the few escapes whose meaning differs, and refuses what PCRE2 would silently read
 // differently.
 Result<std::string> translate(std::string_view pattern) {
@@ -76,7 +89,11 @@ Result<std::string> translate(std::string_view pattern) {
         continue;
       }
     }
-    if (class_depth > 0 && c == '[') return unimplemented("a class within a class is not supported");
+    if (class_depth > 0 && c == '[') {
+      COHORT_ASSIGN_OR_RETURN(const size_t length, append_nested_class(rest, out));
+      i += length - 1;
+      continue;
+    }
     if (class_depth > 0 && rest.starts_with("&&")) {
       return unimplemented("the intersection of classes is not supported");
     }

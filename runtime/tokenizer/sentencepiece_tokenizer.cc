@@ -14,10 +14,12 @@
 #include "runtime/tokenizer/sentencepiece_model.h"
 #include "runtime/tokenizer/tokenizer_json.h"
 #include "runtime/tokenizer/unicode.h"
+#include "runtime/tokenizer/vocab.h"
 
 namespace cohort {
 namespace {
 
+constexpr int64_t kNumT5ExtraIds = 100;               // where the config does not say
 constexpr std::string_view kMarker = "\xE2\x96\x81";  // "▁", which stands for a space
 
 // What SentencePiece takes off the front of a decoded text.
@@ -72,6 +74,8 @@ class SentencePieceStage final : public DecodeStage {
   std::string out_;
 };
 
+bool is_t5_class(std::string_view name) { return name == "T5Tokenizer" || name == "MT5Tokenizer"; }
+
 using Processor = sentencepiece::SentencePieceProcessor;
 
 class SentencePieceTokenizer final : public Tokenizer {
@@ -97,8 +101,9 @@ class SentencePieceTokenizer final : public Tokenizer {
     bos_id_ = find(config.bos_token, processor_->bos_id());
     eos_id_ = find(config.eos_token, processor_->eos_id());
     if (config.mask_token) mask_id_ = token_to_id(*config.mask_token);
-    if (config.add_bos_token.value_or(true)) prefix_id_ = bos_id_;
-    if (config.add_eos_token.value_or(false)) suffix_id_ = eos_id_;
+    const bool is_t5 = is_t5_class(config.tokenizer_class);
+    if (config.add_bos_token.value_or(!is_t5)) prefix_id_ = bos_id_;
+    if (config.add_eos_token.value_or(is_t5)) suffix_id_ = eos_id_;
   }
 
   using Tokenizer::encode;
@@ -211,6 +216,24 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::optional<int32_t> suffix_id_;
 };
 
+// The sentinels "<extra_id_0>" to "<extra_id_N-1>" of T5, which follow the pieces in descending order.
+Status append_extra_ids(int32_t num_pieces, int64_t count, std::vector<AddedToken>& tokens) {
+  if (count < 0 || count > Vocab::kMaxId - num_pieces) {
+    return invalid_argument("tokenizer_config.json: extra_ids: " + std::to_string(count) + " is out of range");
+  }
+  for (int32_t i = 0; i < count; ++i) {
+    AddedToken token;
+    token.id = num_pieces + static_cast<int32_t>(count) - 1 - i;
+    token.content = "<extra_id_" + std::to_string(i) + ">";
+    token.is_special = true;
+    const bool is_described = std::any_of(tokens.begin(), tokens.end(), [&](const AddedToken& other) {
+      return other.id == token.id || other.content == token.content;
+    });
+    if (!is_described) tokens.push_back(std::move(token));
+  }
+  return ok_status();
+}
+
 // The control pieces of the model and the tokens that the config adds or describes.
 Result<std::vector<AddedToken>> collect_added_tokens(const Processor& processor, const TokenizerConfig& config) {
   std::vector<AddedToken> tokens;
@@ -224,6 +247,10 @@ Result<std::vector<AddedToken>> collect_added_tokens(const Processor& processor,
     if (token.content.empty()) continue;
     if (is_piece) is_described[static_cast<size_t>(token.id)] = true;
     tokens.push_back(token);
+  }
+  if (is_t5_class(config.tokenizer_class)) {
+    COHORT_RETURN_IF_ERROR(
+        append_extra_ids(processor.GetPieceSize(), config.extra_ids.value_or(kNumT5ExtraIds), tokens));
   }
   for (int id = 0; id < processor.GetPieceSize(); ++id) {
     if (!processor.IsControl(id) || is_described[static_cast<size_t>(id)]) continue;

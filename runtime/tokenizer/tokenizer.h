@@ -1,11 +1,10 @@
 // Text to token ids and back, for the tokenizers that Hugging Face checkpoints carry: byte-pair encoding, WordPiece
 // (BERT) and Unigram (T5).
 //
-// A Tokenizer is immutable once loaded: every const method may be called from many threads at once.
-// Text is UTF-8. Input that is not valid UTF-8 is first mapped as Python's
-// bytes.decode(errors="replace") maps it: each maximal ill-formed subpart becomes one U+FFFD. The
-// ids are those of the Hugging Face `tokenizers` library (tokenizer.json) or of the `sentencepiece`
-// library (tokenizer.model).
+// A Tokenizer is immutable once loaded: every const method may be called from many threads at once. Text is UTF-8.
+// Input that is not valid UTF-8 is first mapped as Python's bytes.decode(errors="replace") maps it: each maximal
+// ill-formed subpart becomes one U+FFFD. The ids are those of the Hugging Face `tokenizers` library (tokenizer.json,
+// vocab.txt, merges.txt) or of the `sentencepiece` library (tokenizer.model, spiece.model).
 #pragma once
 
 #include <cstdint>
@@ -47,10 +46,10 @@ class Tokenizer {
 
   virtual ~Tokenizer() = default;
 
-  // Reads tokenizer.json, or else tokenizer.model, and tokenizer_config.json where there is one,
-  // from a Hugging Face model directory. Errors: kNotFound when neither file is there; kDataLoss or
-  // kInvalidArgument for a malformed file and kUnimplemented for a component that is not known,
-  // each naming the file and the key.
+  // Reads from a Hugging Face model directory the first of these that it has: tokenizer.json; tokenizer.model or
+  // spiece.model; vocab.txt (BERT); vocab.json with merges.txt (GPT-2, OPT, RoBERTa). And tokenizer_config.json where
+  // there is one. Errors: kNotFound when none is there; kDataLoss or kInvalidArgument for a malformed file and
+  // kUnimplemented for a component or a tokenizer class that is not known, each naming the file and the key.
   static Result<std::unique_ptr<Tokenizer>> load(const std::filesystem::path& model_dir);
 
   virtual std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options) const = 0;

@@ -1,25 +1,12 @@
 #include <charconv>
 
 #include "runtime/json/json.h"
-#include "runtime/tokenizer/bpe.h"
 #include "runtime/tokenizer/json_node.h"
 #include "runtime/tokenizer/tokenizer_json.h"
+#include "runtime/tokenizer/vocab.h"
 
 namespace cohort {
 namespace {
-
-// A token is a string or an object with its "content".
-Result<std::optional<std::string>> parse_token(const JsonNode& root, std::string_view key) {
-  const std::optional<JsonNode> node = root.find(key);
-  if (!node) return std::optional<std::string>();
-  if (node->is_string()) {
-    COHORT_ASSIGN_OR_RETURN(std::string token, node->as_string());
-    return std::optional<std::string>(std::move(token));
-  }
-  COHORT_ASSIGN_OR_RETURN(const JsonNode content, node->at("content"));
-  COHORT_ASSIGN_OR_RETURN(std::string token, content.as_string());
-  return std::optional<std::string>(std::move(token));
-}
 
 Result<std::optional<bool>> parse_flag(const JsonNode& root, std::string_view key) {
   const std::optional<JsonNode> node = root.find(key);
@@ -47,11 +34,16 @@ Result<AddedToken> parse_added_token(const JsonNode& node, std::string_view key)
 Result<TokenizerConfig> parse_root(const JsonNode& root) {
   if (!root.is_object()) return root.error("expected an object");
   TokenizerConfig config;
-  COHORT_ASSIGN_OR_RETURN(config.bos_token, parse_token(root, "bos_token"));
-  COHORT_ASSIGN_OR_RETURN(config.eos_token, parse_token(root, "eos_token"));
-  COHORT_ASSIGN_OR_RETURN(config.mask_token, parse_token(root, "mask_token"));
+  COHORT_ASSIGN_OR_RETURN(config.bos_token, parse_token_member(root, "bos_token"));
+  COHORT_ASSIGN_OR_RETURN(config.eos_token, parse_token_member(root, "eos_token"));
+  COHORT_ASSIGN_OR_RETURN(config.mask_token, parse_token_member(root, "mask_token"));
   COHORT_ASSIGN_OR_RETURN(config.add_bos_token, parse_flag(root, "add_bos_token"));
   COHORT_ASSIGN_OR_RETURN(config.add_eos_token, parse_flag(root, "add_eos_token"));
+  COHORT_ASSIGN_OR_RETURN(config.tokenizer_class, root.string_or("tokenizer_class", ""));
+  if (config.tokenizer_class.ends_with("Fast")) config.tokenizer_class.resize(config.tokenizer_class.size() - 4);
+  if (const std::optional<JsonNode> extra_ids = root.find("extra_ids")) {
+    COHORT_ASSIGN_OR_RETURN(config.extra_ids, extra_ids->as_int());
+  }
   const std::optional<JsonNode> added = root.find("added_tokens_decoder");
   if (!added) return config;
   if (!added->is_object()) return added->error("expected an object");
@@ -64,6 +56,18 @@ Result<TokenizerConfig> parse_root(const JsonNode& root) {
 }
 
 }  // namespace
+
+Result<std::optional<std::string>> parse_token_member(const JsonNode& config, std::string_view key) {
+  const std::optional<JsonNode> node = config.find(key);
+  if (!node) return std::optional<std::string>();
+  if (node->is_string()) {
+    COHORT_ASSIGN_OR_RETURN(std::string token, node->as_string());
+    return std::optional<std::string>(std::move(token));
+  }
+  COHORT_ASSIGN_OR_RETURN(const JsonNode content, node->at("content"));
+  COHORT_ASSIGN_OR_RETURN(std::string token, content.as_string());
+  return std::optional<std::string>(std::move(token));
+}
 
 Result<TokenizerConfig> parse_tokenizer_config(std::string_view json) {
   if (json.empty()) return TokenizerConfig();

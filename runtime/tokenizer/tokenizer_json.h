@@ -1,7 +1,9 @@
 // Reads tokenizer.json and tokenizer_config.json.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -9,6 +11,7 @@
 
 #include "kernels/core/status.h"
 #include "runtime/tokenizer/added_tokens.h"
+#include "runtime/tokenizer/json_node.h"
 #include "runtime/tokenizer/tokenizer.h"
 
 namespace cohort {
@@ -18,6 +21,10 @@ namespace cohort {
 // ...".
 Result<std::unique_ptr<Tokenizer>> tokenizer_from_json(std::string_view json, std::string_view config_json);
 
+// The same of a parsed tokenizer.json, or of other files written as one; `file` begins error messages.
+Result<std::unique_ptr<Tokenizer>> tokenizer_from_document(const nlohmann::json& document, std::string_view file,
+                                                           std::string_view config_json);
+
 // What tokenizer_config.json says that concerns encoding.
 struct TokenizerConfig {
   std::optional<std::string> bos_token;
@@ -25,10 +32,16 @@ struct TokenizerConfig {
   std::optional<std::string> mask_token;
   std::optional<bool> add_bos_token;
   std::optional<bool> add_eos_token;
+  std::string tokenizer_class;           // without "Fast"; empty where there is none
+  std::optional<int64_t> extra_ids;      // T5
   std::vector<AddedToken> added_tokens;  // added_tokens_decoder
 };
 
 // Reads the text of a tokenizer_config.json; empty text yields an empty config.
 Result<TokenizerConfig> parse_tokenizer_config(std::string_view json);
+
+// The spelling of the token that the member `key` of a tokenizer_config.json names, as a string or as an object with
+// its "content". Nothing where it names none.
+Result<std::optional<std::string>> parse_token_member(const JsonNode& config, std::string_view key);
 
 }  // namespace cohort

@@ -6,12 +6,18 @@
 #include <cstdint>
 #include <cstring>
 
+#include "runtime/tokenizer/unicode_age.h"
+
 namespace cohort {
 namespace {
 
 bool in_range(unsigned char byte, unsigned char low, unsigned char high) { return byte >= low && byte <= high; }
 
 utf8proc_category_t category(char32_t c) { return utf8proc_category(static_cast<utf8proc_int32_t>(c)); }
+
+bool is_mark_category(utf8proc_category_t kind) {
+  return kind == UTF8PROC_CATEGORY_MN || kind == UTF8PROC_CATEGORY_MC || kind == UTF8PROC_CATEGORY_ME;
+}
 
 // Letters by the property Alphabetic that are symbols by category: circled and squared Latin
 // letters.
@@ -154,19 +160,43 @@ bool is_punctuation(char32_t c) {
   if (c < 0x80) {
     return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
   }
+  if (c == 0x166D || c == 0x111C9) return true;  // no longer in later versions
   const utf8proc_category_t kind = category(c);
-  return kind >= UTF8PROC_CATEGORY_PC && kind <= UTF8PROC_CATEGORY_PO;
+  return kind >= UTF8PROC_CATEGORY_PC && kind <= UTF8PROC_CATEGORY_PO && !is_newer_than_unicode_9(c);
 }
 
 bool is_mark(char32_t c) {
+  if (c == 0x1CF2 || c == 0x1CF3) return true;  // no longer in later versions
+  return is_mark_category(category(c)) && !is_newer_than_unicode_9(c) && c != 0x111C9;
+}
+
+bool is_nonspacing_mark(char32_t c) {
+  if (c == 0x1734) return true;  // no longer in later versions
+  return category(c) == UTF8PROC_CATEGORY_MN && !is_newer_than_unicode_8(c);
+}
+
+bool is_control(char32_t c) {
   const utf8proc_category_t kind = category(c);
-  return kind == UTF8PROC_CATEGORY_MN || kind == UTF8PROC_CATEGORY_MC || kind == UTF8PROC_CATEGORY_ME;
+  return kind == UTF8PROC_CATEGORY_CC || kind == UTF8PROC_CATEGORY_CO ||
+         (kind == UTF8PROC_CATEGORY_CF && !is_newer_than_unicode_9(c));
+}
+
+size_t grapheme_end(std::string_view text, size_t begin) {
+  size_t pos = begin;
+  auto last = static_cast<utf8proc_int32_t>(next_char(text, pos));
+  utf8proc_int32_t state = 0;
+  for (size_t next = pos; pos < text.size(); pos = next) {
+    const auto c = static_cast<utf8proc_int32_t>(next_char(text, next));
+    if (utf8proc_grapheme_break_stateful(last, c, &state)) return pos;
+    last = c;
+  }
+  return pos;
 }
 
 bool is_word(char32_t c) {
   const utf8proc_category_t kind = category(c);
   const bool is_letter = kind >= UTF8PROC_CATEGORY_LU && kind <= UTF8PROC_CATEGORY_LO;
-  return is_letter || is_mark(c) || kind == UTF8PROC_CATEGORY_ND || kind == UTF8PROC_CATEGORY_NL ||
+  return is_letter || is_mark_category(kind) || kind == UTF8PROC_CATEGORY_ND || kind == UTF8PROC_CATEGORY_NL ||
          kind == UTF8PROC_CATEGORY_PC || c == 0x200C || c == 0x200D || is_alphabetic_symbol(c);
 }
 

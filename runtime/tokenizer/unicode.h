@@ -16,8 +16,7 @@ inline constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";  // U+
 struct Utf8Prefix {
   enum Kind { kCharacter, kInvalid, kTruncated };
   Kind kind;
-  size_t num_bytes;  // of the character, of the maximal ill-formed subpart, or of the unfinished
-                     // character
+  size_t num_bytes;  // of the character, of the maximal ill-formed subpart, or of the unfinished character
 };
 
 // Requires a text that is not empty; it need not be valid. kTruncated: the text ends within a
@@ -46,9 +45,16 @@ void append_utf8(char32_t c, std::string& out);
 
 bool is_white_space(char32_t c);  // the property White_Space
 bool is_numeric(char32_t c);      // categories Nd, Nl, No
-bool is_punctuation(char32_t c);  // category P, and the ASCII symbols
 bool is_word(char32_t c);         // \w of UTS #18: Alphabetic, M, Nd, Pc, Join_Control
-bool is_mark(char32_t c);         // category M
+
+// These as the tables of Hugging Face `tokenizers` have them, see unicode_age.h.
+bool is_punctuation(char32_t c);      // category P, and the ASCII symbols
+bool is_mark(char32_t c);             // category M
+bool is_nonspacing_mark(char32_t c);  // category Mn
+bool is_control(char32_t c);          // categories Cc, Cf, Co
+
+// The end of the extended grapheme cluster (UAX #29) that begins at `begin`. Requires begin < text.size().
+size_t grapheme_end(std::string_view text, size_t begin);
 
 // Appends the full lowercase mapping of one character, regardless of its neighbours.
 void append_lowercase(char32_t c, std::string& out);

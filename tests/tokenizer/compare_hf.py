@@ -23,7 +23,8 @@ except ImportError as e:
     print(f"skipped: {e}")
     sys.exit(77)
 
-from sample_texts import INVALID_UTF8, TEXTS, udhr_texts
+from charsmap import charsmap_of_model
+from sample_texts import INVALID_UTF8, PAIRS, TEXTS, plain_spec, udhr_texts
 
 DATA_DIR = pathlib.Path(__file__).resolve().parent.parent / "data" / "tokenizer"
 RUN_CHARS = ["a", " ", "\n", "=", "é", "ก", "字", "🙂", "▁", "\u0301", "1"]
@@ -47,6 +48,10 @@ class Driver:
     def encode(self, data, add_special, parse_special):
         return [int(i) for i in self.ask(f"encode {add_special:d} {parse_special:d} {data.hex()}").split()]
 
+    def encode_pair(self, first, second):
+        answer = [int(i) for i in self.ask(f"pair {first.hex() or '-'} {second.hex() or '-'}").split()]
+        return answer[:len(answer) // 2], answer[len(answer) // 2:]
+
     def decode(self, ids, skip_special):
         return bytes.fromhex(self.ask(f"decode {skip_special:d} " + " ".join(map(str, ids)))).decode()
 
@@ -57,12 +62,22 @@ class Driver:
 
 class HuggingFace:
     def __init__(self, model_dir):
-        self.tokenizer = Tokenizer.from_file(str(model_dir / "tokenizer.json"))
+        spec = json.loads((model_dir / "tokenizer.json").read_text())
+        self.tokenizer = Tokenizer.from_str(json.dumps(spec))
+        self.plain_tokenizer = Tokenizer.from_str(json.dumps(plain_spec(spec)))
+        self.plain_tokenizer.encode_special_tokens = True
+        for tokenizer in (self.tokenizer, self.plain_tokenizer):
+            tokenizer.no_truncation()
+            tokenizer.no_padding()
         self.vocab_size = max(self.tokenizer.get_vocab().values()) + 1
 
     def encode(self, text, add_special, parse_special):
-        self.tokenizer.encode_special_tokens = not parse_special
-        return self.tokenizer.encode(text, add_special_tokens=add_special).ids
+        tokenizer = self.tokenizer if parse_special else self.plain_tokenizer
+        return tokenizer.encode(text, add_special_tokens=add_special).ids
+
+    def encode_pair(self, first, second):
+        encoding = self.plain_tokenizer.encode(first, second)
+        return encoding.ids, encoding.type_ids
 
     def decode(self, ids, skip_special):
         return self.tokenizer.decode(ids, skip_special_tokens=skip_special)
@@ -85,6 +100,10 @@ class SentencePiece:
 
     def decode(self, ids, skip_special):
         return self.processor.decode(ids)
+
+    def encode_pair(self, first, second):
+        ids = self.prefix + self.processor.encode(first) + self.suffix + self.processor.encode(second) + self.suffix
+        return ids, [0] * len(ids)
 
     # SentencePiece itself has no notion of special tokens in text, and always leaves them out of decoded text.
     modes = [(True, False)]
@@ -116,7 +135,8 @@ def random_fragment(rng, languages):
     if kind == 6:
         return rng.choice(INVALID_UTF8)
     if kind == 7:
-        return rng.choice(["<|im_start|>", "<mask>", "<right>", "<tool>", "<tool>s", "cohort", "Ünïcode", "<s>", "<unk>", "<|eot_id|>"]).encode()
+        return rng.choice(["<|im_start|>", "<mask>", "<right>", "<tool>", "<tool>s", "cohort", "Ünïcode", "<s>", "<unk>", "<|eot_id|>", "</s>", "[MASK]",
+                           "[SEP]", "<extra_id_1>", "##ing", "'s", " n't"]).encode()
     if kind == 8:
         return "".join(rng.choice("👩👨👧🏽\u200d\ufe0f🇩🇪🇫🙂❤️") for _ in range(rng.randint(1, 8))).encode()
     if kind == 9:
@@ -165,6 +185,13 @@ def compare(binary, name, model_dir, cases, rng):
                     report(name, f"decode (skip {skip}) of {ids[:40]}", case, expected, got)
         if differences >= 5:
             break
+    pairs = [(a.encode(), b.encode()) for a, b in PAIRS] + list(zip(cases[-40::2], cases[-39::2]))
+    for first, second in pairs:
+        expected = reference.encode_pair(first.decode("utf-8", "replace"), second.decode("utf-8", "replace"))
+        got = driver.encode_pair(first, second)
+        if list(expected) != list(got):
+            differences += 1
+            report(name, "pair", first + b" | " + second, *(a[0] + a[1] for a in (expected, got)))
     driver.close()
     return differences
 
@@ -211,6 +238,54 @@ def variants():
         if key == "fuse_unk":
             spec["model"]["byte_fallback"] = False
         yield f"llama2+{key}", spec
+    # The component lists of families, over small vocabularies.
+    yield "gpt2+neox", change("gpt2", normalizer={"type": "NFC"}, post_processor=dict(byte_level, add_prefix_space=False))
+    yield "gpt2+bloom", change("gpt2", pre_tokenizer={"type": "Sequence", "pretokenizers": [
+        split({"Regex": r" ?[^(\s|[.,!?…。，、।۔،])]+"}, "Isolated"), plain_bytes]})
+    yield "gpt2+falcon", change("gpt2", pre_tokenizer={"type": "Sequence", "pretokenizers": [
+        {"type": "Punctuation", "behavior": "Contiguous"}, dict(byte_level, add_prefix_space=False),
+        {"type": "Digits", "individual_digits": False}, split({"Regex": "[0-9][0-9][0-9]"}, "Isolated")]})
+    yield "llama2+gemma", change("llama2", normalizer={"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+                                 pre_tokenizer=split({"String": " "}, "MergedWithPrevious"),
+                                 decoder={"type": "Sequence", "decoders": [
+                                     {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+                                     {"type": "ByteFallback"}, {"type": "Fuse"}]})
+    for strip in (True, False, None):
+        for lower in (True, False):
+            for chinese in (True, False):
+                yield f"bert+{strip}+{lower}+{chinese}", change("bert_uncased", normalizer={
+                    "type": "BertNormalizer", "clean_text": chinese, "handle_chinese_chars": chinese,
+                    "strip_accents": strip, "lowercase": lower})
+    yield "bert+whitespace", change("bert_cased", normalizer=None, pre_tokenizer={"type": "WhitespaceSplit"}, post_processor=None)
+    spec = change("bert_cased")
+    spec["model"].update(continuing_subword_prefix="", max_input_chars_per_word=100)
+    yield "bert+no_prefix", spec
+    charsmap = charsmap_of_model((DATA_DIR / "sentencepiece_unigram" / "tokenizer.model").read_bytes())
+    precompiled = {"type": "Precompiled", "precompiled_charsmap": charsmap}
+    yield "t5+nmt_nfkc", change("t5", normalizer=precompiled)
+    # Bytes as tokens show exactly what a normalizer makes of a text.
+    yield "gpt2+precompiled", change("gpt2", normalizer=precompiled)
+    yield "gpt2+nmt", change("gpt2", normalizer={"type": "Nmt"})
+    for lower in (True, False):
+        yield f"gpt2+bert+{lower}", change("gpt2", normalizer={
+            "type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": lower})
+    yield "t5+nmt", change("t5", normalizer={"type": "Sequence", "normalizers": [{"type": "Nmt"}, {"type": "NFKC"}]})
+    metaspace = {"type": "Metaspace", "replacement": "▁", "add_prefix_space": True}
+    yield "t5+old", change("t5", normalizer=precompiled, decoder=metaspace, pre_tokenizer={
+        "type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, metaspace]})
+    for scheme in ("first", "never"):
+        for splits in (True, False):
+            metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": splits}
+            yield f"t5+{scheme}+{splits}", change("t5", pre_tokenizer=metaspace, decoder=metaspace)
+    for fallback in (True, False):
+        spec = change("t5", pre_tokenizer=None, decoder={"type": "Sequence", "decoders": [
+            {"type": "ByteFallback"}, {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}]})
+        spec["model"]["vocab"] += [[f"<0x{byte:02X}>", 0.0] for byte in range(256 if fallback else 128)]
+        spec["model"]["byte_fallback"] = True
+        used = {token for token, _ in spec["model"]["vocab"]}
+        for i, token in enumerate(t for t in spec["added_tokens"] if t["content"] not in used):
+            token["id"] = len(used) + i
+        yield f"t5+bytes+{fallback}", spec
     spec = change("llama2", decoder=None)
     spec["model"].update(byte_fallback=False, unk_token=None)
     yield "llama2+no_unk", spec

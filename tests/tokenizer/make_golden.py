@@ -5,9 +5,11 @@ Needs the PyPI packages `tokenizers` and `sentencepiece`. Every tokenizer gets a
 tokenizer.model), tokenizer_config.json and golden.json:
   texts  short texts: ids (with and without special tokens recognised) and the text decoded from them
   udhr   per language file: the number of ids, the first 32, and the FNV-1a 64 hash of all (4 bytes each, little endian)
+  pairs  two texts together: ids and type ids
   errors byte strings that are not UTF-8, as hexadecimal, with the ids of their errors="replace" decoding
 """
 import argparse
+import collections
 import io
 import json
 import pathlib
@@ -16,7 +18,8 @@ import sentencepiece
 import tokenizers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from sample_texts import INVALID_UTF8, TEXTS, UDHR_DIR, fnv1a64, udhr_texts
+from charsmap import small_charsmap
+from sample_texts import INVALID_UTF8, PAIRS, TEXTS, UDHR_DIR, fnv1a64, plain_spec, udhr_texts
 
 DATA_DIR = pathlib.Path(__file__).resolve().parent.parent / "data" / "tokenizer"
 
@@ -180,9 +183,81 @@ def metaspace_style():
     return tokenizer, {}
 
 
+def train_word_piece(tokenizer, vocab_size):
+    trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, show_progress=False, limit_alphabet=400,
+                                        special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    tokenizer.train_from_iterator(training_lines(), trainer)
+
+
+def bert_uncased_style():
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    train_word_piece(tokenizer, 1800)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(t, tokenizer.token_to_id(t)) for t in ("[CLS]", "[SEP]")])
+    return tokenizer, {"tokenizer_class": "BertTokenizer", "mask_token": "[MASK]", "do_lower_case": True}
+
+
+def bert_cased_style():
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=14))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    train_word_piece(tokenizer, 1800)
+    spec = json.loads(tokenizer.to_str())  # the trainer forgets the limit
+    spec["model"]["max_input_chars_per_word"] = 14
+    tokenizer = Tokenizer.from_str(json.dumps(spec))
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", tokenizer.token_to_id("[SEP]")),
+                                                         ("[CLS]", tokenizer.token_to_id("[CLS]")))
+    return tokenizer, {"tokenizer_class": "BertTokenizer", "mask_token": "[MASK]", "do_lower_case": False}
+
+
+def roberta_style():
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    train_bpe(tokenizer, 1200, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+              special_tokens=["<s>", "<pad>", "</s>", "<unk>"])
+    tokenizer.add_special_tokens([AddedToken("<mask>", special=True, normalized=False, lstrip=True)])
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=True)
+    return tokenizer, {"tokenizer_class": "RobertaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "mask_token": "<mask>",
+                       "add_prefix_space": True}
+
+
+def common_lines(num_chars):
+    """The training lines without their rare characters, which the trainer of Unigram would have to keep."""
+    lines = list(training_lines())
+    common = {char for char, _ in collections.Counter("".join(lines)).most_common(num_chars)}
+    return ["".join(char for char in line if char in common) for line in lines]
+
+
+def t5_style():
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    trainer = trainers.UnigramTrainer(vocab_size=1500, show_progress=False, special_tokens=["<pad>", "</s>", "<unk>"],
+                                      unk_token="<unk>", max_piece_length=12)
+    tokenizer.train_from_iterator(common_lines(400), trainer)
+    spec = json.loads(tokenizer.to_str())
+    spec["model"]["vocab"] = [[token, round(score, 6)] for token, score in spec["model"]["vocab"]]
+    spec["model"]["vocab"] += [[f"<extra_id_{i}>", 0.0] for i in reversed(range(4))]
+    spec["normalizer"] = {"type": "Sequence", "normalizers": [
+        {"type": "Precompiled", "precompiled_charsmap": small_charsmap([line[:2000] for line in training_lines()])},
+        {"type": "Strip", "strip_left": False, "strip_right": True},
+        {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"}]}
+    tokenizer = Tokenizer.from_str(json.dumps(spec))
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+    tokenizer.add_special_tokens([AddedToken(f"<extra_id_{i}>", special=True, normalized=False) for i in range(4)])
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)])
+    return tokenizer, {"tokenizer_class": "T5Tokenizer", "eos_token": "</s>"}
+
+
 STYLES = {
     "gpt2": gpt2_style, "llama3": llama3_style, "qwen2": qwen2_style, "llama2": llama2_style,
     "mistral": mistral_style, "unk": unk_style, "metaspace": metaspace_style,
+    "bert_uncased": bert_uncased_style, "bert_cased": bert_cased_style, "roberta": roberta_style, "t5": t5_style,
 }
 
 
@@ -202,25 +277,33 @@ def summary(ids):
 
 
 def golden_of_json(tokenizer):
+    plain_tokenizer = Tokenizer.from_str(json.dumps(plain_spec(json.loads(tokenizer.to_str()))))
     texts = []
     for text in TEXTS:
-        plain = encode_plain(tokenizer, text)
+        plain = encode_plain(plain_tokenizer, text)
         parsed = encode_parsed(tokenizer, text, add_special_tokens=False)
         texts.append({
             "text": text, "ids": plain, "parsed_ids": parsed,
             "decoded": tokenizer.decode(parsed, skip_special_tokens=False),
             "decoded_plain": tokenizer.decode(plain, skip_special_tokens=True),
         })
-    errors = [{"hex": data.hex(), "ids": encode_plain(tokenizer, data.decode("utf-8", "replace"))} for data in INVALID_UTF8]
-    udhr = {name: summary(encode_plain(tokenizer, text)) for name, text in udhr_texts()}
-    return {"texts": texts, "errors": errors, "udhr": udhr, "vocab_size": max(tokenizer.get_vocab().values()) + 1}
+    pairs = []
+    for first, second in PAIRS:
+        pair = plain_tokenizer.encode(first, second)
+        pairs.append({"first": first, "second": second, "ids": pair.ids, "type_ids": pair.type_ids})
+    errors = [{"hex": data.hex(), "ids": encode_plain(plain_tokenizer, data.decode("utf-8", "replace"))} for data in INVALID_UTF8]
+    udhr = {name: summary(encode_plain(plain_tokenizer, text)) for name, text in udhr_texts()}
+    return {"texts": texts, "pairs": pairs, "errors": errors, "udhr": udhr, "vocab_size": max(tokenizer.get_vocab().values()) + 1}
+
+
+ROW_KEYS = ("texts", "pairs", "errors")
 
 
 def write(folder, config, golden):
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n")
     lines = [f"{json.dumps(key)}: " + json.dumps(value, ensure_ascii=False) for key, value in golden.items()
-             if key not in ("texts", "errors")]
-    for key in ("texts", "errors"):
+             if key not in ROW_KEYS]
+    for key in (key for key in ROW_KEYS if key in golden):
         rows = ",\n".join(" " + json.dumps(row, ensure_ascii=False) for row in golden[key])
         lines.append(f"{json.dumps(key)}: [\n{rows}]")
     (folder / "golden.json").write_text("{" + ",\n".join(lines) + "}\n")

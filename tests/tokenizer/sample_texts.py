@@ -1,4 +1,5 @@
 """The texts that tokenizers are compared on, shared by make_golden.py and compare_hf.py."""
+import copy
 import pathlib
 import struct
 
@@ -23,6 +24,9 @@ TEXTS = [
     "<right>  <mask> <tool>", "<|im_start|><|im_start|><|im_end", " xylophonist xylophonist xylophonists", "one,two,,three, four ,FIVE,six SEVEN eight ABCdef 12ab34 5",
     "___ snake_case camelCase kebab-case SCREAMING_CASE", "!!!??? ... --- *** $$$ +++ ~~~ ^^^ ```", "¡¿«»„“”‘’–—…§¶†‡•", "ⒶⒷ🅰🅱 \u0345\u24d0",
     "Whereas recognition of the inherent dignity and of the equal and inalienable rights", "a" * 200, " " * 150 + "x", "ab" * 100, "\n" * 100, "é" * 90,
+    "[CLS] a [SEP] [MASK] [UNK] [PAD]", "un##happy ##ly # #", "x</s>y <pad> <extra_id_0> <extra_id_1>!", "don't 's 've ' 'm do not . ? ! ,",
+    "Antidisestablishmentarianism pneumonoultramicroscopicsilicovolcanoconiosis", "東京 Tower で 会いましょう 한국", "\x00a\x85b\x0bc\x7fd\ufffde\u00adf\u200dg",
+    "ÀÉÎÕÜ Ñandú Ångström ẞ ĲŁ Ø ŉ ǆ", "１２３ ＡＢＣ ｶﾞｷﾞ ﾊﾟ ㍿ ㌔ ™ ℡ ﬁ\u0301 e\u0301\u0301 ℃", "a\u0300\u0301\u0302b", "𠀋 𪚥 丽 豈 﨎",
     "🙂" * 40, "the " * 60, "=" * 130, "aaaa bbbb " * 20, "한" * 70, "x" * 61 + " " + "y" * 62 + " " + "z" * 63,
 ]
 
@@ -33,9 +37,39 @@ INVALID_UTF8 = [
 ]
 
 
+PAIRS = [
+    ("Who is it?", "It's me, Mario."), ("", ""), ("only the first", ""), ("", "only the second"), ("naïve café", "日本語のテキスト"),
+    ("<s>a</s> [SEP] b", "<|im_start|>c [CLS]"), ("  a ", " b\n"), ("the " * 40, "cohort " * 30),
+]
+
+
 def udhr_texts():
     for path in sorted(UDHR_DIR.glob("*.txt")):
         yield path.stem, path.read_bytes().decode()
+
+
+def plain_spec(spec):
+    """A tokenizer.json of which no text becomes a special token, as Cohort has it unless told otherwise.
+
+    `encode_special_tokens` leaves them to the model, and a model of words or scores finds them in its vocabulary all the
+    same. Here they have names that no text has.
+    """
+    spec = copy.deepcopy(spec)
+    vocab = spec["model"]["vocab"]
+    if spec["model"]["type"] == "BPE":
+        return spec
+    for token in spec["added_tokens"]:
+        if not token["special"]:
+            continue
+        hidden = "\ue0f0" + token["content"]
+        if isinstance(vocab, dict):
+            spec["model"]["vocab"] = vocab = {hidden if t == token["content"] else t: i for t, i in vocab.items()}
+        else:
+            vocab[:] = [[hidden if t == token["content"] else t, score] for t, score in vocab]
+        if spec["model"].get("unk_token") == token["content"]:
+            spec["model"]["unk_token"] = hidden
+        token["content"] = hidden
+    return spec
 
 
 def fnv1a64(ids):

@@ -1,8 +1,7 @@
-// Encodes what compare_hf.py sends: loads the tokenizer of a directory, then answers request lines
-// on stdin.
-//   encode <add_special_tokens 0|1> <parse_special 0|1> <hex of the text>   ->  ids, separated by
-//   spaces decode <skip_special_tokens 0|1> <ids...>                               ->  hex of the
-//   text
+// Encodes what compare_hf.py sends: loads the tokenizer of a directory, then answers request lines on stdin.
+//   encode <add_special_tokens 0|1> <parse_special 0|1> <hex of the text>  ->  ids, separated by spaces
+//   pair <hex of the first text or -> <hex of the second or ->             ->  ids, then as many type ids
+//   decode <skip_special_tokens 0|1> <ids...>                              ->  hex of the text
 #include <cstdio>
 #include <iostream>
 #include <sstream>
@@ -35,6 +34,14 @@ void answer(const cohort::Tokenizer& tokenizer, const std::string& line) {
     std::string hex;
     request >> options.add_special_tokens >> options.parse_special >> hex;
     for (const int32_t id : tokenizer.encode(from_hex(hex), options)) std::printf("%d ", id);
+    std::printf("\n");
+  } else if (command == "pair") {
+    std::string first;
+    std::string second;
+    request >> first >> second;
+    const auto [ids, type_ids] = tokenizer.encode_pair(from_hex(first), from_hex(second));
+    for (const int32_t id : ids) std::printf("%d ", id);
+    for (const int32_t id : type_ids) std::printf("%d ", id);
     std::printf("\n");
   } else {
     bool skip_special_tokens = false;

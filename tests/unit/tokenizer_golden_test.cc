@@ -72,6 +72,26 @@ TEST_P(TokenizerGolden, ShortTexts) {
   }
 }
 
+TEST_P(TokenizerGolden, Pairs) {
+  if (!golden_.contains("pairs")) GTEST_SKIP() << "has no pairs";
+  for (const nlohmann::json& golden : golden_["pairs"]) {
+    const auto first = golden["first"].get<std::string>();
+    const auto second = golden["second"].get<std::string>();
+    const Tokenizer::Encoding pair = tokenizer_->encode_pair(first, second);
+    EXPECT_EQ(pair.ids, golden["ids"].get<std::vector<int32_t>>()) << first << " | " << second;
+    EXPECT_EQ(pair.type_ids, golden["type_ids"].get<std::vector<int32_t>>()) << first << " | " << second;
+  }
+}
+
+TEST_P(TokenizerGolden, AssemblesWhatWasEncodedWithoutSpecialTokens) {
+  for (const nlohmann::json& golden : golden_["texts"]) {
+    const auto text = golden["text"].get<std::string>();
+    const Tokenizer::Encoding whole = tokenizer_->assemble(tokenizer_->encode(text, {.add_special_tokens = false}));
+    EXPECT_EQ(whole.ids, golden["ids"].get<std::vector<int32_t>>()) << testing::PrintToString(text);
+    EXPECT_EQ(whole.type_ids, std::vector<int32_t>(whole.ids.size(), 0));
+  }
+}
+
 TEST_P(TokenizerGolden, BytesThatAreNotUtf8) {
   for (const nlohmann::json& golden : golden_["errors"]) {
     const auto hex = golden["hex"].get<std::string>();
@@ -108,7 +128,8 @@ TEST_P(TokenizerGolden, Vocabulary) {
 
 INSTANTIATE_TEST_SUITE_P(Tokenizers, TokenizerGolden,
                          testing::Values("gpt2", "llama3", "qwen2", "llama2", "mistral", "unk", "metaspace",
-                                         "sentencepiece", "sentencepiece_unigram"),
+                                         "sentencepiece", "sentencepiece_unigram", "bert_uncased", "bert_cased",
+                                         "roberta", "t5"),
                          [](const auto& param) { return param.param; });
 
 }  // namespace

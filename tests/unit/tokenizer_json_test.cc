@@ -118,16 +118,16 @@ TEST(TokenizerJson, NamesWhatIsWrongWithMerges) {
 }
 
 TEST(TokenizerJson, RefusesWhatItDoesNotDo) {
-  expect_error([](Json& j) { j["model"]["type"] = "Unigram"; }, "model: type \"Unigram\" is not known; known: BPE");
+  expect_error([](Json& j) { j["model"]["type"] = "WordLevel"; },
+               "model: type \"WordLevel\" is not known; known: BPE, WordPiece, Unigram");
   expect_error([](Json& j) { j["model"]["dropout"] = 0.1; },
                "model.dropout: encoding at random is not supported; expected null or 0");
   expect_error(
       [](Json& j) {
-        j["normalizer"] = {{"type", "Precompiled"}};
+        j["normalizer"] = {{"type", "Foo"}};
       },
-      "normalizer: type \"Precompiled\" is not known; known: Sequence, NFC, NFD, NFKC, NFKD, "
-      "Lowercase, "
-      "StripAccents, Strip, Prepend, Replace, ByteLevel");
+      "normalizer: type \"Foo\" is not known; known: Sequence, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, "
+      "Prepend, Replace, ByteLevel, Nmt, Precompiled, BertNormalizer");
   expect_error(
       [](Json& j) {
         j["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", {{{"type", "Whitespace"}}, {{"type", "Foo"}}}}};
@@ -147,7 +147,7 @@ TEST(TokenizerJson, RefusesWhatItDoesNotDo) {
       },
       "decoder: type \"CTC\" is not known; known: Sequence, ByteLevel, ByteFallback, Fuse, Strip, "
       "Replace, "
-      "Metaspace, BPEDecoder");
+      "Metaspace, BPEDecoder, WordPiece");
 }
 
 TEST(TokenizerJson, NamesBadRegularExpressions) {
@@ -195,6 +195,77 @@ TEST(TokenizerJson, NamesWhatIsWrongWithAddedTokens) {
                "added_tokens[0].lstrip: expected true or false, got number");
 }
 
+// A document with another model; its vocabulary is that of the type.
+Json with_model(const char* model) {
+  Json json = minimal();
+  json["added_tokens"] = Json::parse(R"([{"id": 0, "content": "<s>", "special": true}])");
+  json["model"] = Json::parse(model);
+  return json;
+}
+
+TEST(TokenizerJson, WordPieceTakesTheLongestTokens) {
+  Json json = with_model(R"({"type": "WordPiece", "unk_token": "?", "max_input_chars_per_word": 6,
+                             "vocab": {"<s>": 0, "?": 1, "un": 2, "u": 3, "##n": 4, "##able": 5, "##a": 6, "##<s>": 7}})");
+  const auto tokenizer = load_json(json);
+  EXPECT_EQ(tokenizer->encode("unable"), (std::vector<int32_t>{2, 5}));
+  EXPECT_EQ(tokenizer->encode("una"), (std::vector<int32_t>{2, 6}));
+  EXPECT_EQ(tokenizer->encode("unab"), (std::vector<int32_t>{1}));
+  EXPECT_EQ(tokenizer->encode("unablea"), (std::vector<int32_t>{1})) << "has more than 6 characters";
+  EXPECT_EQ(tokenizer->encode("<s>"), (std::vector<int32_t>{1})) << "text does not spell control tokens";
+  EXPECT_EQ(tokenizer->encode("u<s>"), (std::vector<int32_t>{3, 7}));
+  const auto loads = [&](const char* key, const Json& value) {
+    Json changed = json;
+    changed["model"][key] = value;
+    return tokenizer_from_json(changed.dump(), "").status().message();
+  };
+  EXPECT_EQ(loads("unk_token", "x"), "tokenizer.json: model: unk_token: \"x\" is not in model.vocab");
+  EXPECT_EQ(loads("max_input_chars_per_word", "x"),
+            "tokenizer.json: model.max_input_chars_per_word: expected an integer, got string");
+}
+
+TEST(TokenizerJson, UnigramTakesTheBestScore) {
+  Json json = with_model(R"({"type": "Unigram", "unk_id": 1, "vocab": [["<s>", 0], ["?", 0], ["a", -1], ["b", -1],
+                             ["ab", -2.5], ["abc", -3], ["aa", -2], ["<0x78>", 0]]})");
+  const auto tokenizer = load_json(json);
+  EXPECT_EQ(tokenizer->encode("ab"), (std::vector<int32_t>{2, 3}));
+  EXPECT_EQ(tokenizer->encode("abc"), (std::vector<int32_t>{5}));
+  EXPECT_EQ(tokenizer->encode("aa"), (std::vector<int32_t>{6}));
+  EXPECT_EQ(tokenizer->encode("aaa"), (std::vector<int32_t>{2, 6})) << "of equal scores the longer last token";
+  EXPECT_EQ(tokenizer->encode("axyza"), (std::vector<int32_t>{2, 1, 2})) << "unknown text is one token";
+  EXPECT_EQ(tokenizer->encode("<s>"), (std::vector<int32_t>{1}));
+  json["model"]["byte_fallback"] = true;
+  EXPECT_EQ(load_json(json)->encode("axxa"), (std::vector<int32_t>{2, 7, 7, 2}));
+  EXPECT_EQ(load_json(json)->encode("axya"), (std::vector<int32_t>{2, 1, 2})) << "not all bytes have tokens";
+  json["model"].erase("unk_id");
+  EXPECT_EQ(load_json(json)->encode("axya"), (std::vector<int32_t>{2, 2}));
+  const auto loads = [&](const Json& pointer, const Json& value) {
+    Json changed = json;
+    changed[Json::json_pointer(pointer.get<std::string>())] = value;
+    return tokenizer_from_json(changed.dump(), "").status().message();
+  };
+  EXPECT_EQ(loads("/model/unk_id", 8), "tokenizer.json: model.unk_id: names no token");
+  EXPECT_EQ(loads("/model/vocab", Json::object()),
+            "tokenizer.json: model.vocab: expected an array of tokens and scores");
+  EXPECT_EQ(loads("/model/vocab/3", "b"), "tokenizer.json: model.vocab[3]: expected [\"token\", score]");
+  EXPECT_EQ(loads("/model/vocab/3/0", "a"), "tokenizer.json: model.vocab[3]: already has the id 2");
+}
+
+TEST(TokenizerJson, NamesWhatIsWrongWithCharacterMaps) {
+  const auto with_map = [](const char* base64) {
+    return [base64](Json& j) { j["normalizer"] = {{"type", "Precompiled"}, {"precompiled_charsmap", base64}}; };
+  };
+  expect_error(with_map("a"), "normalizer.precompiled_charsmap: not base64");
+  expect_error(with_map("a?=="), "normalizer.precompiled_charsmap: not base64");
+  expect_error(with_map(""), "normalizer.precompiled_charsmap: too short");
+  expect_error(with_map("CAAAAAAAAAA="), "normalizer.precompiled_charsmap: its trie has 8 bytes, the whole 8");
+  expect_error(with_map("BAAAAAAAAAD/"), "normalizer.precompiled_charsmap: its replacements are not valid UTF-8");
+  expect_error(
+      [](Json& j) {
+        j["normalizer"] = {{"type", "Precompiled"}};
+      },
+      "normalizer: precompiled_charsmap is missing");
+}
+
 TEST(TokenizerJson, NamesWhatIsWrongWithTemplates) {
   const auto with_template = [](const char* single, const char* tokens) {
     return [=](Json& j) {
@@ -208,6 +279,20 @@ TEST(TokenizerJson, NamesWhatIsWrongWithTemplates) {
       with_template(R"([{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}])", R"({"<s>": {"ids": [77]}})"),
       "post_processor: id 77 names no token");
   expect_error(with_template("[]", "{}"), "post_processor.single: expected one {\"Sequence\": ...}");
+  expect_error(with_template(R"([{"Sequence": {"id": "C"}}])", "{}"),
+               "post_processor.single[0].Sequence.id: expected A or B");
+  expect_error(
+      [](Json& j) {
+        const Json text = {{"Sequence", {{"id", "A"}}}};
+        j["post_processor"] = {{"type", "TemplateProcessing"}, {"single", {text}}, {"pair", {text}}};
+      },
+      "post_processor.pair: expected A and B once each");
+  expect_error(
+      [](Json& j) {
+        const Json bert = {{"type", "BertProcessing"}, {"cls", {"a", 0}}, {"sep", {"b", 1}}};
+        j["post_processor"] = {{"type", "Sequence"}, {"processors", {bert, {{"type", "ByteLevel"}}, bert}}};
+      },
+      "post_processor.processors[2]: a second step that adds tokens is not supported");
 }
 
 TEST(TokenizerJson, RefusesDeepNesting) {
@@ -253,7 +338,9 @@ TEST(TokenizerLoad, NamesWhatIsMissingOrBroken) {
   auto tokenizer = Tokenizer::load(dir);
   ASSERT_FALSE(tokenizer.ok());
   EXPECT_EQ(tokenizer.status().code(), StatusCode::kNotFound);
-  EXPECT_EQ(tokenizer.status().message(), dir.string() + ": has no tokenizer.json and no tokenizer.model");
+  EXPECT_EQ(
+      tokenizer.status().message(),
+      dir.string() + ": has no tokenizer.json, tokenizer.model, spiece.model, vocab.txt, or vocab.json and merges.txt");
   std::ofstream(dir / "tokenizer.model") << "not a model";
   tokenizer = Tokenizer::load(dir);
   ASSERT_FALSE(tokenizer.ok());

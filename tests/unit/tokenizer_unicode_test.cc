@@ -84,6 +84,25 @@ std::vector<std::string> matches(std::string_view pattern, std::string_view text
 
 using Strings = std::vector<std::string>;
 
+TEST(Unicode, KnowsGraphemeClusters) {
+  const auto first = [](std::string_view text) { return text.substr(0, grapheme_end(text, 0)); };
+  EXPECT_EQ(first("ab"), "a");
+  EXPECT_EQ(first("\r\nb"), "\r\n");
+  EXPECT_EQ(first("e\xCC\x81\xCC\xA3x"), "e\xCC\x81\xCC\xA3");
+  const std::string family = "\xF0\x9F\x91\xA9\xE2\x80\x8D\xF0\x9F\x91\xA7";
+  EXPECT_EQ(first(family + "x"), family);
+}
+
+TEST(Unicode, KnowsWhatHuggingFaceKnows) {
+  EXPECT_TRUE(is_punctuation(U'\u2014') && is_punctuation('$') && !is_punctuation(U'\u20AC'));
+  EXPECT_FALSE(is_punctuation(0x2E43)) << "came with Unicode 9";
+  EXPECT_TRUE(is_nonspacing_mark(0x301) && !is_nonspacing_mark(0x903) && is_mark(0x903));
+  EXPECT_FALSE(is_nonspacing_mark(0x8D4)) << "came with Unicode 9";
+  EXPECT_TRUE(is_mark(0x8D4));
+  EXPECT_FALSE(is_mark(0x1AC0)) << "came with Unicode 13";
+  EXPECT_TRUE(is_control(0) && is_control(0xAD) && is_control(0xE000) && !is_control(' ') && !is_control(0x2028));
+}
+
 TEST(Regex, ReadsPatternsAsRubyDoes) {
   EXPECT_EQ(matches(R"(\s+)", "a \xE1\xA0\x8E\xC2\xA0z"), (Strings{" ", "\xC2\xA0"}));  // U+180E is no space
   EXPECT_EQ(matches(R"(\h+)", "xyz12abXf"), (Strings{"12ab", "f"}));
@@ -93,7 +112,11 @@ TEST(Regex, ReadsPatternsAsRubyDoes) {
   EXPECT_EQ(matches("^b$", "a\nb\nc"), (Strings{"b"}));
   EXPECT_EQ(matches("x*", "axxb"), (Strings{"", "xx", ""}));
   EXPECT_FALSE(Regex::compile(R"([^\W])").ok());
-  EXPECT_FALSE(Regex::compile("[a[b]]").ok());
+  EXPECT_EQ(matches("[a[bc]d]+", "xab[dc]x"), (Strings{"ab", "dc"}));
+  EXPECT_EQ(matches(R"([^(\s|[.,!]x)]+)", "ab, c|d!e"), (Strings{"ab", "c", "d", "e"}));
+  for (const char* pattern : {"[a[^b]]", "[a[b-c]]", "[a[b[c]]]", "[a-[b]]", "[[b]-c]", "[a[b", R"([a[\s]])"}) {
+    EXPECT_FALSE(Regex::compile(pattern).ok()) << pattern;
+  }
   EXPECT_FALSE(Regex::compile("(?m:.)").ok());
   EXPECT_FALSE(Regex::compile(R"(\C)").ok());
 }
