@@ -10,7 +10,8 @@ Each checkpoint is a folder as `save_pretrained` leaves it (config.json, model.s
     promptP.logits         [num_tokens, vocab]   logits after every prompt token (short prompts only)
     promptP.greedy_ids     [32]                  greedy continuation, with the KV cache
     promptP.greedy_margin  [32]                  best minus second-best logit at each of those steps
-    probe.NAME             [num_tokens, ...]     every intermediate of the 7-token prompt, for NAME in
+    probe.NAME             [num_tokens, ...]     intermediates of the 7-token prompt: embed, layers.N.out and logits,
+                                                 and of Llama and GPT-2 every one, for NAME in
         embed, layers.N.{attn_norm, q, k, v, attn_context, attn_out, mlp_norm, mlp_out, out}, final_norm, logits
         q, k: [num_tokens, heads, head_dim] after the rotary embedding; v likewise;
         attn_context: [num_tokens, num_heads, head_dim], the input of o_proj; attn_out: its output.
@@ -31,7 +32,7 @@ import shutil
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.llama import modeling_llama
 
 PROMPT_LENGTHS = [1, 7, 16, 17, 33, 70]
@@ -52,7 +53,19 @@ GPT2 = dict(
     bos_token_id=None, eos_token_id=None,
 )  # fmt: skip
 
-# name -> config, and how it is stored. `v4`: config.json is rewritten in the form of transformers 4
+# The other families: what two and four shards can split, an odd part of the MLP on each of four, and few enough numbers.
+SMALL = dict(
+    model_type="", hidden_size=32, num_hidden_layers=2, num_attention_heads=4, vocab_size=1003,
+    max_position_embeddings=128, bos_token_id=None, eos_token_id=None, pad_token_id=None,
+)  # fmt: skip
+LLAMA_KIN = SMALL | dict(num_key_value_heads=2, intermediate_size=76, rms_norm_eps=1e-5)
+OPT = SMALL | dict(model_type="opt", ffn_dim=76, word_embed_proj_dim=32)
+NEOX = SMALL | dict(model_type="gpt_neox", intermediate_size=76, rotary_pct=0.5)
+FALCON = SMALL | dict(model_type="falcon", ffn_hidden_size=76, alibi=False)
+WINDOW = 24  # smaller than the longer prompts
+
+# name -> config, and how it is stored and drawn: where logits share a table with embeddings of full size, the layers have
+# to add more than they, or every token is followed by itself (`embedding_std`, `output_gain`). `v4`: config.json is rewritten in the form of transformers 4
 # (rope_theta, rope_scaling, torch_dtype), which most published checkpoints have.
 SPECS = {
     "llama-gqa": dict(config=LLAMA | dict(vocab_size=259), v4=True, remark="grouped heads, untied"),
@@ -139,31 +152,89 @@ SPECS = {
         remark="two shards share its one KV head; biases",
     ),
     "gpt2": dict(config=GPT2, remark="n_inner null (4 * n_embd)"),
+    "opt": dict(config=OPT, remark="pre-norm, positions from row 2"),
+    "opt-post-norm": dict(
+        config=OPT | dict(do_layer_norm_before=False, word_embed_proj_dim=20, vocab_size=259),
+        remark="as OPT-350m: post-norm, an embedding narrower than the model",
+    ),
+    "bloom": dict(
+        config=SMALL | dict(model_type="bloom", hidden_size=48, n_layer=2, n_head=12),
+        output_gain=12,
+        min_distinct=6,
+        remark="heads that are no power of two, for the slopes of ALiBi",
+    ),
+    "gpt-neox": dict(config=NEOX, remark="parallel blocks, half of a head rotary"),
+    "gpt-neox-sequential": dict(config=NEOX | dict(use_parallel_residual=False, vocab_size=259), remark="as its name"),
+    "gptj": dict(
+        config=dict(
+            model_type="gptj", n_embd=32, n_layer=2, n_head=4, n_positions=128, n_inner=76, rotary_dim=4,
+            vocab_size=1003, bos_token_id=None, eos_token_id=None,
+        ),
+        remark="parallel blocks with one norm, interleaved rotary, a head with biases",
+    ),
+    "falcon-7b": dict(config=FALCON, remark="one KV head, parallel blocks with one norm"),
+    "falcon-40b": dict(
+        config=FALCON | dict(new_decoder_architecture=True, num_kv_heads=2), remark="groups, two norms, one a sublayer"
+    ),
+    "falcon-rw": dict(
+        config=FALCON | dict(multi_query=False, parallel_attn=False, bias=True, alibi=True),
+        output_gain=6,
+        min_distinct=6,
+        remark="multi-head, sequential, ALiBi, biases",
+    ),
+    "mistral": dict(config=LLAMA_KIN | dict(model_type="mistral", sliding_window=WINDOW), remark="a window"),
+    "qwen2": dict(
+        config=LLAMA_KIN
+        | dict(model_type="qwen2", use_sliding_window=True, sliding_window=WINDOW, max_window_layers=1),
+        remark="biases of q, k, v; a window in the second layer",
+    ),
+    "qwen3": dict(config=LLAMA_KIN | dict(model_type="qwen3", head_dim=12), remark="norms of heads"),
+    "phi3": dict(
+        config=LLAMA_KIN | dict(model_type="phi3", sliding_window=WINDOW, pad_token_id=0),
+        remark="fused q, k, v and gate, up; a window",
+    ),
+    "gemma2": dict(
+        config=LLAMA_KIN
+        | dict(
+            model_type="gemma2", head_dim=12, query_pre_attn_scalar=20, sliding_window=WINDOW,
+            attn_logit_softcapping=3.0, final_logit_softcapping=5.0, pad_token_id=0,
+        ),
+        embedding_std=0.2,
+        min_distinct=6,
+        remark="four norms a layer, soft caps that matter, a window in the first layer",
+    ),
     "gpt2-odd": dict(config=GPT2 | dict(n_embd=48, n_head=6, vocab_size=131, n_inner=77), remark="odd n_inner"),
 }
 
 
 def random_model(spec, seed):
     """A model whose intermediates all have a spread near one: random gains and biases too, nothing degenerate."""
-    config = spec["config"]
-    is_gpt2 = "n_embd" in config
-    if is_gpt2:
-        model = GPT2LMHeadModel(GPT2Config(**config))
-    else:
-        model = LlamaForCausalLM(LlamaConfig(**config))
+    config = AutoConfig.for_model(**({"model_type": model_type(spec)} | spec["config"]))
+    model = AutoModelForCausalLM.from_config(config)
     generator = torch.Generator().manual_seed(seed)
+    neutral_gain = 0 if config.model_type == "gemma2" else 1  # Gemma stores what a gain has above 1
     for name, p in model.named_parameters():  # tied weights appear once
         noise = torch.randn(p.shape, generator=generator)
         if p.dim() == 1:
             is_gain = "norm" in name or "ln_" in name
-            p.data = 1 + 0.2 * noise if name.endswith("weight") and is_gain else 0.2 * noise
-        elif any(part in name for part in ("embed_tokens", "wte", "wpe")):
-            p.data = 0.5 * noise
+            p.data = neutral_gain + 0.2 * noise if name.endswith("weight") and is_gain else 0.2 * noise
+        elif any(part in name for part in ("embed_", "wte", "wpe", "word_embeddings")) and "embed_out" not in name:
+            p.data = spec.get("embedding_std", 0.5) * noise
         else:
-            fan_in = p.shape[0] if is_gpt2 else p.shape[1]  # GPT-2's Conv1D stores [in, out]
-            p.data = (1.4 / math.sqrt(fan_in)) * noise
+            fan_in = p.shape[0] if config.model_type == "gpt2" else p.shape[1]  # GPT-2's Conv1D stores [in, out]
+            is_output = any(part in name for part in ("attention.dense.", "4h_to_h"))
+            gain = spec.get("output_gain", 1.4) if is_output else 1.4
+            p.data = (gain / math.sqrt(fan_in)) * noise
     model.tie_weights()
-    return model.to(spec.get("dtype", torch.float32))
+    return model.to(spec.get("dtype", torch.float32 if is_probed_whole(config) else torch.float16))
+
+
+def model_type(spec):
+    return spec["config"].get("model_type", "gpt2" if "n_embd" in spec["config"] else "llama")
+
+
+def is_probed_whole(config):
+    return config.model_type in ("llama", "gpt2")
 
 
 def rewrite_config_as_v4(path, type_key):
@@ -311,6 +382,31 @@ def probe_gpt2(model, ids):
     return probes
 
 
+@torch.no_grad()
+def probe_layers(model, ids):
+    """What enters the first layer, what leaves each, and the logits."""
+    probes, handles = {}, []
+    layers = next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList))
+
+    def keep(name):
+        def hook(module, args, out):
+            probes[name] = (out[0] if isinstance(out, tuple) else out)[0]
+
+        return hook
+
+    def keep_input(module, args, kwargs):
+        probes["embed"] = (args[0] if args else kwargs["hidden_states"])[0]
+
+    handles.append(layers[0].register_forward_pre_hook(keep_input, with_kwargs=True))
+    handles += [layer.register_forward_hook(keep(f"layers.{n}.out")) for n, layer in enumerate(layers)]
+    try:
+        probes["logits"] = model(input_ids=ids[None], use_cache=False).logits[0]
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: x.reshape(len(ids), -1) for name, x in probes.items()}
+
+
 def expected_probe_names(num_layers):
     per_layer = ["attn_norm", "q", "k", "v", "attn_context", "attn_out", "mlp_norm", "mlp_out", "out"]
     return {"embed", "final_norm", "logits"} | {f"layers.{n}.{name}" for n in range(num_layers) for name in per_layer}
@@ -326,7 +422,7 @@ def make(name, spec, root):
         results = [greedy(load(folder), ids) for ids in prompts]  # a fresh model each: see `dynamic` above
         min_margin = min(min(margins) for _, _, margins in results)
         distinct = sum(len(set(chosen)) for _, chosen, _ in results) / len(results)
-        if min_margin >= MIN_MARGIN and distinct >= MIN_DISTINCT:
+        if min_margin >= MIN_MARGIN and distinct >= spec.get("min_distinct", MIN_DISTINCT):
             break
     else:
         raise SystemExit(f"{name}: no seed keeps a margin of {MIN_MARGIN}")
@@ -346,8 +442,10 @@ def make(name, spec, root):
         tensors[f"prompt{i}.greedy_margin"] = torch.tensor(margins, dtype=torch.float32)
 
     model = load(folder)
-    probes = (probe_gpt2 if model.config.model_type == "gpt2" else probe_llama)(model, prompts[PROBE_PROMPT])
-    assert set(probes) == expected_probe_names(model.config.num_hidden_layers), sorted(probes)
+    probe = {"gpt2": probe_gpt2, "llama": probe_llama}.get(model.config.model_type, probe_layers)
+    probes = probe(model, prompts[PROBE_PROMPT])
+    if is_probed_whole(model.config):
+        assert set(probes) == expected_probe_names(model.config.num_hidden_layers), sorted(probes)
     assert torch.equal(probes["logits"], results[PROBE_PROMPT][0])
     tensors |= {f"probe.{key}": value for key, value in probes.items()}
     save_file({key: value.contiguous().clone() for key, value in tensors.items()}, folder / "golden.safetensors")
