@@ -25,6 +25,7 @@ std::optional<Activation> activation_from_name(std::string_view name) {
     return Activation::kGeluTanh;
   }
   if (name == "silu" || name == "swish") return Activation::kSilu;
+  if (name == "tanh") return Activation::kTanh;
   return std::nullopt;
 }
 

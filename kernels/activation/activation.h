@@ -14,6 +14,7 @@ enum class Activation {
   kGelu,      // x * Phi(x), by erf
   kGeluTanh,  // Hendrycks & Gimpel 2016, section 2: the tanh approximation; "gelu_new", "gelu_pytorch_tanh"
   kSilu,      // x * sigmoid(x); "silu", "swish"
+  kTanh,
 };
 
 // From `hidden_act` of config.json; nothing if it is not known.

@@ -26,7 +26,7 @@ void activate_gated(TensorView out, ConstTensorView gate_up, Activation activati
 namespace cohort {
 
 // Calls f.template operator()<Op>() with the one of a backend's functors that `activation` names.
-template <typename Relu, typename Gelu, typename GeluTanh, typename Silu, typename F>
+template <typename Relu, typename Gelu, typename GeluTanh, typename Silu, typename Tanh, typename F>
 void dispatch_activation(Activation activation, F&& f) {
   switch (activation) {
     case Activation::kRelu:
@@ -37,6 +37,8 @@ void dispatch_activation(Activation activation, F&& f) {
       return f.template operator()<GeluTanh>();
     case Activation::kSilu:
       return f.template operator()<Silu>();
+    case Activation::kTanh:
+      return f.template operator()<Tanh>();
   }
   COHORT_CHECK(false, "activation " + std::to_string(static_cast<int>(activation)));
 }

@@ -55,6 +55,10 @@ struct Silu {
   static Float8 apply(Float8 x) { return x * sigmoid8(x); }
 };
 
+struct Tanh {
+  static Float8 apply(Float8 x) { return tanh8(x); }
+};
+
 template <typename Op, typename T>
 void activate_row(T* out, const T* x, int64_t n) {
   for_each_vector(n, [&](int64_t i, auto extent) { store8(out + i, Op::apply(load8(x + i, extent)), extent); });
@@ -73,7 +77,7 @@ int64_t grain_of(const TensorView& out) { return std::max<int64_t>(1, kMinElemen
 
 void activate(TensorView out, ConstTensorView x, Activation activation, Stream& stream) {
   dispatch_float(out.dtype(), [&]<typename T>() {
-    dispatch_activation<Relu, Gelu, GeluTanh, Silu>(activation, [&]<typename Op>() {
+    dispatch_activation<Relu, Gelu, GeluTanh, Silu, Tanh>(activation, [&]<typename Op>() {
       const auto body = [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
           activate_row<Op>(out.row<T>(i), x.row<T>(i), out.dim(1));
@@ -86,7 +90,7 @@ void activate(TensorView out, ConstTensorView x, Activation activation, Stream& 
 
 void activate_gated(TensorView out, ConstTensorView gate_up, Activation activation, Stream& stream) {
   dispatch_float(out.dtype(), [&]<typename T>() {
-    dispatch_activation<Relu, Gelu, GeluTanh, Silu>(activation, [&]<typename Op>() {
+    dispatch_activation<Relu, Gelu, GeluTanh, Silu, Tanh>(activation, [&]<typename Op>() {
       const auto body = [&](int64_t begin, int64_t end) {
         const int64_t n = out.dim(1);
         for (int64_t i = begin; i < end; ++i) {

@@ -40,7 +40,7 @@ void activate(TensorView out, ConstTensorView x, Activation activation, Stream& 
   const bool is_vectorized = is_aligned(out, layout.out_stride) && is_aligned(x, layout.x_stride);
   dispatch_float(out.dtype(), [&]<typename T>() {
     using D = DeviceType<T>;
-    dispatch_activation<Relu, Gelu, GeluTanh, Silu>(activation, [&]<typename Op>() {
+    dispatch_activation<Relu, Gelu, GeluTanh, Silu, Tanh>(activation, [&]<typename Op>() {
       dispatch_vec_size<T>(is_vectorized, [&]<int kVecSize>() {
         const LaunchConfig config = choose_config(layout, kVecSize);
         launch_chained(activate_kernel<Op, D, kVecSize>, config.grid, config.block, 0, handle,
@@ -57,7 +57,7 @@ void activate_gated(TensorView out, ConstTensorView gate_up, Activation activati
                              is_aligned(gate_up, layout.n);  // where the second half begins
   dispatch_float(out.dtype(), [&]<typename T>() {
     using D = DeviceType<T>;
-    dispatch_activation<Relu, Gelu, GeluTanh, Silu>(activation, [&]<typename Op>() {
+    dispatch_activation<Relu, Gelu, GeluTanh, Silu, Tanh>(activation, [&]<typename Op>() {
       dispatch_vec_size<T>(is_vectorized, [&]<int kVecSize>() {
         const LaunchConfig config = choose_config(layout, kVecSize);
         launch_chained(activate_gated_kernel<Op, D, kVecSize>, config.grid, config.block, 0, handle,

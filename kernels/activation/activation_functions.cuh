@@ -53,4 +53,8 @@ struct Silu {
   static __device__ float apply(float x) { return times_sigmoid(x, x); }
 };
 
+struct Tanh {
+  static __device__ float apply(float x) { return tanhf(x); }
+};
+
 }  // namespace cohort::cuda

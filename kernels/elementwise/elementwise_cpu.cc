@@ -25,20 +25,6 @@ void for_each_piece(const TensorView& out, Stream& stream, const Body& body) {
   stream.parallel_for(out.num_elements(), kMinElementsPerPiece, std::ref(run));
 }
 
-// tanh within 2 ulp or so; NaN stays NaN. Near 0, where 1 - 2 / (e^2|x| + 1) would cancel, by the polynomial of
-// Moshier's Cephes library (tanhf.c).
-Float8 tanh8(Float8 x) {
-  const Float8 magnitude = max8(x, -x);
-  const Float8 square = x * x;
-  Float8 p = splat8(-5.70498872745e-3f);
-  for (const float c : {2.06390887954e-2f, -5.37397155531e-2f, 1.33314422036e-1f, -3.33332819422e-1f}) {
-    p = fma8(p, square, splat8(c));
-  }
-  const Float8 near = fma8(p * square, x, x);
-  const Float8 far = 1.0f - 2.0f / (exp8(2.0f * magnitude) + 1.0f);
-  return magnitude < 0.625f ? near : (x < 0.0f ? -far : far);
-}
-
 // x = f(x)
 template <typename F>
 void apply(const TensorView& x, Stream& stream, const F& f) {

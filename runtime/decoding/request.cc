@@ -24,7 +24,11 @@ std::string_view finish_reason_name(FinishReason reason) {
 Status GenerationRequest::validate(int64_t vocab, int64_t max_position) const {
   if (prompt.empty()) return invalid_argument("prompt: expected at least one token");
   const auto length = static_cast<int64_t>(prompt.size());
-  if (length >= max_position) {
+  if (encoding.any() && length > max_position) {
+    return invalid_argument("prompt: " + std::to_string(length) + " tokens; the model's longest sequence is " +
+                            std::to_string(max_position));
+  }
+  if (!encoding.any() && length >= max_position) {
     return invalid_argument("prompt: " + std::to_string(length) +
                             " tokens leave no room for output: the model's longest sequence is " +
                             std::to_string(max_position));
@@ -34,6 +38,10 @@ Status GenerationRequest::validate(int64_t vocab, int64_t max_position) const {
       return invalid_argument("prompt: token id " + std::to_string(id) + " is not in [0, " + std::to_string(vocab) +
                               ")");
     }
+  }
+  if (!token_types.empty() && token_types.size() != prompt.size()) {
+    return invalid_argument("token_types: expected " + std::to_string(length) + ", got " +
+                            std::to_string(token_types.size()));
   }
   if (max_tokens < 1) {
     return invalid_argument("max_tokens: expected at least 1, got " + std::to_string(max_tokens));
@@ -54,6 +62,7 @@ Status GenerationRequest::validate(int64_t vocab, int64_t max_position) const {
 }
 
 int64_t GenerationRequest::output_limit(int64_t max_position) const {
+  if (encoding.any()) return 1;
   return std::min(max_tokens, max_position - static_cast<int64_t>(prompt.size()));
 }
 

@@ -8,6 +8,7 @@
 
 #include "kernels/core/status.h"
 #include "kernels/sampling/sampling.h"
+#include "runtime/decoding/encoding.h"
 
 namespace cohort {
 
@@ -35,12 +36,16 @@ struct GenerationRequest {
   std::string cache_salt;         // only requests with the same share what the cache holds
   std::string tenant;             // whom it is for: the engine's time is shared out among tenants
   std::string name;               // for log lines
+  // Of an encoder, which answers with these and draws no tokens: how it would and how many counts for nothing.
+  EncodingParts encoding;
+  std::vector<int32_t> token_types;  // of each token of the prompt, for models that have them; empty: all 0
 
-  // INVALID_ARGUMENT names the field: bad ids, an empty prompt, a prompt that leaves no room for output, counts,
-  // sampling. A stop id may be outside of the vocabulary, as some models' are.
+  // INVALID_ARGUMENT names the field: bad ids, an empty prompt, a prompt that leaves no room for output or, to be
+  // encoded, is too long; counts, sampling. A stop id may be outside of the vocabulary, as some models' are.
   Status validate(int64_t vocab, int64_t max_position) const;
 
-  // Output tokens that fit: max_tokens, or what the model's longest sequence leaves.
+  // Output tokens that fit: max_tokens, or what the model's longest sequence leaves. To be encoded: 1, which takes no
+  // position.
   int64_t output_limit(int64_t max_position) const;
 };
 

@@ -1,5 +1,6 @@
 #include "runtime/engine/engine.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <exception>
@@ -14,6 +15,7 @@ constexpr int kLeader = 0;  // in RankComms::control
 
 // Whether the keys of a position are the same whatever comes behind it.
 bool has_lasting_keys(const ModelSpec& spec) {
+  if (!spec.is_causal) return false;
   return spec.position != PositionKind::kRotary || !varies_with_length(spec.rotary.scaling.kind);
 }
 
@@ -29,7 +31,21 @@ SchedulerOptions scheduler_options(const ModelRunner& runner, const RankComms& c
           .max_waiting = options.max_waiting,
           .num_micro_batches = comms.layout.sizes().pipeline,
           .overlap_steps = options.overlap_steps,
-          .shares_prefixes = options.shares_prefixes && has_lasting_keys(spec)};
+          .shares_prefixes = options.shares_prefixes && has_lasting_keys(spec),
+          .encodes = spec.is_encoder()};
+}
+
+// INVALID_ARGUMENT unless the model has what is wanted of it.
+Status check_encoding(const GenerationRequest& request, const ModelSpec& spec) {
+  if (request.encoding.pooler_output && !spec.has_pooler) return invalid_argument("the model has no pooler");
+  if (request.encoding.logits && num_logits(spec) == 0) return invalid_argument("the model has no logits");
+  for (const int32_t type : request.token_types) {
+    if (type < 0 || type >= std::max<int64_t>(spec.num_token_types, 1)) {
+      return invalid_argument("token_types: " + std::to_string(type) + " is not in [0, " +
+                              std::to_string(spec.num_token_types) + ")");
+    }
+  }
+  return ok_status();
 }
 
 double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -53,7 +69,10 @@ Engine::Engine(ModelRunner& runner, const RankComms& comms)
   COHORT_CHECK(comms.layout.is_leader(), "rank " + std::to_string(comms.layout.rank()));
 }
 
-Result<int64_t> Engine::submit(GenerationRequest request) { return scheduler_.submit(std::move(request), now_s()); }
+Result<int64_t> Engine::submit(GenerationRequest request) {
+  COHORT_RETURN_IF_ERROR(check_encoding(request, runner_.decoder().spec()));
+  return scheduler_.submit(std::move(request), now_s());
+}
 
 Engine::~Engine() {
   try {

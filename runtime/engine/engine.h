@@ -23,7 +23,7 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // As Scheduler::submit, at the time that it is.
+  // As Scheduler::submit, at the time that it is. INVALID_ARGUMENT also where the model has not what is to be encoded.
   Result<int64_t> submit(GenerationRequest request);
   // As Scheduler::cancel. The request may still be in a step under way, for which has_work().
   void cancel(int64_t id) { scheduler_.cancel(id); }

@@ -12,7 +12,7 @@ int64_t max_blocks_per_seq(const ModelSpec& spec, const EngineOptions& options) 
 }
 
 KvCacheShape cache_shape(const Decoder& decoder, const EngineOptions& options) {
-  return {.num_layers = decoder.shard().layers.size(),
+  return {.num_layers = num_layer_caches(decoder.spec(), decoder.shard().layers.size()),
           .num_kv_heads = decoder.shard().kv_heads.size(),
           .head_dim = decoder.spec().head_dim,
           .block_size = options.block_size,
@@ -40,12 +40,15 @@ ModelRunner::ModelRunner(const Decoder& decoder, const RankComms& comms, const E
       stream_(stream),
       monitor_(monitor),
       cache_(cache_shape(decoder, options), stream.device()),
-      workspace_(decoder.spec(), decoder.shard(), decoder.dtype(), options.max_tokens_per_step, options.max_seqs,
-                 stream.device()),
+      workspace_(decoder.spec(), decoder.shard(), decoder.dtype(), options.max_tokens_per_step,
+                 max_logit_rows(decoder.spec(), options), stream.device()),
       batch_(options.max_tokens_per_step, options.max_seqs, max_blocks_per_seq(decoder.spec(), options),
-             options.block_size, stream.device()),
+             options.block_size, stream.device(), logit_rows_of(decoder.spec())),
       sampled_(DType::kI32, Shape{options.max_seqs}, stream.device()) {
-  if (comms.layout.is_sampler()) {
+  if (!comms.layout.is_sampler()) return;
+  if (decoder.spec().is_encoder()) {
+    encoder_.emplace(decoder.spec(), options, stream.device());
+  } else {
     sampler_.emplace(options.max_seqs, decoder.spec().vocab, decoder.spec().max_position, stream.device());
   }
 }
@@ -68,7 +71,7 @@ void ModelRunner::warm_up_prefill() {
 void ModelRunner::prepare(const std::function<void(int64_t, int64_t)>& report) {
   if (stream_.device() == kCpuDevice) return;
   warm_up_prefill();
-  if (!options_.use_graphs) return;
+  if (!options_.use_graphs || decoder_.spec().is_encoder()) return;
   const int64_t num_free_before = num_free_cuda_bytes(stream_.device());
   const std::vector<int64_t> sizes = graph_batch_sizes(options_.max_seqs);
   for (const int64_t size : sizes) {
@@ -106,18 +109,22 @@ void ModelRunner::start(const wire::StepPlan& plan) {
   const DeviceGraph* const graph = pad_for_graph();
   if (timer_ != nullptr) timer_->begin(stream_);
   batch_.upload(stream_);
-  if (graph != nullptr) {
-    graph->launch(stream_);
+  if (decoder_.spec().is_encoder()) {
+    encode_step(plan.step(), forward(batch_.view()));
   } else {
-    forward(batch_.view());
+    if (graph != nullptr) {
+      graph->launch(stream_);
+    } else {
+      forward(batch_.view());
+    }
+    sample_step(plan.step());
   }
-  sample_step(plan.step());
   if (timer_ != nullptr) timer_->end(stream_);
 }
 
 wire::StepResult ModelRunner::finish() {
   const Deadline deadline(monitor_, "a step", options_.step_timeout);
-  return sampler_.value().finish();
+  return encoder_ ? encoder_->finish() : sampler_.value().finish();
 }
 
 void ModelRunner::fill_batch(const wire::StepPlan& plan) {
@@ -137,9 +144,18 @@ void ModelRunner::fill_batch(const wire::StepPlan& plan) {
   }
 }
 
-void ModelRunner::forward(const BatchView& batch) {
-  if (options_.overlap_steps) batch_.feed(sampled_, stream_);
-  decoder_.forward(batch, cache_.layers(), workspace_, comms_, probe_ ? &probe_ : nullptr, stream_);
+TensorView ModelRunner::forward(const BatchView& batch) {
+  if (options_.overlap_steps && !decoder_.spec().is_encoder()) batch_.feed(sampled_, stream_);
+  return decoder_.forward(batch, cache_.layers(), workspace_, comms_, probe_ ? &probe_ : nullptr, stream_);
+}
+
+void ModelRunner::encode_step(int64_t step, TensorView logits) {
+  if (!encoder_) return;
+  const BatchView batch = batch_.view();
+  const EncodedStep encoded{.hidden_states = decoder_.hidden_states(batch, workspace_),
+                            .pooler_output = decoder_.pooler_output(batch, workspace_),
+                            .logits = logits};
+  encoder_->start(step, sampled_sequences_, batch_, encoded, stream_);
 }
 
 void ModelRunner::sample_step(int64_t step) {

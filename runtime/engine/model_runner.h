@@ -1,5 +1,5 @@
-// ModelRunner: executes step plans on one rank: its stage's layers, its part of the cache, and sampling where the rank
-// is the one that samples.
+// ModelRunner: executes step plans on one rank: its stage's layers, its part of the cache, and sampling, or of an
+// encoder what it answers, where the rank is the one that samples.
 //
 // Every rank of a replica starts the same plans in the same order. On CUDA a step is queued and the next may be started
 // while it runs; nothing in a step waits for the device or takes memory. One thread.
@@ -18,6 +18,7 @@
 #include "runtime/engine/engine_options.h"
 #include "runtime/engine/sequence_table.h"
 #include "runtime/engine/step_batch.h"
+#include "runtime/engine/step_encoder.h"
 #include "runtime/engine/step_sampler.h"
 #include "runtime/engine/step_timer.h"
 #include "runtime/layers/decoder.h"
@@ -42,7 +43,8 @@ class ModelRunner {
 
   // Starts this rank's part of the step.
   void start(const wire::StepPlan& plan);
-  // What the oldest step that was started and not finished has sampled; waits for it. Requires the rank that samples.
+  // What the oldest step that was started and not finished has sampled or encoded; waits for it. Requires the rank that
+  // samples.
   wire::StepResult finish();
 
   // Called with every intermediate of every step from now on; for tests. Null switches it off.
@@ -73,9 +75,10 @@ class ModelRunner {
   void fill_batch(const wire::StepPlan& plan);
   // The graph for what is in batch_, which is padded to fit it; null if there is none.
   const DeviceGraph* pad_for_graph();
-  // What a graph holds: from the fed tokens to the logits, if they are made here.
-  void forward(const BatchView& batch);
+  // What a graph holds: from the fed tokens to the logits, if they are made here. Returns those.
+  TensorView forward(const BatchView& batch);
   void sample_step(int64_t step);
+  void encode_step(int64_t step, TensorView logits);
 
   const Decoder& decoder_;
   const RankComms& comms_;
@@ -89,7 +92,8 @@ class ModelRunner {
   StepBatch batch_;
   Tensor sampled_;                                        // [max_seqs] int32: of the step last started
   std::optional<StepSampler> sampler_;                    // of the rank that samples
-  std::vector<SequenceTable::Entry*> sampled_sequences_;  // of each logit row
+  std::optional<StepEncoder> encoder_;                    // of an encoder, in its place
+  std::vector<SequenceTable::Entry*> sampled_sequences_;  // whose last token is in the step
   std::map<int64_t, StepGraph> graphs_;                   // by batch size
   int64_t num_graph_bytes_ = 0;
   ProbeFunction probe_;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/core/check.h"
+#include "runtime/scheduler/encoding_message.h"
 #include "runtime/scheduler/sampling_message.h"
 
 namespace cohort {
@@ -33,8 +34,10 @@ void SequenceTable::apply(const wire::StepPlan& plan) {
     entry.sequence.output.assign(admitted.output().begin(), admitted.output().end());
     entry.sequence.block_table.assign(admitted.block_table().begin(), admitted.block_table().end());
     entry.sequence.num_computed = admitted.num_computed();
+    entry.sequence.token_types.assign(admitted.token_types().begin(), admitted.token_types().end());
+    entry.encoding = read_encoding_parts(admitted.encoding());
     entry.num_known_outputs = entry.sequence.output.size();
-    read_all_sampling(entry, admitted.sampling());
+    if (admitted.has_sampling()) read_all_sampling(entry, admitted.sampling());
     entry.logprob = admitted.sampling().logprob();
     entry.top_logprobs = admitted.sampling().top_logprobs();
     COHORT_CHECK(entries_.emplace(admitted.id(), std::move(entry)).second,

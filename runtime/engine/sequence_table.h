@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "kernels/sampling/sampling.h"
+#include "runtime/decoding/encoding.h"
 #include "runtime/scheduler/sequence.h"
 #include "runtime/scheduler/step_plan.pb.h"
 
@@ -22,6 +23,7 @@ class SequenceTable {
     int32_t sampled_row = -1;      // of the step that sampled its last token: which of the sampled tokens that is
     size_t min_tokens = 0;         // of the output, before which early_sampling holds: stop ids are not drawn
     SamplingParams early_sampling;
+    EncodingParts encoding;  // of an encoder
 
     // Of the next token. Lasts as long as the entry.
     const SamplingParams& next_sampling() const {

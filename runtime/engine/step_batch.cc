@@ -8,7 +8,8 @@
 
 namespace cohort {
 
-StepBatch::Arrays::Arrays(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq) : num_bytes(0) {
+StepBatch::Arrays::Arrays(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq, LogitRows which)
+    : num_bytes(0) {
   constexpr int64_t kAlignment = 16;  // of vector loads on a device
   const auto place = [&](auto& array, int64_t count) {
     array.offset = (num_bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -19,19 +20,21 @@ StepBatch::Arrays::Arrays(int64_t max_tokens, int64_t max_seqs, int64_t max_bloc
   place(sources, max_tokens);
   place(positions, max_tokens);
   place(rope_lengths, max_tokens);
+  place(token_types, which == LogitRows::kLast ? 0 : max_tokens);
   place(query_starts, max_seqs + 1);
   place(context_lengths, max_seqs);
-  place(logit_rows, max_seqs);
+  place(logit_rows, which == LogitRows::kAll ? max_tokens : max_seqs);
   place(block_tables, max_seqs * max_blocks_per_seq);
 }
 
 StepBatch::StepBatch(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq, int64_t block_size,
-                     Device device)
+                     Device device, LogitRows logit_rows)
     : max_tokens_(max_tokens),
       max_seqs_(max_seqs),
       max_blocks_per_seq_(max_blocks_per_seq),
       block_size_(block_size),
-      arrays_(max_tokens, max_seqs, max_blocks_per_seq),
+      logit_rows_(logit_rows),
+      arrays_(max_tokens, max_seqs, max_blocks_per_seq, logit_rows),
       memory_(arrays_.num_bytes, device),
       copied_(device) {
   clear();
@@ -60,6 +63,9 @@ void StepBatch::add(const Sequence& sequence, int64_t num_tokens, int32_t sample
     arrays_.positions.of(memory)[row] = static_cast<int32_t>(position);
     arrays_.rope_lengths.of(memory)[row] = static_cast<int32_t>(sequence.rope_length(position));
     arrays_.slots.of(memory)[row] = block * block_size_ + position % block_size_;
+    if (logit_rows_ == LogitRows::kLast) continue;
+    arrays_.token_types.of(memory)[row] =
+        sequence.token_types.empty() ? 0 : sequence.token_types[static_cast<size_t>(position)];
   }
   max_query_length_ = std::max(max_query_length_, num_tokens);
   max_context_length_ = std::max(max_context_length_, end);
@@ -68,9 +74,14 @@ void StepBatch::add(const Sequence& sequence, int64_t num_tokens, int32_t sample
   arrays_.query_starts.of(memory)[seq + 1] = static_cast<int32_t>(num_tokens_);
   std::copy(sequence.block_table.begin(), sequence.block_table.end(),
             arrays_.block_tables.of(memory) + seq * max_blocks_per_seq_);
-  if (end == sequence.length()) {
-    arrays_.logit_rows.of(memory)[num_logit_rows_++] = static_cast<int32_t>(num_tokens_ - 1);
-  }
+  add_logit_rows(num_tokens_ - num_tokens, num_tokens_, end == sequence.length());
+}
+
+void StepBatch::add_logit_rows(int64_t begin, int64_t end, bool is_end_of_sequence) {
+  if (logit_rows_ == LogitRows::kFirst) end = begin + 1;
+  if (logit_rows_ == LogitRows::kLast) begin = is_end_of_sequence ? end - 1 : end;
+  int32_t* const rows = arrays_.logit_rows.of(memory_.host());
+  for (int64_t row = begin; row < end; ++row) rows[num_logit_rows_++] = static_cast<int32_t>(row);
 }
 
 void StepBatch::pad_to(int64_t num_seqs) {
@@ -110,6 +121,7 @@ BatchView StepBatch::view(int64_t max_context_length) const {
   return {
       .token_ids = tensor(arrays_.token_ids, DType::kI32, Shape{num_tokens_}),
       .positions = tensor(arrays_.positions, DType::kI32, Shape{num_tokens_}),
+      .token_types = tensor(arrays_.token_types, DType::kI32, Shape{logit_rows_ == LogitRows::kLast ? 0 : num_tokens_}),
       .rope_lengths = tensor(arrays_.rope_lengths, DType::kI32, Shape{num_tokens_}),
       .slots = tensor(arrays_.slots, DType::kI64, Shape{num_tokens_}),
       .attention = {.query_starts = tensor(arrays_.query_starts, DType::kI32, Shape{num_seqs_ + 1}),

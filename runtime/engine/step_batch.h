@@ -10,15 +10,23 @@
 
 namespace cohort {
 
+// Which tokens of a batch the model's head reads.
+enum class LogitRows {
+  kLast,   // of sequences whose last token is in it
+  kFirst,  // of every sequence
+  kAll,
+};
+
 class StepBatch {
  public:
-  StepBatch(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq, int64_t block_size, Device device);
+  // Has types of tokens unless only the last ones are read: models that generate have none.
+  StepBatch(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq, int64_t block_size, Device device,
+            LogitRows logit_rows = LogitRows::kLast);
 
   // Waits until what the last upload() copies has been read; the device may still compute with it.
   void clear();
-  // Adds the next `num_tokens` tokens of `sequence` that are not computed. The last one gets a logit row if it is the
-  // last of the sequence. A kFedToken is element `sampled_row` of what feed() is given. Requires room, and blocks for
-  // the tokens.
+  // Adds the next `num_tokens` tokens of `sequence` that are not computed, and the logit rows among them. A kFedToken
+  // is element `sampled_row` of what feed() is given. Requires room, and blocks for the tokens.
   void add(const Sequence& sequence, int64_t num_tokens, int32_t sampled_row = -1);
   // Adds rows that stand for no sequence until there are `num_seqs`: token 0, an empty context, nothing written to the
   // cache. Requires room.
@@ -26,6 +34,8 @@ class StepBatch {
 
   int64_t num_tokens() const { return num_tokens_; }
   int64_t num_seqs() const { return num_seqs_; }
+  // The first of each sequence among the tokens, and behind the last of them their number. [num_seqs + 1]
+  const int32_t* query_starts() const { return arrays_.query_starts.of(memory_.host()); }
   // Whether every sequence has one token, whose logits are wanted.
   bool is_decode() const { return num_tokens_ == num_seqs_ && num_logit_rows_ == num_seqs_; }
   // Queues the copy to the stream's device.
@@ -46,26 +56,29 @@ class StepBatch {
     int64_t end(int64_t count) const { return offset + count * static_cast<int64_t>(sizeof(T)); }
   };
   struct Arrays {
-    Arrays(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq);
+    Arrays(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq, LogitRows which);
 
     Array<int64_t> slots;            // [max_tokens]
     Array<int32_t> token_ids;        // [max_tokens]
     Array<int32_t> sources;          // [max_tokens]: where in what was sampled a fed token is, -1 for others
     Array<int32_t> positions;        // [max_tokens]
     Array<int32_t> rope_lengths;     // [max_tokens]
+    Array<int32_t> token_types;      // [max_tokens], or nothing
     Array<int32_t> query_starts;     // [max_seqs + 1]
     Array<int32_t> context_lengths;  // [max_seqs]
-    Array<int32_t> logit_rows;       // [max_seqs]
+    Array<int32_t> logit_rows;       // [max_seqs], or of all tokens [max_tokens]
     Array<int32_t> block_tables;     // [max_seqs, max_blocks_per_seq]; last, since most of it is seldom used
     int64_t num_bytes;
   };
 
+  void add_logit_rows(int64_t begin, int64_t end, bool is_end_of_sequence);
   BatchView view(int64_t max_context_length) const;
 
   int64_t max_tokens_;
   int64_t max_seqs_;
   int64_t max_blocks_per_seq_;
   int64_t block_size_;
+  LogitRows logit_rows_;
   Arrays arrays_;
   MirroredBuffer memory_;
   Event copied_;  // after the last copy: the next batch is filled while the device is steps behind

@@ -35,6 +35,7 @@ Result<Attention> Attention::load(const LoadContext& context, const LayerMap& ma
   attention.head_dim_ = spec.head_dim;
   attention.params_ = {.scale = spec.attention_scale,
                        .deterministic = context.arithmetic.is_deterministic(),
+                       .is_causal = spec.is_causal,
                        .window = window_of(spec, layer),
                        .soft_cap = spec.attention_soft_cap};
   if (spec.position == PositionKind::kRotary) {

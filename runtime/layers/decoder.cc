@@ -48,6 +48,9 @@ Status Decoder::load_embedding(const LoadContext& context, const WeightMap& map)
     const Slice rows{spec_.position_offset, spec_.position_offset + spec_.max_position};
     COHORT_ASSIGN_OR_RETURN(position_embedding_, load_rows(context, *map.position_embedding, rows, dtype));
   }
+  if (map.token_type_embedding) {
+    COHORT_ASSIGN_OR_RETURN(token_type_embedding_, load_tensor(context, *map.token_type_embedding, dtype));
+  }
   if (map.embedding_norm) {
     COHORT_ASSIGN_OR_RETURN(embedding_norm_, Norm::load(context, *map.embedding_norm));
   }
@@ -61,6 +64,23 @@ Status Decoder::load_head(const LoadContext& context, const WeightMap& map) {
   if (map.embedding_out) {
     COHORT_ASSIGN_OR_RETURN(embedding_out_, Linear::load_whole(context, *map.embedding_out));
   }
+  if (map.pooler) {
+    COHORT_ASSIGN_OR_RETURN(pooler_, Linear::load_whole(context, *map.pooler));
+  }
+  if (map.head_transform) {
+    COHORT_ASSIGN_OR_RETURN(head_transform_, Linear::load_whole(context, *map.head_transform));
+  }
+  if (map.head_transform_norm) {
+    COHORT_ASSIGN_OR_RETURN(head_transform_norm_, Norm::load(context, *map.head_transform_norm));
+  }
+  if (map.label_head) {  // of few outputs: every shard has it whole
+    COHORT_ASSIGN_OR_RETURN(head_, Linear::load_whole(context, *map.label_head));
+    return ok_status();
+  }
+  return spec_.head == HeadKind::kNone ? ok_status() : load_vocab_head(context, map);
+}
+
+Status Decoder::load_vocab_head(const LoadContext& context, const WeightMap& map) {
   if (!map.head && !map.head_bias && shard_.is_first_stage) {  // tied, and here already
     COHORT_RETURN_IF_ERROR(context.source.wait());
     head_ = Linear::pack(embedding_, arithmetic_, context.stream);
@@ -82,6 +102,7 @@ void Decoder::embed(TensorView residual, const BatchView& batch, Workspace& work
   if (spec_.position == PositionKind::kLearned) {
     add_embedding(residual, batch.positions, position_embedding_, stream);
   }
+  if (spec_.num_token_types > 0) add_embedding(residual, batch.token_types, token_type_embedding_, stream);
   if (spec_.embedding_norm) embedding_norm_.forward(residual, residual, stream);
 }
 
@@ -104,7 +125,8 @@ TensorView Decoder::forward(const BatchView& batch, std::span<const KvCacheView>
     const DecoderBlock& block = blocks_[local];
     block.enter(delta, num_tokens, workspace, probe.layer(i), stream);
     if (local > 0) probe.layer(i - 1)("out", residual);
-    delta = block.forward(batch, caches[local], workspace, comms.tensor.get(), probe.layer(i), stream);
+    delta = block.forward(batch, caches[spec_.is_causal ? local : 0], workspace, comms.tensor.get(), probe.layer(i),
+                          stream);
   }
   if (!shard_.is_last_stage) {
     if (!delta.value.empty()) {
@@ -118,8 +140,32 @@ TensorView Decoder::forward(const BatchView& batch, std::span<const KvCacheView>
   probe.layer(shard_.layers.end - 1)("out", residual);
   if (spec_.final_norm) probe("final_norm", normed);
   const TensorView logits = make_logits(batch, spec_.final_norm ? normed : residual, workspace, comms, stream);
-  probe("logits", logits);
+  if (!logits.empty()) probe("logits", logits);
   return logits;
+}
+
+ConstTensorView Decoder::head_inputs(ConstTensorView rows, Workspace& workspace, Stream& stream) const {
+  const int64_t num_rows = rows.dim(0);
+  ConstTensorView inputs = rows;
+  if (spec_.has_pooler) {
+    const TensorView pooled = workspace.pooled->slice(0, 0, num_rows);
+    pooler_.forward(pooled, inputs, stream);
+    activate(pooled, pooled, Activation::kTanh, stream);
+    inputs = pooled;
+  }
+  if (spec_.head_transform) {
+    const TensorView transformed = workspace.transformed->slice(0, 0, num_rows);
+    head_transform_.forward(transformed, inputs, stream);
+    activate(transformed, transformed, spec_.head_activation, stream);
+    if (spec_.head_transform_norm) head_transform_norm_.forward(transformed, transformed, stream);
+    inputs = transformed;
+  }
+  if (spec_.embedding_dim != spec_.hidden) {
+    const TensorView projected = workspace.logit_embedding->slice(0, 0, num_rows);
+    embedding_out_.forward(projected, inputs, stream);
+    inputs = projected;
+  }
+  return inputs;
 }
 
 TensorView Decoder::make_logits(const BatchView& batch, ConstTensorView hidden, Workspace& workspace,
@@ -127,15 +173,12 @@ TensorView Decoder::make_logits(const BatchView& batch, ConstTensorView hidden, 
   const int64_t num_rows = batch.num_logit_rows();
   const TensorView rows = workspace.logit_inputs->slice(0, 0, num_rows);
   embedding(rows, batch.logit_rows, hidden, stream);  // gathers them
-  ConstTensorView inputs = rows;
-  if (spec_.embedding_dim != spec_.hidden) {
-    const TensorView projected = workspace.logit_embedding->slice(0, 0, num_rows);
-    embedding_out_.forward(projected, rows, stream);
-    inputs = projected;
-  }
-  const bool is_split = comms.tensor != nullptr;
+  const ConstTensorView inputs = head_inputs(rows, workspace, stream);
+  if (spec_.head == HeadKind::kNone) return {};
+  const bool is_split = comms.tensor != nullptr && spec_.labels.empty();
   const TensorView logits = shard_.shard == 0 ? workspace.logits->slice(0, 0, num_rows) : TensorView();
   const TensorView local = is_split ? workspace.local_logits->slice(0, 0, num_rows) : logits;
+  if (!is_split && shard_.shard != 0) return {};  // every shard has the same
   head_.forward(local, inputs, stream);
   if (spec_.logit_soft_cap > 0) soft_cap(local, spec_.logit_soft_cap, stream);
   if (is_split) gather_logits(logits, local, spec_.vocab, *comms.tensor, workspace.logit_parts, stream);
@@ -144,7 +187,8 @@ TensorView Decoder::make_logits(const BatchView& batch, ConstTensorView hidden, 
 
 int64_t Decoder::num_weight_bytes() const {
   int64_t total = embedding_->num_bytes() + embedding_in_.num_bytes() + position_embedding_->num_bytes() +
-                  embedding_out_.num_bytes() + head_.num_bytes();
+                  token_type_embedding_->num_bytes() + embedding_out_.num_bytes() + pooler_.num_bytes() +
+                  head_transform_.num_bytes() + head_.num_bytes();
   for (const DecoderBlock& block : blocks_) total += block.num_bytes();
   return total;
 }

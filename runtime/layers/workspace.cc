@@ -5,6 +5,7 @@
 #include "kernels/attention/attention.h"
 
 namespace cohort {
+
 namespace {
 
 struct Part {
@@ -18,7 +19,7 @@ std::vector<Part> parts_of(const ModelSpec& spec, const ModelShard& shard, DType
                            int64_t max_logit_rows, Device device) {
   const int64_t local_heads = shard.heads.size() + 2 * shard.kv_heads.size();
   const int64_t local_ffn = shard.ffn.size();
-  const bool is_split = shard.num_shards > 1;
+  const bool is_split = shard.num_shards > 1 && spec.labels.empty();
   const int64_t rows = shard.is_last_stage ? max_logit_rows : 0;
   const int64_t sampled_rows = shard.shard == 0 ? rows : 0;
   const bool is_parallel = spec.block == BlockKind::kParallel;
@@ -35,7 +36,9 @@ std::vector<Part> parts_of(const ModelSpec& spec, const ModelShard& shard, DType
       {&Workspace::activated, dtype, {max_tokens, local_ffn}},
       {&Workspace::logit_inputs, dtype, {rows, spec.hidden}},
       {&Workspace::logit_embedding, dtype, {projects ? rows : 0, spec.embedding_dim}},
-      {&Workspace::logits, DType::kF32, {sampled_rows, spec.vocab}},
+      {&Workspace::pooled, dtype, {spec.has_pooler ? rows : 0, spec.hidden}},
+      {&Workspace::transformed, dtype, {spec.head_transform ? rows : 0, spec.hidden}},
+      {&Workspace::logits, DType::kF32, {sampled_rows, num_logits(spec)}},
       {&Workspace::local_logits, DType::kF32, {is_split ? rows : 0, shard.vocab.size()}},
       {&Workspace::logit_parts, DType::kF32, {is_split ? sampled_rows : 0, shard.vocab.size()}},
   };

@@ -29,8 +29,10 @@ struct Workspace {
   Tensor activated;              // [max_tokens, local ffn]
   Tensor logit_inputs;           // [max_logit_rows, hidden]; the last stage's, like what follows
   Tensor logit_embedding;        // [max_logit_rows, embedding_dim], unless that is hidden
+  Tensor pooled;                 // [max_logit_rows, hidden]: of the pooler, if there is one
+  Tensor transformed;            // [max_logit_rows, hidden]: of the head's transform, if there is one
   Tensor local_logits;           // [max_logit_rows, local vocab] float32; empty for one shard
-  Tensor logits;                 // [max_logit_rows, vocab] float32; shard 0's
+  Tensor logits;                 // [max_logit_rows, num_logits] float32; shard 0's
   Tensor logit_parts;            // [max_logit_rows * local vocab] float32: another shard's on their way; shard 0's
   ReductionWorkspace reduction;  // of [max_tokens, hidden]
   Tensor attention;              // [num_bytes] uint8: partial softmax states; empty on the CPU

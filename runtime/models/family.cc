@@ -1,21 +1,29 @@
 #include "runtime/models/family.h"
 
+#include <algorithm>
 #include <array>
 #include <limits>
 
 #include "runtime/json/json.h"
+#include "runtime/models/sentence_pooling.h"
 
 namespace cohort {
 namespace {
 
-constexpr std::array kFamilies = {&kBloomFamily, &kFalconFamily,  &kGemma2Family, &kGpt2Family,
-                                  &kGptJFamily,  &kGptNeoxFamily, &kLlamaFamily,  &kMistralFamily,
-                                  &kOptFamily,   &kPhi3Family,    &kQwen2Family,  &kQwen3Family};
+constexpr std::array kFamilies = {
+    &kBertFamily, &kBloomFamily,   &kDistilBertFamily, &kFalconFamily,  &kGemma2Family,    &kGpt2Family,
+    &kGptJFamily, &kGptNeoxFamily, &kLlamaFamily,      &kMistralFamily, &kOptFamily,
+    &kPhi3Family, &kQwen2Family,   &kQwen3Family,      &kRobertaFamily, &kXlmRobertaFamily};
 constexpr int64_t kMaxConfigBytes = 16 << 20;
+
+bool has_architecture(const Family& family, std::string_view name) {
+  const auto& others = family.other_architectures;
+  return family.architecture == name || std::find(others.begin(), others.end(), name) != others.end();
+}
 
 const Family* find_family(const std::string& architecture, const std::string& model_type) {
   for (const Family* family : kFamilies) {
-    if (!architecture.empty() ? family->architecture == architecture : family->model_type == model_type) {
+    if (!architecture.empty() ? has_architecture(*family, architecture) : family->model_type == model_type) {
       return family;
     }
   }
@@ -26,6 +34,7 @@ std::string known_families() {
   std::string names;
   for (const Family* family : kFamilies) {
     names += (names.empty() ? "" : ", ") + std::string(family->architecture);
+    for (const std::string_view other : family->other_architectures) names += ", " + std::string(other);
   }
   return names;
 }
@@ -141,6 +150,7 @@ Result<ModelConfig> read_model_config(const std::filesystem::path& model_dir) {
   model.spec.checkpoint_dtype = read_dtype(config);
   check_spec(config, model.spec);
   COHORT_RETURN_IF_ERROR(Status(config.status()));
+  if (model.spec.head == HeadKind::kNone) COHORT_RETURN_IF_ERROR(read_sentence_pooling(model_dir, model.spec));
   COHORT_ASSIGN_OR_RETURN(model.generation, read_generation(model_dir / "generation_config.json", config));
   return model;
 }

@@ -22,6 +22,8 @@ struct Family {
   WeightMap (*weight_map)(const ModelSpec& spec);
   // Hugging Face stores the same tensors with this prefix (a model with a head) or without (the base model alone).
   std::string_view base_prefix;
+  // More of `architectures[0]`: the same model with other heads, which read_spec tells apart.
+  std::span<const std::string_view> other_architectures = {};
 };
 
 // The activation that `key` names; an unknown one is left in the reader's status.
@@ -31,7 +33,9 @@ Activation read_activation(ConfigReader& config, std::string_view key, std::stri
 int64_t read_divided(ConfigReader& config, std::string_view dividend_key, int64_t dividend,
                      std::string_view divisor_key, int64_t divisor);
 
+extern const Family kBertFamily;
 extern const Family kBloomFamily;
+extern const Family kDistilBertFamily;
 extern const Family kFalconFamily;
 extern const Family kGemma2Family;
 extern const Family kGpt2Family;
@@ -43,6 +47,8 @@ extern const Family kOptFamily;
 extern const Family kPhi3Family;
 extern const Family kQwen2Family;
 extern const Family kQwen3Family;
+extern const Family kRobertaFamily;
+extern const Family kXlmRobertaFamily;
 
 std::span<const Family* const> families();
 

@@ -1,13 +1,35 @@
 #include "runtime/models/model_spec.h"
 
+#include <algorithm>
+
 namespace cohort {
 
 int64_t window_of(const ModelSpec& spec, int64_t i) {
   return spec.windows.empty() ? 0 : spec.windows[static_cast<size_t>(i)];
 }
 
+int64_t num_logits(const ModelSpec& spec) {
+  switch (spec.head) {
+    case HeadKind::kNone:
+      return 0;
+    case HeadKind::kSequenceLabels:
+    case HeadKind::kTokenLabels:
+      return static_cast<int64_t>(spec.labels.size());
+    default:
+      return spec.vocab;
+  }
+}
+
+bool has_logits_of_tokens(const ModelSpec& spec) {
+  return spec.head == HeadKind::kTokenLabels || spec.head == HeadKind::kMaskedToken;
+}
+
+int64_t num_layer_caches(const ModelSpec& spec, int64_t num_layers) {
+  return spec.is_causal ? num_layers : std::min<int64_t>(num_layers, 1);
+}
+
 int64_t kv_bytes_per_token(const ModelSpec& spec, DType dtype) {
-  return spec.num_layers * 2 * dtype_bytes(dtype, spec.num_kv_heads * spec.head_dim);
+  return num_layer_caches(spec, spec.num_layers) * 2 * dtype_bytes(dtype, spec.num_kv_heads * spec.head_dim);
 }
 
 }  // namespace cohort

@@ -1,4 +1,4 @@
-// ModelSpec: everything that makes one decoder differ from another, as data. Read from config.json by the family
+// ModelSpec: everything that makes one transformer differ from another, as data. Read from config.json by the family
 // (family.h); nothing downstream asks which family it was.
 //
 // A plain value; immutable once read.
@@ -11,6 +11,7 @@
 
 #include "kernels/activation/activation.h"
 #include "kernels/core/dtype.h"
+#include "kernels/pooling/pooling.h"
 #include "kernels/position/rotary.h"
 
 namespace cohort {
@@ -24,6 +25,15 @@ enum class BlockKind {
   kPostNorm,  // x = norm(x + f(x)): Vaswani et al. 2017, "Attention Is All You Need", section 3.1; OPT-350m, BERT
   kSandwich,  // x += norm(f(norm(x))): Gemma 2
   kParallel,  // x += attention(norm(x)) + mlp(norm'(x)): Black et al. 2022, "GPT-NeoX-20B", section 2.1; GPT-J, Falcon
+};
+
+// What is made of the last hidden states.
+enum class HeadKind {
+  kNextToken,       // logits over the vocabulary for the token that follows: models that generate
+  kNone,            // nothing, or a pooler's output: the hidden states are what is wanted
+  kSequenceLabels,  // logits over the labels of a sequence, from its first token
+  kTokenLabels,     // logits over the labels of each token
+  kMaskedToken,     // logits over the vocabulary for each token itself
 };
 
 struct ModelSpec {
@@ -47,10 +57,14 @@ struct ModelSpec {
   bool head_norm = false;        // RMSNorm of each head of q and k before the positions
   bool final_norm = true;        // before the logits
 
+  bool is_causal = true;  // a token sees those before it; else all of its sequence
+
   PositionKind position = PositionKind::kRotary;
   RotaryConfig rotary;          // for kRotary
   int64_t position_offset = 0;  // for kLearned: the table's row of position 0
   float alibi_scale = 1;        // for kAlibi: of the slopes of Press et al. 2022, "Train Short, Test Long"
+
+  int64_t num_token_types = 0;  // segments of a sequence, whose tokens get an embedding more each
 
   int64_t embedding_dim = 0;  // of the embedding and of what the logits are made of; projections stand between it and
                               // `hidden` where it is another
@@ -70,11 +84,34 @@ struct ModelSpec {
   float logit_soft_cap = 0;      // likewise
   std::vector<int64_t> windows;  // of each layer: how many positions a token sees, itself counted; 0 or none given: all
 
+  HeadKind head = HeadKind::kNextToken;
+  bool has_pooler = false;                         // tanh(W x + b) of the first token, which the head reads
+  bool head_transform = false;                     // a product and an activation stand before the logits
+  Activation head_activation = Activation::kTanh;  // of it
+  bool head_transform_norm = false;                // and a norm after them
+  std::vector<std::string> labels;                 // of kSequenceLabels and kTokenLabels
+  bool has_probability_score = true;               // a single label's logit is a score by its sigmoid
+  Pooling pooling = Pooling::kMean;                // of embeddings
+  bool normalizes_embedding = true;                // to length 1
+
   DType checkpoint_dtype = DType::kF32;  // what config.json says the weights are
+
+  // Whether it answers with what it makes of its input, and generates nothing.
+  bool is_encoder() const { return head != HeadKind::kNextToken; }
 };
 
 // The window of layer `i`, or 0.
 int64_t window_of(const ModelSpec& spec, int64_t i);
+
+// The width of the logits; 0 for HeadKind::kNone.
+int64_t num_logits(const ModelSpec& spec);
+
+// Whether there are logits for every token and not for every sequence.
+bool has_logits_of_tokens(const ModelSpec& spec);
+
+// How many caches of keys and values `num_layers` layers need: what is not causal is computed whole, so that no layer
+// reads what another step wrote, and one cache serves them all in turn.
+int64_t num_layer_caches(const ModelSpec& spec, int64_t num_layers);
 
 // What generation_config.json (config.json where it is silent) says of generation.
 struct GenerationDefaults {

@@ -3,23 +3,37 @@
 namespace cohort {
 namespace {
 
+template <typename Optional, typename F>
+void if_any(Optional& optional, const F& f) {
+  if (optional) f(*optional);
+}
+
+// Functions that call f on every TensorRef of a norm, of a product.
+template <typename F>
+auto for_norm(F& f) {
+  return [&f](auto& norm) {
+    f(norm.weight);
+    if_any(norm.bias, f);
+  };
+}
+
+template <typename F>
+auto for_linear(F& f) {
+  return [&f](auto& linear) {
+    for (auto& weight : linear.weights) f(weight);
+    for (auto& bias : linear.biases) f(bias);
+  };
+}
+
 // Calls f on every TensorRef but those of the head.
 template <typename Map, typename F>
 void for_each_base_tensor(Map& map, F&& f) {
-  const auto norm = [&](auto& n) {
-    f(n.weight);
-    if (n.bias) f(*n.bias);
-  };
-  const auto linear = [&](auto& l) {
-    for (auto& weight : l.weights) f(weight);
-    for (auto& bias : l.biases) f(bias);
-  };
-  const auto if_any = [](auto& optional, const auto& g) {
-    if (optional) g(*optional);
-  };
+  const auto norm = for_norm(f);
+  const auto linear = for_linear(f);
   f(map.embedding);
   if_any(map.embedding_in, linear);
   if_any(map.position_embedding, f);
+  if_any(map.token_type_embedding, f);
   if_any(map.embedding_norm, norm);
   for (auto& layer : map.layers) {
     norm(layer.attn_norm);
@@ -35,6 +49,16 @@ void for_each_base_tensor(Map& map, F&& f) {
   }
   if_any(map.final_norm, norm);
   if_any(map.embedding_out, linear);
+  if_any(map.pooler, linear);
+}
+
+template <typename F>
+void for_each_head_tensor(const WeightMap& map, F&& f) {
+  if_any(map.head_transform, for_linear(f));
+  if_any(map.head_transform_norm, for_norm(f));
+  if_any(map.head, f);
+  if_any(map.head_bias, f);
+  if_any(map.label_head, for_linear(f));
 }
 
 }  // namespace
@@ -49,9 +73,9 @@ int64_t LinearMap::num_inputs() const { return weights[0].shape[layout == Weight
 
 std::vector<TensorRef> all_tensors(const WeightMap& map) {
   std::vector<TensorRef> all;
-  for_each_base_tensor(map, [&](const TensorRef& tensor) { all.push_back(tensor); });
-  if (map.head) all.push_back(*map.head);
-  if (map.head_bias) all.push_back(*map.head_bias);
+  const auto add = [&](const TensorRef& tensor) { all.push_back(tensor); };
+  for_each_base_tensor(map, add);
+  for_each_head_tensor(map, add);
   return all;
 }
 

