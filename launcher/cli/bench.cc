@@ -79,6 +79,7 @@ void add_bench(CLI::App& app, Run& run) {
   bench.require_subcommand(1);
   add_bench_kernels(bench, run);
   add_bench_engine(bench, run);
+  add_bench_scaling(bench, run);
   add_bench_serve(bench, run);
   CLI::App& comm = *bench.add_subcommand("comm", "Measure how fast ranks talk; start it by mpirun or srun");
   auto flags = std::make_shared<BenchCommFlags>();

@@ -3,32 +3,23 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "kernels/core/device_facts.h"
 #include "launcher/bootstrap/build_facts.h"
 #include "launcher/cli/bench_kernels.h"
 #include "launcher/cli/command.h"
 #include "launcher/cli/config_flags.h"
+#include "launcher/cli/engine_load.h"
 #include "launcher/cli/quantile.h"
 #include "launcher/cli/rank_engine.h"
 #include "runtime/engine/engine.h"
-#include "runtime/models/shard_size.h"
 
 namespace cohort {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using nlohmann::json;
-
-double milliseconds_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
-
-double sum_of(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 
 struct BenchFlags {
   std::vector<int64_t> batches = {1};  // of latency
@@ -38,23 +29,6 @@ struct BenchFlags {
   bool json = false;
   bool quiet = false;
 };
-
-// Prompts of random tokens, the same on every run; outputs of exactly max_tokens.
-std::vector<GenerationRequest> make_requests(int64_t count, int64_t input_length, int64_t output_length,
-                                             int64_t vocab) {
-  std::vector<GenerationRequest> requests(static_cast<size_t>(count));
-  uint64_t state = 1;
-  for (GenerationRequest& request : requests) {
-    for (int64_t i = 0; i < input_length; ++i) {
-      state = state * 6364136223846793005u + 1442695040888963407u;  // Knuth's MMIX generator
-      request.prompt.push_back(static_cast<int32_t>((state >> 33) % static_cast<uint64_t>(vocab)));
-    }
-    request.max_tokens = output_length;
-    request.sampling.temperature = 0;
-    request.ignore_stop_ids = true;
-  }
-  return requests;
-}
 
 // How one batch went, as its leader saw it.
 struct Latency {
@@ -67,38 +41,6 @@ struct Latency {
   double idle_share = 0;  // of the device's time between decode steps
   double floor_ms = 0;    // reading weights and cache once, at the speed of a copy
 };
-
-// What a decode step of `batch` sequences cannot do without reading, on this rank: its weights, but of the embedding
-// table only a row a token, and the keys and values of the contexts.
-double num_step_bytes(const Decoder& decoder, int64_t batch, double context_length) {
-  const int64_t num_table_rows = decoder.shard().is_first_stage ? decoder.shard().vocab.size() : 0;
-  const auto table = static_cast<double>(dtype_bytes(decoder.dtype(), num_table_rows * decoder.spec().hidden));
-  const auto cached = static_cast<double>(shard_kv_bytes_per_token(decoder.spec(), decoder.shard(), decoder.dtype()));
-  return static_cast<double>(decoder.num_weight_bytes()) - table + static_cast<double>(batch) * context_length * cached;
-}
-
-struct EngineRun {
-  std::vector<double> result_ms;    // of each step's result, since the start
-  std::vector<int64_t> num_tokens;  // in it
-};
-
-// Runs the requests to their end.
-Result<EngineRun> run_requests(Engine& engine, std::vector<GenerationRequest> requests) {
-  EngineRun run;
-  const Clock::time_point start = Clock::now();
-  for (GenerationRequest& request : requests) {
-    COHORT_ASSIGN_OR_RETURN([[maybe_unused]] const int64_t id, engine.submit(std::move(request)));
-  }
-  while (engine.has_work()) {
-    const std::vector<TokenEvent> events = engine.step();
-    for (const TokenEvent& event : events) {
-      if (event.finish == FinishReason::kError) return Status(StatusCode::kInternal, "logits are not numbers");
-    }
-    run.result_ms.push_back(milliseconds_since(start));
-    run.num_tokens.push_back(static_cast<int64_t>(events.size()));
-  }
-  return run;
-}
 
 Result<Latency> measure_latency(RankEngine& rank, Engine& engine, int64_t batch, const BenchFlags& flags,
                                 double bytes_per_ms) {
@@ -125,16 +67,15 @@ Result<Latency> measure_latency(RankEngine& rank, Engine& engine, int64_t batch,
   latency.step_ms = quantile(intervals, 0.5);
   latency.step_p99_ms = quantile(intervals, 0.99);
   const StepTimer::Times times = timer.times();
-  const auto skipped = static_cast<std::ptrdiff_t>(std::min(first_decode, times.step_ms.size()));
-  const std::vector<double> steps(times.step_ms.begin() + skipped, times.step_ms.end());
-  const std::vector<double> waits(times.wait_ms.begin() + std::max<std::ptrdiff_t>(skipped - 1, 0),
-                                  times.wait_ms.end());
-  latency.device_ms = quantile(steps, 0.5);
-  const double busy = sum_of(steps);
-  const double idle = sum_of(waits);
-  latency.idle_share = busy + idle > 0 ? idle / (busy + idle) : 0;
+  const size_t num_timed = times.step_ms.size();
+  if (first_decode < num_timed) {
+    latency.device_ms =
+        quantile({times.step_ms.begin() + static_cast<std::ptrdiff_t>(first_decode), times.step_ms.end()}, 0.5);
+    latency.idle_share = idle_share(times, first_decode, num_timed);
+  }
   const double context = static_cast<double>(flags.input_length) + static_cast<double>(flags.output_length) / 2;
-  latency.floor_ms = num_step_bytes(rank.runner().decoder(), batch, context) / bytes_per_ms;
+  const StepBytes bytes = step_bytes(rank.runner().decoder());
+  latency.floor_ms = (bytes.weights + static_cast<double>(batch) * context * bytes.cache_per_position) / bytes_per_ms;
   return latency;
 }
 
@@ -195,7 +136,7 @@ void print_latencies(json head, const std::vector<Latency>& latencies, const Ben
 }
 
 Status lead_latency(Job& job, const Config& config, const BenchFlags& flags, RankEngine& rank) {
-  const double copy_gbps = measure_ceilings(rank.runner().decoder().dtype(), rank.stream()).copy_gbps;
+  const double copy_gbps = measure_copy_gbps(rank.stream());
   Engine engine(rank.runner(), rank.comms());
   std::vector<Latency> latencies;
   for (const int64_t batch : flags.batches) {

@@ -99,13 +99,15 @@ double time_operation(const KernelOperation& operation, Stream& stream) {
   return stream.device().kind == DeviceKind::kCuda ? time_on_cuda(operation, stream) : time_on_cpu(operation);
 }
 
+double measure_copy_gbps(Stream& stream) {
+  const bool is_cuda = stream.device().kind == DeviceKind::kCuda;
+  const KernelOperation copy = make_copy(is_cuda ? kCudaCopyBytes : kCpuCopyBytes, stream);
+  return static_cast<double>(copy.num_bytes) / time_operation(copy, stream) * 1e-3;
+}
+
 KernelCeilings measure_ceilings(DType dtype, Stream& stream) {
   const bool is_cuda = stream.device().kind == DeviceKind::kCuda;
-  KernelCeilings ceilings;
-  {
-    const KernelOperation copy = make_copy(is_cuda ? kCudaCopyBytes : kCpuCopyBytes, stream);
-    ceilings.copy_gbps = static_cast<double>(copy.num_bytes) / time_operation(copy, stream) * 1e-3;
-  }
+  KernelCeilings ceilings{.copy_gbps = measure_copy_gbps(stream)};
   const std::span<const int64_t> cuda_sizes(kCudaProductSizes);
   const std::span<const int64_t> cpu_sizes(kCpuProductSizes);
   for (const int64_t size : is_cuda ? cuda_sizes : cpu_sizes) {

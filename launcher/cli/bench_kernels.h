@@ -51,6 +51,8 @@ struct KernelBenchReport {
 // timed by the device's clock: they follow each other as the kernels of a step do. On the CPU each run is timed.
 double time_operation(const KernelOperation& operation, Stream& stream);
 
+// 10^9 bytes a second, read and written, of a large copy on the device.
+double measure_copy_gbps(Stream& stream);
 KernelCeilings measure_ceilings(DType dtype, Stream& stream);
 
 // Every operation for every batch, and every prompt but those of 0 tokens; attention for every context.

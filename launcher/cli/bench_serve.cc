@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cmath>
 #include <ctime>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -134,13 +133,6 @@ ordered_json describe(const Bench& bench, const ServerAddress& address) {
   return head;
 }
 
-Status write_file(const std::string& path, const std::string& text) {
-  std::ofstream file(path, std::ios::binary);
-  file << text;
-  file.close();
-  return file ? ok_status() : data_loss(path + ": cannot be written");
-}
-
 double last_percentile(const Distribution& values) {
   return values.percentiles.empty() ? values.max : values.percentiles.back().second;
 }
@@ -221,8 +213,8 @@ Status run_bench_serve(const BenchServeFlags& flags) {
   }
   if (reports.size() > 1) fmt::print("\n{}", format_sweep(reports));
   COHORT_RETURN_IF_ERROR(flush_output());
-  if (!flags.json_file.empty()) COHORT_RETURN_IF_ERROR(write_file(flags.json_file, head.dump(2) + "\n"));
-  if (!flags.svg_file.empty()) COHORT_RETURN_IF_ERROR(write_file(flags.svg_file, draw(bench, reports)));
+  if (!flags.json_file.empty()) COHORT_RETURN_IF_ERROR(write_output(flags.json_file, head.dump(2) + "\n"));
+  if (!flags.svg_file.empty()) COHORT_RETURN_IF_ERROR(write_output(flags.svg_file, draw(bench, reports)));
   if (std::ranges::any_of(reports, [](const LoadReport& report) { return report.num_completed > 0; })) {
     return ok_status();
   }

@@ -38,6 +38,17 @@ Result<std::vector<int32_t>> parse_token_ids(std::string_view text) {
   return ids;
 }
 
+Status write_output(const std::string& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary);
+  if (file << text && file.flush()) return ok_status();
+  return data_loss(path + ": " + std::strerror(errno));
+}
+
+Status can_write(const std::string& path) {
+  const std::ofstream file(path, std::ios::binary | std::ios::app);
+  return file ? ok_status() : data_loss(path + ": " + std::strerror(errno));
+}
+
 Status flush_output() {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return ok_status();
   return data_loss(std::string("standard output: ") + std::strerror(errno));

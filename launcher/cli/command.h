@@ -30,6 +30,7 @@ void add_config(CLI::App& app, Run& run);
 void add_bench(CLI::App& app, Run& run);
 void add_bench_kernels(CLI::App& bench, Run& run);
 void add_bench_engine(CLI::App& bench, Run& run);
+void add_bench_scaling(CLI::App& bench, Run& run);
 void add_bench_serve(CLI::App& bench, Run& run);
 void add_completion(CLI::App& app, Run& run);
 
@@ -39,6 +40,11 @@ Result<std::string> read_input(const std::string& path);
 // Ids in text, apart by commas, white space or both, with or without brackets around all. INVALID_ARGUMENT names what
 // is not an id.
 Result<std::vector<int32_t>> parse_token_ids(std::string_view text);
+
+// Writes a whole file. What cannot be written is an error that names the file.
+Status write_output(const std::string& path, const std::string& text);
+// Whether write_output() could, for what takes long to find out. The file is there then.
+Status can_write(const std::string& path);
 
 // Flushes standard output; what could not be written (disk full, say) is an error.
 Status flush_output();

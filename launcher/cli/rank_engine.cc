@@ -116,12 +116,22 @@ RankEngine::RankEngine(Job& job, RankModel model, const RankPlan& plan, int num_
   if (job.rank() == 0 && !quiet) spdlog::info("what each rank holds:\n{}", table.substr(0, table.size() - 1));
   const bool is_deterministic = model.model.numerics == Numerics::kDeterministic;
   loaded_ = load(job, std::move(model.model), plan, quiet, observe, stream_);
+  start_up_.weights_s = seconds_since(start);
   comms_ = std::make_unique<RankComms>(RankComms::create(
       job.world(), plan.layout.sizes(), stream_.device(),
       {.recorder = job.recorder(), .deterministic = is_deterministic, .on_failure = job.on_failure()}));
+  start_up_.communicators_s = seconds_since(start) - start_up_.weights_s;
   runner_ = std::make_unique<ModelRunner>(*loaded_.decoder, *comms_, plan.engine, stream_, job.monitor());
   prepare(*runner_, job.rank() == 0 && !quiet, observe);
   load_seconds_ = seconds_since(start);
+  start_up_.graphs_s = load_seconds_ - start_up_.weights_s - start_up_.communicators_s;
+}
+
+RankEngine::~RankEngine() {
+  runner_.reset();
+  const std::shared_ptr<FlightRecorder> recorder = comms_->recorder;
+  comms_.reset();
+  recorder->clear();  // it names communicators that are no more
 }
 
 Status run_model_job(const ConfigFlags& flags, std::string_view name,

@@ -36,6 +36,7 @@ class RankEngine {
   // error. `observe` may be empty.
   RankEngine(Job& job, RankModel model, const RankPlan& plan, int num_threads, bool quiet,
              const Observe& observe = nullptr);
+  ~RankEngine();
   RankEngine(const RankEngine&) = delete;
   RankEngine& operator=(const RankEngine&) = delete;
 
@@ -45,12 +46,21 @@ class RankEngine {
   Stream& stream() { return stream_; }
   double load_seconds() const { return load_seconds_; }
 
+  // Where load_seconds() went on this rank, waits for the others counted.
+  struct StartUp {
+    double weights_s = 0;
+    double communicators_s = 0;
+    double graphs_s = 0;  // and cache, activations and the steps that warm up
+  };
+  const StartUp& start_up() const { return start_up_; }
+
  private:
   Stream stream_;
   LoadedModel loaded_;
   std::unique_ptr<RankComms> comms_;
   std::unique_ptr<ModelRunner> runner_;
   double load_seconds_ = 0;
+  StartUp start_up_;
 };
 
 // Runs `body` as one rank of a job that runs a model by the configuration of `flags`, once all ranks agree that it can

@@ -30,10 +30,4 @@ struct LoadPicture {
 // Requires at least one point; they are drawn in the order of their rates.
 std::string draw_load(const LoadPicture& picture, std::span<const LoadPoint> points);
 
-// The numbers that a chart's axis names, from at most `low` to at least `high`. Linear: equal steps of 1, 2 or 5 times
-// a power of ten, about five, from 0. Logarithmic: 1, 2 and 5 times powers of ten, or only the powers where that would
-// be more than eight. Require 0 <= low <= high; above 0 of a logarithmic one.
-std::vector<double> linear_ticks(double high);
-std::vector<double> logarithmic_ticks(double low, double high);
-
 }  // namespace cohort

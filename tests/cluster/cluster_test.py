@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""`cohort generate` over several hosts and under Slurm gives the bytes that one rank gives.
+"""`cohort generate` over several hosts and under Slurm gives the bytes that one rank gives; `bench scaling` as a job.
 
 Run: cluster_test.py PATH_OF_COHORT [unittest arguments]. Exit code 77 where hosts and Slurm cannot be had.
 """
 
+import json
 import os
 import pathlib
 import subprocess
@@ -90,16 +91,16 @@ class Slurm(Layouts):
     def test_mpirun_in_an_allocation(self):
         self.same(["salloc", "-N2", "-n2", job.MPIRUN, "-np", 2, cohort, *flags(2, 1)], "float32")
 
-    def batch(self, *words):
-        """Exit code and output of slurm/generate.sbatch."""
+    def batch(self, script, *words, variables=None):
+        """Exit code and output of a script of slurm/."""
         with tempfile.NamedTemporaryFile() as output:
-            environment = os.environ | self.place.variables | {"COHORT": cohort}
+            environment = os.environ | self.place.variables | {"COHORT": cohort} | (variables or {})
 
             def ask(*command):
                 return subprocess.check_output(map(str, command), env=environment, cwd=ROOT, text=True, timeout=60)
 
             job_flags = ("--parsable", "-N4", "-n4", f"--output={output.name}")
-            number = ask("sbatch", *job_flags, "slurm/generate.sbatch", *words)
+            number = ask("sbatch", *job_flags, f"slurm/{script}", *words)
             # sbatch --wait looks every ten seconds.
             for _ in range(600):
                 shown = ask("scontrol", "show", "job", number.strip())
@@ -110,15 +111,27 @@ class Slurm(Layouts):
             raise AssertionError(f"the job does not end: {facts}")
 
     def test_sbatch(self):
-        code, output = self.batch(*flags(2, 2)[1:])
+        code, output = self.batch("generate.sbatch", *flags(2, 2)[1:])
         self.assertEqual(code, 0, output)
         self.assertEqual(output, self.expected["float32"])
         # With the layout from a file; the one of a flag then does not fit the four tasks.
-        code, output = self.batch("--config", "configs/quickstart-tp2-pp2.yaml", "--prompt", "And", "--max-tokens", 4)
+        from_file = ("--config", "configs/quickstart-tp2-pp2.yaml", "--prompt", "And")
+        code, output = self.batch("generate.sbatch", *from_file, "--max-tokens", 4)
         self.assertEqual(code, 0, output)
-        code, output = self.batch("--config", "configs/quickstart-tp2-pp2.yaml", "--prompt", "And", "--pp", 1)
+        code, output = self.batch("generate.sbatch", *from_file, "--pp", 1)
         self.assertNotEqual(code, 0, output)
         self.assertIn("needs 2 ranks", output)
+
+    def test_sbatch_scaling(self):
+        with tempfile.TemporaryDirectory() as folder:
+            report = pathlib.Path(folder, "report")
+            words = ("--model", MODEL, "--layouts", "tp1,tp2pp2", "--input-len", 8, "--output-len", 4, "--quiet")
+            code, output = self.batch("scaling.sbatch", *words, variables={"REPORT": str(report)})
+            self.assertEqual(code, 0, output)
+            self.assertIn("strong, batch 1:", output)
+            layouts = json.loads(report.with_suffix(".json").read_text())["layouts"]
+            self.assertIn("tp2pp2 (4)", report.with_suffix(".svg").read_text())
+        self.assertEqual([[rank["stage"] for rank in layout["ranks"]] for layout in layouts], [[0], [0, 0, 1, 1]])
 
 
 if __name__ == "__main__":

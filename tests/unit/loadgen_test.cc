@@ -16,6 +16,7 @@
 #include "launcher/loadgen/server_address.h"
 #include "launcher/loadgen/sse_parser.h"
 #include "launcher/loadgen/statistics.h"
+#include "launcher/picture/chart.h"
 
 namespace cohort {
 namespace {
