@@ -94,40 +94,103 @@ def build_model(args):
     return T5ForConditionalGeneration(config)
 
 
-def padded(rows, device):
-    """Returns [len(rows), longest, up to a multiple of 8], padded with 0, which no token of a text has."""
-    length = -(-max(len(row) for row in rows) // 8) * 8
-    return torch.tensor([row + [0] * (length - len(row)) for row in rows]).to(device)
+class Pairs:
+    """Token ids of sources and of targets, padded with 0, which no token of a text has."""
+
+    def __init__(self, sources, targets, device):
+        self.sides = []  # [num_pairs, longest, up to a multiple of 16], of sources and of targets
+        for rows in (sources, targets):
+            length = -(-max(len(row) for row in rows) // 16) * 16
+            self.sides.append(torch.tensor([row + [0] * (length - len(row)) for row in rows]).to(device))
+        self.lengths = torch.tensor([[len(row) for row in rows] for rows in (sources, targets)])  # [2, num_pairs]
+
+    def __len__(self):
+        return self.lengths.shape[1]
+
+    def num_target_tokens(self, chosen=slice(None)):
+        return int(self.lengths[1, chosen].sum())
+
+    def batch(self, chosen):
+        """Returns (source, target), both [len(chosen), longest of the chosen, up to a multiple of 16]."""
+        lengths = (-(-self.lengths[:, chosen].max(dim=1).values // 16) * 16).tolist()
+        chosen = chosen.to(self.sides[0].device)
+        return [side[chosen, :length] for side, length in zip(self.sides, lengths)]
+
+    def epoch(self, batch_size, generator):
+        """Yields indices, `batch_size` each, of pairs of similar length, batches in a random order."""
+        order = torch.randperm(len(self), generator=generator)
+        order = torch.cat([order, order[: -len(order) % batch_size]])
+        groups = [g[self.lengths[1, g].argsort()].split(batch_size) for g in order.split(32 * batch_size)]
+        found = [batch for group in groups for batch in group]
+        yield from (found[i] for i in torch.randperm(len(found), generator=generator))
 
 
-def batches(pairs, batch_size, generator):
-    """One epoch: lists of indices into `pairs`, in a random order, a batch being of pairs of similar length."""
-    order = torch.randperm(len(pairs), generator=generator).tolist()
-    found = []
-    for i in range(0, len(order), 32 * batch_size):
-        near = sorted(order[i : i + 32 * batch_size], key=lambda j: len(pairs[j][1]))
-        found += [near[j : j + batch_size] for j in range(0, len(near), batch_size)]
-    return [found[i] for i in torch.randperm(len(found), generator=generator).tolist()]
-
-
-def loss_of(model, pairs, device):
-    """Returns (the negative log-likelihood of the targets, summed, as a tensor; the number of their tokens)."""
-    source, target = (padded([pair[side] for pair in pairs], device) for side in (0, 1))
+def summed_loss(model, source, target):
+    """Returns the negative log-likelihood of the targets' tokens, summed."""
+    device = source.device.type
     with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
         logits = model(
-            input_ids=source, attention_mask=(source != 0).long(), decoder_input_ids=F.pad(target[:, :-1], (1, 0))
+            input_ids=source,
+            attention_mask=(source != 0).long(),
+            decoder_input_ids=F.pad(target[:, :-1], (1, 0)),
+            use_cache=False,
         ).logits
-    loss = F.cross_entropy(logits.float().flatten(0, 1), target.flatten(), ignore_index=0, reduction="sum")
-    return loss, sum(len(target) for _, target in pairs)
+    return F.cross_entropy(logits.float().flatten(0, 1), target.flatten(), ignore_index=0, reduction="sum")
 
 
 @torch.no_grad()
-def held_out_loss(model, pairs, device):
+def held_out_loss(model, pairs):
     """Returns the mean negative log-likelihood of a target's token."""
     model.eval()
-    losses = [loss_of(model, pairs[i : i + 512], device) for i in range(0, len(pairs), 512)]
+    losses = [summed_loss(model, *pairs.batch(chosen)) for chosen in pairs.lengths[1].argsort().split(512)]
     model.train()
-    return float(sum(loss for loss, _ in losses)) / sum(count for _, count in losses)
+    return float(sum(losses)) / pairs.num_target_tokens()
+
+
+class Gradients:
+    """Sets the gradients of the mean loss of a batch; returns its summed loss.
+
+    A step of so small a model is mostly the launching of kernels, so on a GPU forward and backward pass are a CUDA
+    graph, captured when a shape is first seen.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self.graphs = {}
+        self.pool = None
+        for p in model.parameters():
+            p.grad = torch.zeros_like(p)
+
+    def __call__(self, source, target):
+        if source.device.type == "cpu":
+            return self.compute(source, target)
+        shape = (source.shape, target.shape)
+        if shape not in self.graphs:
+            self.graphs[shape] = self.capture(source, target)
+        graph, static_source, static_target, loss = self.graphs[shape]
+        static_source.copy_(source)
+        static_target.copy_(target)
+        graph.replay()
+        return loss
+
+    def compute(self, source, target):
+        torch._foreach_zero_([p.grad for p in self.model.parameters()])
+        loss = summed_loss(self.model, source, target)
+        (loss / (target != 0).sum()).backward()
+        return loss.detach()
+
+    def capture(self, source, target):
+        source, target = source.clone(), target.clone()
+        stream = torch.cuda.Stream()  # what is made once, at the first call, must not be in the graph
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            self.compute(source, target)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool):
+            loss = self.compute(source, target)
+        self.pool = graph.pool()
+        return graph, source, target, loss
 
 
 def train(model, pairs, held_out_pairs, args, device):
@@ -139,10 +202,11 @@ def train(model, pairs, held_out_pairs, args, device):
     num_steps = args.epochs * -(-len(pairs) // args.batch_size)
     warmup = min(300, num_steps // 20 + 1)
     history, step, started = [], 0, time.time()
+    gradients = Gradients(model)
     model.train()
     for epoch in range(args.epochs):
         total, count = torch.zeros((), device=device), 0
-        for chosen in batches(pairs, args.batch_size, generator):
+        for chosen in pairs.epoch(args.batch_size, generator):
             progress = max(0.0, (step - warmup) / max(1, num_steps - warmup))
             if args.max_seconds:
                 progress = max(progress, (time.time() - started) / args.max_seconds)
@@ -150,17 +214,14 @@ def train(model, pairs, held_out_pairs, args, device):
                     break
             for group in optimizer.param_groups:
                 group["lr"] = args.lr * min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * progress)))
-            loss, num_tokens = loss_of(model, [pairs[i] for i in chosen], device)
-            optimizer.zero_grad(set_to_none=True)
-            (loss / num_tokens).backward()
+            total += gradients(*pairs.batch(chosen))
+            count += pairs.num_target_tokens(chosen)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
-            total += loss.detach()
-            count += num_tokens
             step += 1
         if not count:
             break
-        held_out = held_out_loss(model, held_out_pairs, device)
+        held_out = held_out_loss(model, held_out_pairs)
         history.append(dict(step=step, train_loss=round(float(total) / count, 5), held_out_loss=round(held_out, 5)))
         print(f"epoch {epoch + 1}/{args.epochs}  {time.time() - started:.0f} s  {history[-1]}", flush=True)
     return history, time.time() - started
@@ -225,13 +286,12 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--evaluate", action="store_true", help="only judge the model in --out by its held-out.jsonl")
     parser.add_argument("--tokenizer", type=pathlib.Path, help="take the tokenizer from this folder")
-    parser.add_argument("--init", type=pathlib.Path, help="begin with the weights in this folder")
     parser.add_argument("--encoder-layers", type=int, default=4)
     parser.add_argument("--decoder-layers", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=34)
     parser.add_argument("--max-seconds", type=float, help="end after so long, the learning rate falling accordingly")
-    parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--lr", type=float, default=4e-3)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=1)
@@ -258,16 +318,12 @@ def main():
 
     def encode(sentences):
         sources = tokenizer([without_vowels(s) for s in sentences])["input_ids"]
-        return list(zip(sources, tokenizer(sentences)["input_ids"]))
+        return Pairs(sources, tokenizer(sentences)["input_ids"], device)
 
-    pairs = encode(texts)
-    held_out_pairs = sorted(encode([text for source in held_out for text in source]), key=lambda pair: len(pair[1]))
-    model = build_model(args)
-    if args.init:
-        model = T5ForConditionalGeneration.from_pretrained(args.init, dtype=torch.float32)
-    model.to(device)
+    pairs, held_out_pairs = encode(texts), encode([text for source in held_out for text in source])
+    model = build_model(args).to(device)
     num_parameters = sum(p.numel() for p in model.parameters())
-    num_tokens = [sum(len(pair[side]) for pair in pairs) for side in (0, 1)]
+    num_tokens = pairs.lengths.sum(dim=1).tolist()
     print(f"{num_parameters} parameters, {len(pairs)} sentences, {num_tokens} tokens", flush=True)
     history, seconds = train(model, pairs, held_out_pairs, args, device)
     model.generation_config = GenerationConfig(decoder_start_token_id=0, pad_token_id=0, eos_token_id=1)
