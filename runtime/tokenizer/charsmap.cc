@@ -52,19 +52,23 @@ bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC
 
 }  // namespace
 
-Result<Charsmap> Charsmap::parse(std::string_view base64) {
-  const std::optional<std::string> bytes = decode_base64(base64);
+Result<Charsmap> Charsmap::parse_base64(std::string_view text) {
+  const std::optional<std::string> bytes = decode_base64(text);
   if (!bytes) return invalid_argument("not base64");
-  if (bytes->size() < 4) return invalid_argument("too short");
-  const size_t num_units = read_u32(*bytes, 0) / 4;
-  if (num_units == 0 || num_units > (bytes->size() - 4) / 4) {
+  return parse(*bytes);
+}
+
+Result<Charsmap> Charsmap::parse(std::string_view bytes) {
+  if (bytes.size() < 4) return invalid_argument("too short");
+  const size_t num_units = read_u32(bytes, 0) / 4;
+  if (num_units == 0 || num_units > (bytes.size() - 4) / 4) {
     return invalid_argument("its trie has " + std::to_string(num_units * 4) + " bytes, the whole " +
-                            std::to_string(bytes->size()));
+                            std::to_string(bytes.size()));
   }
   std::vector<uint32_t> units;
   units.reserve(num_units);
-  for (size_t i = 0; i < num_units; ++i) units.push_back(read_u32(*bytes, 4 + 4 * i));
-  std::string replacements = bytes->substr(4 + 4 * num_units);
+  for (size_t i = 0; i < num_units; ++i) units.push_back(read_u32(bytes, 4 + 4 * i));
+  std::string replacements(bytes.substr(4 + 4 * num_units));
   if (!is_valid_utf8(replacements)) return invalid_argument("its replacements are not valid UTF-8");
   return Charsmap(std::move(units), std::move(replacements));
 }
@@ -73,23 +77,43 @@ Charsmap::Charsmap(std::vector<uint32_t> units, std::string replacements)
     : units_(std::move(units)), replacements_(std::move(replacements)) {
   for (size_t c = 0; c < is_stable_.size(); ++c) {
     const char text = static_cast<char>(c);
-    is_stable_[c] = !replacement(std::string_view(&text, 1));
+    is_stable_[c] = !shortest(std::string_view(&text, 1));
+  }
+}
+
+// Calls visit(length, offset of the replacement) for each entry that `text` begins with, the shortest first, until it
+// returns false.
+template <typename Visit>
+void Charsmap::visit_entries(std::string_view text, Visit visit) const {
+  size_t node = offset_of(units_[0]);
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (byte == 0) return;  // ends a key
+    node ^= byte;
+    if (node >= units_.size() || label_of(units_[node]) != byte) return;
+    const uint32_t unit = units_[node];
+    node ^= offset_of(unit);
+    if (has_leaf(unit) && (node >= units_.size() || !visit(i + 1, value_of(units_[node])))) return;
   }
 }
 
 // What the shortest entry that `text` begins with becomes.
-std::optional<std::string_view> Charsmap::replacement(std::string_view text) const {
-  size_t node = offset_of(units_[0]);
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte == 0) return std::nullopt;  // ends a key
-    node ^= byte;
-    if (node >= units_.size() || label_of(units_[node]) != byte) return std::nullopt;
-    const uint32_t unit = units_[node];
-    node ^= offset_of(unit);
-    if (has_leaf(unit)) return node < units_.size() ? replacement_at(value_of(units_[node])) : std::nullopt;
-  }
-  return std::nullopt;
+std::optional<std::string_view> Charsmap::shortest(std::string_view text) const {
+  std::optional<std::string_view> found;
+  visit_entries(text, [&](size_t, size_t offset) {
+    found = replacement_at(offset);
+    return false;
+  });
+  return found;
+}
+
+Charsmap::Replacement Charsmap::longest(std::string_view text) const {
+  Replacement found;
+  visit_entries(text, [&](size_t length, size_t offset) {
+    if (const auto replacement = replacement_at(offset)) found = {length, *replacement};
+    return true;
+  });
+  return found;
 }
 
 std::optional<std::string_view> Charsmap::replacement_at(size_t offset) const {
@@ -122,7 +146,7 @@ void Charsmap::append(std::string_view text, std::string& out) const {
     if (pos == text.size()) return;
     const std::string_view grapheme = text.substr(pos, grapheme_end(text, pos) - pos);
     pos += grapheme.size();
-    const auto whole = grapheme.size() <= kMaxGraphemeBytes ? replacement(grapheme) : std::nullopt;
+    const auto whole = grapheme.size() <= kMaxGraphemeBytes ? shortest(grapheme) : std::nullopt;
     if (whole) {
       out.append(*whole);
     } else {
@@ -134,7 +158,7 @@ void Charsmap::append(std::string_view text, std::string& out) const {
 void Charsmap::append_characters(std::string_view text, std::string& out) const {
   for (size_t pos = 0; pos < text.size();) {
     const std::string_view character = text.substr(pos, utf8_length(text[pos]));
-    out.append(replacement(character).value_or(character));
+    out.append(shortest(character).value_or(character));
     pos += character.size();
   }
 }

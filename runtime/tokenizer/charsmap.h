@@ -20,13 +20,21 @@ namespace cohort {
 
 class Charsmap {
  public:
-  // Reads a map written in base64. An error says what is wrong with it.
-  static Result<Charsmap> parse(std::string_view base64);
+  // Reads a map, or one written in base64. An error says what is wrong with it.
+  static Result<Charsmap> parse(std::string_view bytes);
+  static Result<Charsmap> parse_base64(std::string_view text);
 
   // Appends the text with replacements to `out`. Requires valid UTF-8, and keeps it. The unit of replacement is that of
   // Hugging Face `tokenizers`: a grapheme cluster of at most 5 bytes by the shortest entry that it begins with, or else
   // each character.
   void append(std::string_view text, std::string& out) const;
+
+  // What SentencePiece itself replaces at the front of a text: the longest entry. `num_bytes` is 0 where there is none.
+  struct Replacement {
+    size_t num_bytes = 0;
+    std::string_view text;  // valid as long as the map
+  };
+  Replacement longest(std::string_view text) const;
 
   // Whether `text` is ASCII of which nothing is replaced.
   bool is_trivial(std::string_view text) const;
@@ -34,7 +42,9 @@ class Charsmap {
  private:
   Charsmap(std::vector<uint32_t> units, std::string replacements);
 
-  std::optional<std::string_view> replacement(std::string_view text) const;
+  template <typename Visit>
+  void visit_entries(std::string_view text, Visit visit) const;
+  std::optional<std::string_view> shortest(std::string_view text) const;
   std::optional<std::string_view> replacement_at(size_t offset) const;
   void append_characters(std::string_view text, std::string& out) const;
 

@@ -221,7 +221,7 @@ NormalizerResult parse_strip(const JsonNode& node) {
 NormalizerResult parse_precompiled(const JsonNode& node) {
   COHORT_ASSIGN_OR_RETURN(const JsonNode map_node, node.at("precompiled_charsmap"));
   COHORT_ASSIGN_OR_RETURN(const std::string base64, map_node.as_string());
-  Result<Charsmap> charsmap = Charsmap::parse(base64);
+  Result<Charsmap> charsmap = Charsmap::parse_base64(base64);
   if (!charsmap.ok()) return map_node.error(charsmap.status().message());
   return NormalizerPtr(new CharsmapNormalizer(*std::move(charsmap)));
 }

@@ -16,7 +16,7 @@ using Piece = SentencePieceModel::Piece;
 constexpr std::string_view kMarker = "\xE2\x96\x81";  // "▁"
 
 bool is_plain_bpe(const SentencePieceModel& model) {
-  if (model.model_type != SentencePieceModel::kBpe || model.has_charsmap || model.remove_extra_whitespaces ||
+  if (model.model_type != SentencePieceModel::kBpe || !model.charsmap.empty() || model.remove_extra_whitespaces ||
       !model.escape_whitespaces || model.treat_whitespace_as_suffix) {
     return false;
   }
@@ -97,15 +97,7 @@ std::unique_ptr<SentencePieceBpe> SentencePieceBpe::create(const SentencePieceMo
 
 void SentencePieceBpe::encode(std::string_view text, std::vector<int32_t>& ids) const {
   if (text.empty()) return;
-  std::unique_ptr<Scratch> scratch;
-  {
-    const std::lock_guard lock(mutex_);
-    if (!free_scratch_.empty()) {
-      scratch = std::move(free_scratch_.back());
-      free_scratch_.pop_back();
-    }
-  }
-  if (scratch == nullptr) scratch = std::make_unique<Scratch>();
+  const ScratchPool<Scratch>::Lease scratch = pool_.lease();
   scratch->text = adds_prefix_ ? kMarker : std::string_view();
   size_t copied = 0;
   for (size_t at; (at = text.find(' ', copied)) != text.npos; copied = at + 1) {
@@ -113,8 +105,6 @@ void SentencePieceBpe::encode(std::string_view text, std::vector<int32_t>& ids) 
   }
   scratch->text.append(text.substr(copied));
   bpe_.encode(scratch->text, scratch->bpe, ids);
-  const std::lock_guard lock(mutex_);
-  free_scratch_.push_back(std::move(scratch));
 }
 
 }  // namespace cohort

@@ -5,17 +5,16 @@
 // merges any two neighbours that spell a piece, best score first, Bpe is given each way to halve
 // each piece, ranked by score.
 //
-// Thread-safe. Keeps a pool of working memory that grows to the number of threads that encode at
-// once.
+// Thread-safe.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string_view>
 #include <vector>
 
 #include "runtime/tokenizer/bpe.h"
+#include "runtime/tokenizer/scratch_pool.h"
 #include "runtime/tokenizer/sentencepiece_model.h"
 
 namespace cohort {
@@ -40,9 +39,7 @@ class SentencePieceBpe {
   std::unique_ptr<Vocab> vocab_;
   Bpe bpe_;
   bool adds_prefix_;
-
-  mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<Scratch>> free_scratch_;  // guarded by mutex_
+  ScratchPool<Scratch> pool_;
 };
 
 }  // namespace cohort

@@ -97,7 +97,7 @@ bool read_trainer_spec(std::string_view message, SentencePieceModel& model) {
 bool read_normalizer_spec(std::string_view message, SentencePieceModel& model) {
   FieldReader reader(message);
   while (const std::optional<Field> field = reader.next()) {
-    if (field->number == 2) model.has_charsmap = !field->bytes.empty();
+    if (field->number == 2) model.charsmap = field->bytes;
     if (field->number == 3) model.add_dummy_prefix = field->value != 0;
     if (field->number == 4) model.remove_extra_whitespaces = field->value != 0;
     if (field->number == 5) model.escape_whitespaces = field->value != 0;

@@ -25,7 +25,7 @@ struct SentencePieceModel {
   uint64_t model_type = kUnigram;
   bool byte_fallback = false;
   bool treat_whitespace_as_suffix = false;
-  bool has_charsmap = false;  // the normalizer is more than the identity
+  std::string charsmap;  // see charsmap.h; empty where the normalizer is the identity
   bool add_dummy_prefix = true;
   bool remove_extra_whitespaces = true;
   bool escape_whitespaces = true;

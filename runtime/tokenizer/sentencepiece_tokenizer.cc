@@ -12,6 +12,7 @@
 #include "runtime/tokenizer/decoder.h"
 #include "runtime/tokenizer/sentencepiece_bpe.h"
 #include "runtime/tokenizer/sentencepiece_model.h"
+#include "runtime/tokenizer/sentencepiece_unigram.h"
 #include "runtime/tokenizer/tokenizer_json.h"
 #include "runtime/tokenizer/unicode.h"
 #include "runtime/tokenizer/vocab.h"
@@ -84,6 +85,7 @@ class SentencePieceTokenizer final : public Tokenizer {
                          const SentencePieceModel& model, const TokenizerConfig& config)
       : processor_(std::move(processor)),
         bpe_(SentencePieceBpe::create(model)),
+        unigram_(SentencePieceUnigram::create(model)),
         leading_{.is_dropped = model.add_dummy_prefix || model.remove_extra_whitespaces,
                  .is_dropped_again = model.remove_extra_whitespaces},
         vocab_size_(processor_->GetPieceSize()),
@@ -165,6 +167,10 @@ class SentencePieceTokenizer final : public Tokenizer {
       bpe_->encode(text, ids);
       return;
     }
+    if (unigram_ != nullptr) {
+      unigram_->encode(text, ids);
+      return;
+    }
     std::vector<int> part_ids;
     const auto status = processor_->Encode(absl::string_view(text.data(), text.size()), &part_ids);
     COHORT_CHECK(status.ok(), status.ToString());
@@ -205,7 +211,8 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
 
   std::unique_ptr<Processor> processor_;
-  std::unique_ptr<SentencePieceBpe> bpe_;  // null: libsentencepiece encodes
+  std::unique_ptr<SentencePieceBpe> bpe_;          // of the two at most one;
+  std::unique_ptr<SentencePieceUnigram> unigram_;  // where both are null, libsentencepiece encodes
   LeadingSpace leading_;
   std::string unk_text_;  // what an unknown piece reads as
   int32_t vocab_size_;

@@ -1,5 +1,5 @@
 // A tokenizer.model of SentencePiece (BPE or Unigram), run by libsentencepiece, or where it is of
-// the common kind by the quicker SentencePieceBpe.
+// a common kind by the quicker SentencePieceBpe or SentencePieceUnigram.
 //
 // Text between special tokens is encoded as a text of its own, so the model's dummy prefix ("▁") appears at the front
 // of each. Special tokens are the control pieces of the model and the special ones of tokenizer_config.json's

@@ -21,9 +21,16 @@ ByteTrie make_trie(const Vocab& vocab, const std::vector<bool>& is_control) {
   return ByteTrie(std::move(entries));
 }
 
-double min_score(const std::vector<double>& scores) {
-  return scores.empty() ? 0 : *std::min_element(scores.begin(), scores.end());
+// Of an unknown character.
+double find_unk_score(const std::vector<double>& scores, const std::vector<bool>& is_control, bool counts_control) {
+  double least = std::numeric_limits<double>::infinity();
+  for (size_t id = 0; id < scores.size(); ++id) {
+    if (counts_control || !is_control[id]) least = std::min(least, scores[id]);
+  }
+  return least - kUnkPenalty;
 }
+
+double to_single(double value) { return static_cast<double>(static_cast<float>(value)); }
 
 // The tokens of all 256 bytes, -1 where there is none.
 std::vector<int32_t> find_byte_tokens(const Vocab& vocab) {
@@ -40,8 +47,10 @@ Unigram::Unigram(const Vocab& vocab, std::vector<double> scores, const std::vect
                  const UnigramOptions& options)
     : scores_(std::move(scores)),
       trie_(make_trie(vocab, is_control)),
-      unk_score_(min_score(scores_) - kUnkPenalty),
-      unk_id_(options.unk_id.value_or(-1)) {
+      unk_score_(find_unk_score(scores_, is_control, !options.is_sentencepiece)),
+      unk_id_(options.unk_id.value_or(-1)),
+      is_sentencepiece_(options.is_sentencepiece) {
+  if (is_sentencepiece_) unk_score_ = to_single(unk_score_);
   if (options.byte_fallback) byte_ids_ = find_byte_tokens(vocab);
 }
 
@@ -66,6 +75,7 @@ void Unigram::find_best_path(std::string_view piece, std::vector<PathNode>& path
     const double score_before = path[begin].score;
     const auto offer = [&](size_t end, int32_t id, double score) {
       PathNode& node = path[end];
+      if (is_sentencepiece_) score = to_single(score);
       if (node.begin < 0 || score > node.score) node = {score, id, static_cast<int64_t>(begin)};
     };
     const size_t char_end = begin + utf8_length(piece[begin]);
@@ -105,8 +115,9 @@ void Unigram::encode_piece(std::string_view piece, Scratch& scratch, std::vector
 
 void Unigram::append_unknown_reversed(std::string_view text, std::vector<int32_t>& ids) const {
   if (text.empty()) return;
-  if (const int32_t id = trie_.find(text); id != ByteTrie::kNone) {
-    ids.push_back(id);
+  const int32_t whole = is_sentencepiece_ ? ByteTrie::kNone : trie_.find(text);
+  if (whole != ByteTrie::kNone) {
+    ids.push_back(whole);
     return;
   }
   const size_t num_before = ids.size();

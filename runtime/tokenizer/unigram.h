@@ -22,14 +22,16 @@ namespace cohort {
 
 struct UnigramOptions {
   std::optional<int32_t> unk_id;  // without one, unknown text is dropped
-  bool byte_fallback = false;     // unknown text becomes "<0xXX>" tokens, if there
-                                  // are such for all of its bytes
+  bool byte_fallback = false;     // unknown text becomes "<0xXX>" tokens, if there are such for all of its bytes
+
+  // As libsentencepiece: sums of scores are kept in single precision, so that ways to spell a long text tie, and
+  // control tokens do not count for the score of unknown characters.
+  bool is_sentencepiece = false;
 };
 
 class Unigram final : public TokenModel {
  public:
-  // `vocab` is borrowed and must outlive the model; `scores` are by id. Text never becomes a token for which
-  // `is_control` is set ([vocab.size()]).
+  // `scores` and `is_control` are by id ([vocab.size()]). Text never becomes a control token.
   Unigram(const Vocab& vocab, std::vector<double> scores, const std::vector<bool>& is_control,
           const UnigramOptions& options);
 
@@ -55,8 +57,9 @@ class Unigram final : public TokenModel {
 
   std::vector<double> scores_;
   ByteTrie trie_;
-  double unk_score_;               // of one unknown character
-  int32_t unk_id_;                 // -1: none
+  double unk_score_;  // of one unknown character
+  int32_t unk_id_;    // -1: none
+  bool is_sentencepiece_;
   std::vector<int32_t> byte_ids_;  // [256] by byte; empty where there is no byte fallback
 };
 

@@ -9,6 +9,7 @@ and random mixtures of scripts, code, emoji, spaces, added tokens and bytes that
 Exit code 0: all equal; 1: a difference, printed; 77: skipped, as a package is missing.
 """
 import argparse
+import io
 import json
 import pathlib
 import random
@@ -291,6 +292,22 @@ def variants():
     yield "llama2+no_unk", spec
 
 
+def sentencepiece_variants():
+    """Unigram models of SentencePiece without pieces that a user defined, as T5 has them."""
+    lines = [line for _, text in udhr_texts() for line in text.splitlines()]
+    for name, options in (
+            ("t5", dict(vocab_size=1500)),
+            ("bytes", dict(vocab_size=1500, byte_fallback=True)),
+            ("identity", dict(vocab_size=1500, normalization_rule_name="identity", remove_extra_whitespaces=False)),
+            ("casefold", dict(vocab_size=1500, normalization_rule_name="nfkc_cf", add_dummy_prefix=False)),
+            ("long", dict(vocab_size=2500, split_by_whitespace=False, split_by_unicode_script=False)),
+    ):
+        model = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=model, model_type="unigram",
+                                                 max_sentence_length=100000, minloglevel=2, num_threads=1, character_coverage=0.98, **options)
+        yield "sentencepiece+" + name, model.getvalue()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("driver")
@@ -311,6 +328,14 @@ def main():
                 path.write_text(json.dumps(spec))
                 cases = [*(t.encode() for t in TEXTS), *random_cases(rng, args.cases // 4)]
                 differences += compare(args.driver, name, path.parent, cases, rng)
+                print(f"{name}: {len(cases)} texts", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            config = pathlib.Path(folder) / "tokenizer_config.json"
+            config.write_text(json.dumps({"add_bos_token": False, "add_eos_token": True}))
+            for name, model in sentencepiece_variants():
+                (config.parent / "tokenizer.model").write_bytes(model)
+                cases = [*fixed_cases(), *random_cases(rng, args.cases)]
+                differences += compare(args.driver, name, config.parent, cases, rng)
                 print(f"{name}: {len(cases)} texts", flush=True)
     print(f"{differences} differences" if differences else "all equal")
     return 1 if differences else 0
