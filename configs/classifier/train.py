@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train the classifier: a BERT that tells the King James Bible from Shakespeare by a sentence, in Hugging Face form.
 
-  train.py --data DATA --out configs/classifier    train, judge and save; a GPU's minute, or a CPU's hour
+  train.py --data DATA --out configs/classifier    train, judge and save; two minutes of a GPU
   train.py --out configs/classifier --evaluate     judge what is there by its held-out.jsonl; needs no DATA
 
 DATA holds kjv.txt and shakespeare.txt (configs/quickstart/README.md says where they come from); configs/sentences.py
