@@ -26,7 +26,12 @@ Result<DecoderBlock> DecoderBlock::load(const LoadContext& context, const LayerM
   if (!block.shares_norm_) {
     COHORT_ASSIGN_OR_RETURN(block.mlp_norm_, Norm::load(context, *map.mlp_norm));
   }
-  COHORT_ASSIGN_OR_RETURN(block.mlp_, Mlp::load(context, map));
+  block.has_experts_ = context.spec.num_experts > 0;
+  if (block.has_experts_) {
+    COHORT_ASSIGN_OR_RETURN(block.moe_, Moe::load(context, map));
+  } else {
+    COHORT_ASSIGN_OR_RETURN(block.mlp_, Mlp::load(context, map));
+  }
   if (block.kind_ == BlockKind::kSandwich) {
     COHORT_ASSIGN_OR_RETURN(block.attn_post_norm_, Norm::load(context, *map.attn_post_norm));
     COHORT_ASSIGN_OR_RETURN(block.mlp_post_norm_, Norm::load(context, *map.mlp_post_norm));
@@ -74,7 +79,8 @@ ShardedSum DecoderBlock::attend(TensorView out, ConstTensorView x, const Step& s
 }
 
 ShardedSum DecoderBlock::feed_forward(TensorView out, ConstTensorView x, const Step& step) const {
-  ShardedSum sum = mlp_.forward(out, x, step.workspace, step.comm, step.stream);
+  ShardedSum sum = has_experts_ ? moe_.forward(out, x, step.workspace, step.comm, step.stream)
+                                : mlp_.forward(out, x, step.workspace, step.comm, step.stream);
   step.probe("mlp_out", sum, step.stream);
   return sum;
 }

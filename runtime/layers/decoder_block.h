@@ -3,6 +3,7 @@
 
 #include "runtime/layers/attention.h"
 #include "runtime/layers/mlp.h"
+#include "runtime/layers/moe.h"
 #include "runtime/layers/norm.h"
 
 namespace cohort {
@@ -21,7 +22,7 @@ class DecoderBlock {
   ShardedSum forward(const BatchView& batch, KvCacheView cache, Workspace& workspace, DeviceComm* comm,
                      const Probe& probe, Stream& stream) const;
 
-  int64_t num_bytes() const { return attention_.num_bytes() + mlp_.num_bytes(); }
+  int64_t num_bytes() const { return attention_.num_bytes() + mlp_.num_bytes() + moe_.num_bytes(); }
 
  private:
   struct Step;  // what a forward pass works on
@@ -35,11 +36,13 @@ class DecoderBlock {
 
   BlockKind kind_ = BlockKind::kPreNorm;
   bool shares_norm_ = false;
+  bool has_experts_ = false;
   Norm attn_norm_;
   Attention attention_;
   Norm attn_post_norm_;
   Norm mlp_norm_;
   Mlp mlp_;
+  Moe moe_;  // in its place where there are experts
   Norm mlp_post_norm_;
 };
 

@@ -70,7 +70,9 @@ Result<WeightSlice> load_run(const LinearMap& map, const LinearSlices& slices, W
   return source.load(weight.name, weight.shape, 1 - out_dim, slices.inputs.begin, slices.inputs.end);
 }
 
-Result<PackedWeight> load_packed(const LoadContext& context, const LinearMap& map, const LinearSlices& slices,
+}  // namespace
+
+Result<PackedWeight> load_weight(const LoadContext& context, const LinearMap& map, const LinearSlices& slices,
                                  int num_chunks) {
   WeightSource& source = context.source;
   Stream& stream = context.stream;
@@ -94,12 +96,10 @@ Result<PackedWeight> load_packed(const LoadContext& context, const LinearMap& ma
   return PackedWeight::pack(stacked, map.layout, dtype, num_chunks, mode, stream);
 }
 
-}  // namespace
-
 Result<Linear> Linear::load(const LoadContext& context, const LinearMap& map, const LinearSlices& slices,
                             int num_chunks) {
   Linear linear;
-  COHORT_ASSIGN_OR_RETURN(linear.weight_, load_packed(context, map, slices, num_chunks));
+  COHORT_ASSIGN_OR_RETURN(linear.weight_, load_weight(context, map, slices, num_chunks));
   COHORT_ASSIGN_OR_RETURN(Tensor bias, stack_biases(map, slices.outputs, context.source));
   linear.bias_ = move_to(std::move(bias), context.device());
   return linear;

@@ -11,10 +11,13 @@
 
 namespace cohort {
 
+// Loads and packs `slices` of the weights of `map`. num_chunks: of the inputs that are loaded, see gemm.h.
+Result<PackedWeight> load_weight(const LoadContext& context, const LinearMap& map, const LinearSlices& slices,
+                                 int num_chunks = 1);
+
 class Linear {
  public:
-  // Loads and packs `slices` of `map`, and the biases of their outputs. num_chunks: of the inputs that are loaded, see
-  // gemm.h.
+  // load_weight(), and the biases of the outputs.
   static Result<Linear> load(const LoadContext& context, const LinearMap& map, const LinearSlices& slices,
                              int num_chunks = 1);
   // All of `map`, on every shard.

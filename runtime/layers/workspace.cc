@@ -6,6 +6,15 @@
 
 namespace cohort {
 
+MoeShape moe_shape(const ModelSpec& spec, const ModelShard& shard) {
+  return {.hidden = spec.hidden,
+          .ffn = spec.ffn,
+          .num_experts = spec.num_experts,
+          .experts_per_token = spec.experts_per_token,
+          .first_expert = shard.experts.begin,
+          .num_local_experts = shard.experts.size()};
+}
+
 namespace {
 
 struct Part {
@@ -18,7 +27,7 @@ struct Part {
 std::vector<Part> parts_of(const ModelSpec& spec, const ModelShard& shard, DType dtype, int64_t max_tokens,
                            int64_t max_logit_rows, Device device) {
   const int64_t local_heads = shard.heads.size() + 2 * shard.kv_heads.size();
-  const int64_t local_ffn = shard.ffn.size();
+  const int64_t local_ffn = spec.num_experts > 0 ? 0 : shard.ffn.size();
   const bool is_split = shard.num_shards > 1 && spec.labels.empty();
   const int64_t rows = shard.is_last_stage ? max_logit_rows : 0;
   const int64_t sampled_rows = shard.shard == 0 ? rows : 0;
@@ -34,6 +43,7 @@ std::vector<Part> parts_of(const ModelSpec& spec, const ModelShard& shard, DType
       {&Workspace::context, dtype, {max_tokens, shard.heads.size() * spec.head_dim}},
       {&Workspace::up, dtype, {max_tokens, spec.gated_mlp ? 2 * local_ffn : local_ffn}},
       {&Workspace::activated, dtype, {max_tokens, local_ffn}},
+      {&Workspace::router_logits, DType::kF32, {spec.num_experts > 0 ? max_tokens : 0, spec.num_experts}},
       {&Workspace::logit_inputs, dtype, {rows, spec.hidden}},
       {&Workspace::logit_embedding, dtype, {projects ? rows : 0, spec.embedding_dim}},
       {&Workspace::pooled, dtype, {spec.has_pooler ? rows : 0, spec.hidden}},
@@ -58,11 +68,13 @@ Workspace::Workspace(const ModelSpec& spec, const ModelShard& shard, DType dtype
     this->*part.tensor = Tensor(part.dtype, part.shape, device);
   }
   if (shard.num_shards > 1) reduction = ReductionWorkspace(max_tokens, spec.hidden, device);
+  if (spec.num_experts > 0) moe = MoeWorkspace(moe_shape(spec, shard), dtype, max_tokens, device);
 }
 
 int64_t Workspace::num_bytes_for(const ModelSpec& spec, const ModelShard& shard, DType dtype, int64_t max_tokens,
                                  int64_t max_logit_rows, Device device) {
   int64_t total = shard.num_shards > 1 ? ReductionWorkspace::num_bytes_for(max_tokens, spec.hidden) : 0;
+  if (spec.num_experts > 0) total += MoeWorkspace::num_bytes_for(moe_shape(spec, shard), dtype, max_tokens, device);
   for (const Part& part : parts_of(spec, shard, dtype, max_tokens, max_logit_rows, device)) {
     total += dtype_bytes(part.dtype, part.shape.num_elements());
   }

@@ -5,10 +5,14 @@
 #include <cstdint>
 
 #include "kernels/core/tensor.h"
+#include "kernels/moe/moe.h"
 #include "parallel/tensor/row_parallel.h"
 #include "runtime/models/model_shard.h"
 
 namespace cohort {
+
+// Of the experts that a shard has.
+MoeShape moe_shape(const ModelSpec& spec, const ModelShard& shard);
 
 struct Workspace {
   Workspace(const ModelSpec& spec, const ModelShard& shard, DType dtype, int64_t max_tokens, int64_t max_logit_rows,
@@ -27,6 +31,8 @@ struct Workspace {
   Tensor context;                // [max_tokens, local_num_heads * head_dim]: what attention gathered
   Tensor up;                     // [max_tokens, local ffn, or twice that]
   Tensor activated;              // [max_tokens, local ffn]
+  Tensor router_logits;          // [max_tokens, num_experts] float32; with experts only, like `moe`
+  MoeWorkspace moe;              // in place of `up` and `activated`
   Tensor logit_inputs;           // [max_logit_rows, hidden]; the last stage's, like what follows
   Tensor logit_embedding;        // [max_logit_rows, embedding_dim], unless that is hidden
   Tensor pooled;                 // [max_logit_rows, hidden]: of the pooler, if there is one

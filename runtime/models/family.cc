@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::array kFamilies = {
     &kBertFamily, &kBloomFamily,   &kDistilBertFamily, &kFalconFamily,  &kGemma2Family,    &kGpt2Family,
-    &kGptJFamily, &kGptNeoxFamily, &kLlamaFamily,      &kMistralFamily, &kOptFamily,
+    &kGptJFamily, &kGptNeoxFamily, &kLlamaFamily,      &kMistralFamily, &kMixtralFamily,   &kOptFamily,
     &kPhi3Family, &kQwen2Family,   &kQwen3Family,      &kRobertaFamily, &kXlmRobertaFamily};
 constexpr int64_t kMaxConfigBytes = 16 << 20;
 

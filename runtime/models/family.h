@@ -43,6 +43,7 @@ extern const Family kGptJFamily;
 extern const Family kGptNeoxFamily;
 extern const Family kLlamaFamily;
 extern const Family kMistralFamily;
+extern const Family kMixtralFamily;
 extern const Family kOptFamily;
 extern const Family kPhi3Family;
 extern const Family kQwen2Family;

@@ -14,7 +14,9 @@ namespace {
 // Shards that would split `spec` evenly: powers of two, so that a shard's chunks are a subtree.
 bool can_split(const ModelSpec& spec, int64_t num_shards) {
   const bool splits_kv_heads = spec.num_kv_heads % num_shards == 0 || num_shards % spec.num_kv_heads == 0;
-  return splits_kv_heads && num_attention_chunks(spec) % num_shards == 0 && num_mlp_chunks(spec) % num_shards == 0;
+  const bool splits_mlp =
+      spec.num_experts > 0 ? spec.num_experts % num_shards == 0 : num_mlp_chunks(spec) % num_shards == 0;
+  return splits_kv_heads && num_attention_chunks(spec) % num_shards == 0 && splits_mlp;
 }
 
 Status check_tensor_size(const ModelSpec& spec, int size) {
@@ -24,16 +26,19 @@ Status check_tensor_size(const ModelSpec& spec, int size) {
     if (can_split(spec, n)) possible.push_back(n);
   }
   if (std::find(possible.begin(), possible.end(), size) != possible.end()) return ok_status();
+  const std::string mlp =
+      spec.num_experts > 0 ? fmt::format("{} experts", spec.num_experts) : fmt::format("an MLP of {}", spec.ffn);
   return invalid_argument(
       fmt::format("tensor_parallel_size: {} shards cannot split this model evenly, which has {} heads, {} KV heads and "
-                  "an MLP of {}; expected one of {}",
-                  size, spec.num_heads, spec.num_kv_heads, spec.ffn, fmt::join(possible, ", ")));
+                  "{}; expected one of {}",
+                  size, spec.num_heads, spec.num_kv_heads, mlp, fmt::join(possible, ", ")));
 }
 
 // In parameters, which are what decoding reads and what fills memory. A layer's biases and norms hardly matter.
 int64_t layer_cost(const ModelSpec& spec) {
   const int64_t heads = 2 * spec.num_heads + 2 * spec.num_kv_heads;  // q, k, v, out
-  return spec.hidden * (heads * spec.head_dim + (spec.gated_mlp ? 3 : 2) * spec.ffn);
+  const int64_t num_mlps = std::max<int64_t>(1, spec.num_experts);
+  return spec.hidden * (heads * spec.head_dim + num_mlps * (spec.gated_mlp ? 3 : 2) * spec.ffn);
 }
 
 }  // namespace
@@ -57,7 +62,8 @@ Result<ModelShard> shard_model(const ModelSpec& spec, const ParallelLayout& layo
   part.heads = even_slice(spec.num_heads, shard, num_shards);
   const int64_t heads_per_kv_head = spec.num_heads / spec.num_kv_heads;
   part.kv_heads = {part.heads.begin / heads_per_kv_head, (part.heads.end - 1) / heads_per_kv_head + 1};
-  part.ffn = even_slice(spec.ffn, shard, num_shards);
+  part.ffn = spec.num_experts > 0 ? Slice{0, spec.ffn} : even_slice(spec.ffn, shard, num_shards);
+  part.experts = even_slice(spec.num_experts, shard, num_shards);
   part.vocab = padded_slice(spec.vocab, shard, num_shards);
   part.is_first_stage = layout.is_first_stage();
   part.is_last_stage = layout.is_last_stage();
@@ -71,6 +77,7 @@ ModelShard whole_model(const ModelSpec& spec) {
           .heads = {0, spec.num_heads},
           .kv_heads = {0, spec.num_kv_heads},
           .ffn = {0, spec.ffn},
+          .experts = {0, spec.num_experts},
           .vocab = {0, spec.vocab}};
 }
 

@@ -1,8 +1,8 @@
 // ModelShard: which part of a model one rank holds and computes.
 //
-// Tensor parallelism (Shoeybi et al. 2019, "Megatron-LM") splits attention by heads, the MLP by its inner dimension and
-// the embedding and the logits by vocabulary; norms and learned positions are whole on every shard. Pipeline
-// parallelism splits the layers.
+// Tensor parallelism (Shoeybi et al. 2019, "Megatron-LM") splits attention by heads, the MLP by its inner dimension,
+// experts by their number and the embedding and the logits by vocabulary; norms, routers and learned positions are
+// whole on every shard. Pipeline parallelism splits the layers.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,9 @@ struct ModelShard {
   Slice layers;    // of the stage
   Slice heads;     // query heads
   Slice kv_heads;  // those that the query heads read; shards share one where there are fewer than shards
-  Slice ffn;
-  Slice vocab;  // of the embedding and of the logits; the last shards' may be smaller
+  Slice ffn;       // all of it where there are experts
+  Slice experts;   // whole ones; none where there is one MLP
+  Slice vocab;     // of the embedding and of the logits; the last shards' may be smaller
 
   bool is_first_stage = true;  // has the embedding
   bool is_last_stage = true;   // has the final norm and the logits

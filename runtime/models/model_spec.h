@@ -73,6 +73,10 @@ struct ModelSpec {
   Activation activation = Activation::kSilu;
   bool gated_mlp = false;  // f(gate) * up, then down
 
+  int64_t num_experts = 0;  // MLPs of a layer, gated and without biases, each of `ffn`; 0 for the one of most models
+  int64_t experts_per_token = 0;  // to which each token goes
+  bool norm_topk = false;         // the weights of a token's experts are divided by their sum
+
   bool qkv_bias = false;
   bool attn_out_bias = false;
   bool mlp_bias = false;

@@ -26,13 +26,25 @@ bool reads_vocab(const ModelSpec& spec) {
   return spec.head == HeadKind::kNextToken || spec.head == HeadKind::kMaskedToken;
 }
 
+int64_t mlp_elements(const ModelSpec& spec, const LayerMap& map, const ModelShard& shard) {
+  if (spec.num_experts == 0) {
+    return linear_elements(map.up, up_slices(spec, map, shard)) +
+           linear_elements(map.down, input_slices(map.down, shard.ffn));
+  }
+  int64_t total = whole_elements(map.router);
+  for (int64_t e = shard.experts.begin; e < shard.experts.end; ++e) {
+    const ExpertMap& expert = map.experts[static_cast<size_t>(e)];
+    total += whole_elements(expert.up) + whole_elements(expert.down);
+  }
+  return total;
+}
+
 int64_t layer_elements(const ModelSpec& spec, const LayerMap& map, const ModelShard& shard) {
   const LinearSlices attention_inputs = input_slices(map.attn_out, shard.heads.scaled(spec.head_dim));
   return norm_elements(map.attn_norm) + linear_elements(map.qkv, qkv_slices(spec, map, shard)) +
          linear_elements(map.attn_out, attention_inputs) + norm_elements(map.mlp_norm) +
-         linear_elements(map.up, up_slices(spec, map, shard)) +
-         linear_elements(map.down, input_slices(map.down, shard.ffn)) + norm_elements(map.attn_post_norm) +
-         norm_elements(map.mlp_post_norm) + tensor_elements(map.q_norm) + tensor_elements(map.k_norm);
+         mlp_elements(spec, map, shard) + norm_elements(map.attn_post_norm) + norm_elements(map.mlp_post_norm) +
+         tensor_elements(map.q_norm) + tensor_elements(map.k_norm);
 }
 
 }  // namespace

@@ -45,6 +45,11 @@ void for_each_base_tensor(Map& map, F&& f) {
     if_any(layer.mlp_norm, norm);
     linear(layer.up);
     linear(layer.down);
+    if_any(layer.router, linear);
+    for (auto& expert : layer.experts) {
+      linear(expert.up);
+      linear(expert.down);
+    }
     if_any(layer.mlp_post_norm, norm);
   }
   if_any(map.final_norm, norm);

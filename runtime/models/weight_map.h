@@ -37,6 +37,11 @@ struct NormMap {
   std::optional<TensorRef> bias;
 };
 
+struct ExpertMap {
+  LinearMap up;    // outputs: gate and up
+  LinearMap down;  // [hidden, ffn]
+};
+
 struct LayerMap {
   NormMap attn_norm;
   LinearMap qkv;
@@ -46,8 +51,10 @@ struct LayerMap {
   LinearMap attn_out;
   std::optional<NormMap> attn_post_norm = std::nullopt;  // of what attention adds
   std::optional<NormMap> mlp_norm = std::nullopt;        // nothing where the MLP reads what attention reads
-  LinearMap up;                                          // outputs: ffn, or gate and up
-  LinearMap down;
+  LinearMap up = {};  // outputs: ffn, or gate and up; nothing where there are experts
+  LinearMap down = {};
+  std::optional<LinearMap> router = std::nullopt;       // hidden to num_experts
+  std::vector<ExpertMap> experts = {};                  // [num_experts], or none
   std::optional<NormMap> mlp_post_norm = std::nullopt;  // of what the MLP adds
 };
 
