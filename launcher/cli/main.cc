@@ -42,7 +42,8 @@ int run_program(int argc, char** argv) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;  // help and version are no errors
   }
   try {
-    const Status status = run();
+    Status status = run();
+    if (status.ok()) status = flush_output();  // the disk may be full
     if (status.ok()) return kExitOk;
     fmt::print(stderr, "cohort: {}\n", status.message());
     return kExitFailed;

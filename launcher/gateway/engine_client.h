@@ -6,10 +6,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "kernels/core/status.h"
+#include "runtime/decoding/engine_stats.h"
 #include "runtime/decoding/request.h"
 
 namespace cohort {
@@ -35,21 +37,6 @@ struct EngineFacts {
   int64_t max_waiting = 0;  // that wait; more are refused
 };
 
-// Counted since the engine's start where nothing else is said.
-struct EngineStats {
-  int64_t num_steps = 0;
-  int64_t num_running = 0;        // sequences now
-  int64_t num_waiting = 0;        // now
-  int64_t num_owned_blocks = 0;   // now
-  int64_t num_cached_blocks = 0;  // now: free to be taken, and holding a prefix
-  int64_t num_blocks = 0;
-  int64_t num_prompt_tokens = 0;
-  int64_t num_output_tokens = 0;
-  int64_t num_prefix_queries = 0;  // tokens looked for in the cache
-  int64_t num_prefix_hits = 0;     // and found
-  int64_t num_preemptions = 0;
-};
-
 // A token of a request, or how it ended.
 struct EngineEvent {
   // Not ok: the request ends here, without a token. kResourceExhausted: the queue is full; kInvalidArgument: it can
@@ -61,6 +48,7 @@ struct EngineEvent {
   FinishReason finish = FinishReason::kNone;  // kError, with no token: the logits were not numbers
   int64_t num_cached_tokens = 0;              // of the prompt, found in the cache; with the first token
   double queue_seconds = 0;                   // from arrival to its first step; with the first token
+  std::shared_ptr<const Encoding> encoding;   // of an encoder, with no token
 
   bool is_last() const { return !status.ok() || finish != FinishReason::kNone; }
 };

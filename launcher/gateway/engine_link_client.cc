@@ -1,12 +1,12 @@
 #include "launcher/gateway/engine_link_client.h"
 
 #include <boost/asio.hpp>
-#include <deque>
 #include <unordered_map>
 #include <utility>
 
-#include "launcher/link/frame.h"
+#include "launcher/link/link_connection.h"
 #include "launcher/link/messages.h"
+#include "runtime/scheduler/encoding_message.h"
 
 namespace cohort {
 namespace {
@@ -15,7 +15,6 @@ namespace asio = boost::asio;
 using Protocol = asio::local::stream_protocol;
 using boost::system::error_code;
 
-constexpr size_t kReadBytes = size_t{64} << 10;
 constexpr std::chrono::milliseconds kTick{200};  // between looks at the clock, and attempts to connect
 
 EngineFacts read_facts(const wire::Facts& in) {
@@ -27,22 +26,9 @@ EngineFacts read_facts(const wire::Facts& in) {
           .max_waiting = in.max_waiting()};
 }
 
-EngineStats read_stats(const wire::Stats& in) {
-  return {.num_steps = in.num_steps(),
-          .num_running = in.num_running(),
-          .num_waiting = in.num_waiting(),
-          .num_owned_blocks = in.num_owned_blocks(),
-          .num_cached_blocks = in.num_cached_blocks(),
-          .num_blocks = in.num_blocks(),
-          .num_prompt_tokens = in.num_prompt_tokens(),
-          .num_output_tokens = in.num_output_tokens(),
-          .num_prefix_queries = in.num_prefix_queries(),
-          .num_prefix_hits = in.num_prefix_hits(),
-          .num_preemptions = in.num_preemptions()};
-}
-
 EngineEvent read_event(const wire::NewToken& in) {
   EngineEvent event;
+  if (in.has_encoded()) event.encoding = std::make_shared<const Encoding>(read_encoding(in.encoded()));
   event.token = in.sampled().token();
   event.logprob = in.sampled().logprob();
   for (const wire::Logprob& top : in.sampled().top_logprobs()) event.top_logprobs.push_back({top.id(), top.logprob()});
@@ -71,9 +57,7 @@ class EngineLinkClient::Impl : public std::enable_shared_from_this<Impl> {
   void stop() {
     is_stopped_ = true;
     requests_.clear();
-    timer_.cancel();
-    error_code ignored;
-    socket_.close(ignored);
+    disconnect();
   }
 
   uint64_t submit(GenerationRequest request, OnEvent on_event) {
@@ -103,9 +87,7 @@ class EngineLinkClient::Impl : public std::enable_shared_from_this<Impl> {
   void set_broken(const std::string& reason) {
     if (is_stopped_ || health_.state == EngineState::kBroken) return;
     health_ = EngineHealth{.state = EngineState::kBroken, .what = reason, .fraction = 0};
-    error_code ignored;
-    socket_.close(ignored);
-    timer_.cancel();
+    disconnect();
     EngineEvent event;
     event.status = Status(StatusCode::kUnavailable, reason);
     for (auto& [id, on_event] : std::exchange(requests_, {})) on_event(event);
@@ -120,27 +102,47 @@ class EngineLinkClient::Impl : public std::enable_shared_from_this<Impl> {
   using Clock = std::chrono::steady_clock;
 
   void connect() {
+    is_connecting_ = true;
+    socket_ = Protocol::socket(timer_.get_executor());
     socket_.async_connect(Protocol::endpoint(path_), [self = shared_from_this()](error_code error) {
-      if (self->is_stopped_ || self->health_.state == EngineState::kBroken) return;
-      if (error) {  // the next tick tries again
-        error_code ignored;
-        self->socket_.close(ignored);
-        return;
-      }
-      self->is_connected_ = true;
-      self->last_heard_ = Clock::now();
-      wire::ToEngine hello;
-      hello.mutable_hello()->set_version(kLinkVersion);
-      self->send(hello);
-      self->read();
+      self->is_connecting_ = false;
+      if (error || self->has_ended()) return;  // the next tick tries again
+      self->begin_talk();
     });
   }
+
+  void begin_talk() {
+    const auto weak = weak_from_this();  // which has the connection
+    LinkConnection::Handlers handlers;
+    handlers.on_bytes = [weak](FrameReader& reader) {
+      if (const auto self = weak.lock()) self->take_messages(reader);
+    };
+    handlers.on_end = [weak](const std::string& why) {
+      if (const auto self = weak.lock())
+        self->set_broken(why.empty() ? "the engine has ended" : "the engine link: " + why);
+    };
+    link_ = std::make_shared<LinkConnection>(std::move(socket_), std::move(handlers));
+    last_heard_ = Clock::now();
+    wire::ToEngine hello;
+    hello.mutable_hello()->set_version(kLinkVersion);
+    send(hello);
+    link_->start();
+  }
+
+  void disconnect() {
+    timer_.cancel();
+    error_code ignored;
+    socket_.close(ignored);
+    if (link_) link_->close();
+  }
+
+  bool has_ended() const { return is_stopped_ || health_.state == EngineState::kBroken; }
 
   void tick() {
     timer_.expires_after(kTick);
     timer_.async_wait([self = shared_from_this()](error_code error) {
       if (error || self->is_stopped_) return;
-      if (!self->is_connected_ && !self->socket_.is_open()) self->connect();
+      if (!self->link_ && !self->is_connecting_) self->connect();
       // A process that was stopped finds everything overdue when it goes on, and what was said meanwhile unread.
       const Clock::time_point now = Clock::now();
       if (now - self->last_tick_ > 5 * kTick) self->last_heard_ = std::max(self->last_heard_, now);
@@ -153,22 +155,12 @@ class EngineLinkClient::Impl : public std::enable_shared_from_this<Impl> {
     });
   }
 
-  void read() {
-    socket_.async_read_some(asio::buffer(buffer_), [self = shared_from_this()](error_code error, size_t num_bytes) {
-      if (self->is_stopped_ || self->health_.state == EngineState::kBroken) return;
-      if (error) return self->set_broken("the engine has ended");
-      self->last_heard_ = Clock::now();
-      self->reader_.append({self->buffer_.data(), num_bytes});
-      try {
-        while (const auto message = self->reader_.next_message<wire::FromEngine>()) {
-          self->take(*message);
-          if (self->is_stopped_ || self->health_.state == EngineState::kBroken) return;
-        }
-      } catch (const std::runtime_error& torn) {
-        return self->set_broken(std::string("the engine link: ") + torn.what());
-      }
-      self->read();
-    });
+  void take_messages(FrameReader& reader) {
+    last_heard_ = Clock::now();
+    while (const auto message = reader.next_message<wire::FromEngine>()) {
+      take(*message);
+      if (has_ended()) return;
+    }
   }
 
   void take(const wire::FromEngine& message) {
@@ -213,32 +205,18 @@ class EngineLinkClient::Impl : public std::enable_shared_from_this<Impl> {
     on_event(event);
   }
 
-  void send(const wire::ToEngine& message) {
-    unsent_.push_back(frame(message));
-    if (unsent_.size() == 1) write_next();
-  }
-
-  void write_next() {
-    asio::async_write(socket_, asio::buffer(unsent_.front()), [self = shared_from_this()](error_code error, size_t) {
-      if (self->is_stopped_ || self->health_.state == EngineState::kBroken) return;
-      if (error) return self->set_broken("the engine has ended");
-      self->unsent_.pop_front();
-      if (!self->unsent_.empty()) self->write_next();
-    });
-  }
+  void send(const wire::ToEngine& message) { link_->send(frame(message)); }
 
   const std::string path_;
   const std::chrono::milliseconds max_silence_;
   const std::function<void(const std::string& reason)> on_broken_;
-  Protocol::socket socket_;
+  Protocol::socket socket_;  // until it is connected
+  std::shared_ptr<LinkConnection> link_;
   asio::steady_timer timer_;
   Clock::time_point last_heard_;
   Clock::time_point last_tick_ = Clock::now();
-  bool is_connected_ = false;
+  bool is_connecting_ = false;
   bool is_stopped_ = false;
-  std::vector<char> buffer_ = std::vector<char>(kReadBytes);
-  FrameReader reader_;
-  std::deque<std::string> unsent_;  // the first is being sent
   uint64_t last_id_ = 0;
   std::unordered_map<uint64_t, OnEvent> requests_;
 };

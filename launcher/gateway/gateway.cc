@@ -10,11 +10,14 @@
 #include <condition_variable>
 #include <csignal>
 #include <filesystem>
+#include <iterator>
 #include <mutex>
 #include <thread>
 
 #include "launcher/gateway/engine_link_client.h"
+#include "launcher/gateway/generation_service.h"
 #include "launcher/gateway/http_server.h"
+#include "launcher/gateway/kserve_api.h"
 #include "launcher/gateway/openai_api.h"
 #include "launcher/gateway/task_executor.h"
 #include "runtime/tokenizer/tokenizer.h"
@@ -91,8 +94,17 @@ class Gateway::Impl {
     COHORT_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::load(config_.model.path));
     auto openai = openai_options();
     if (!openai.ok()) return openai.status();
-    COHORT_ASSIGN_OR_RETURN(api_, OpenAiApi::make(engine_, *tokenizer_, tasks_, *std::move(openai)));
-    COHORT_ASSIGN_OR_RETURN(http_, HttpServer::listen(io_, http_options(config_, std::move(keys)), api_->routes()));
+    GenerationService::Options service = {
+        .model_name = model_name(config_),
+        .vllm_metric_names = config_.metrics.vllm_names == "on",
+        .call_later = [this](auto delay, auto function) { return call_later(delay, std::move(function)); }};
+    service_ = std::make_unique<GenerationService>(engine_, *tokenizer_, tasks_, std::move(service));
+    const auto model = std::make_shared<const OpenAiModel>(*tokenizer_, *std::move(openai));
+    openai_ = std::make_unique<OpenAiApi>(*service_, model);
+    kserve_ = std::make_unique<KserveApi>(*service_, model);
+    std::vector<HttpRoute> routes = openai_->routes();
+    std::ranges::move(kserve_->routes(), std::back_inserter(routes));
+    COHORT_ASSIGN_OR_RETURN(http_, HttpServer::listen(io_, http_options(config_, std::move(keys)), std::move(routes)));
     spdlog::info("listening on http://{}", http_->address());
     wait_for_signal();
     if (config_.server.log_interval_s > 0) log_later();
@@ -115,10 +127,18 @@ class Gateway::Impl {
     openai.model_name = model_name(config_);
     openai.generation = options_.generation;
     openai.version = options_.version;
-    openai.vllm_metric_names = config_.metrics.vllm_names == "on";
     COHORT_ASSIGN_OR_RETURN(openai.chat, read_chat_options(config_.model.path, config_.server.chat_template));
     openai.chat.request_templates = config_.server.request_templates == "on";
     return openai;
+  }
+
+  // While somebody holds what it returns.
+  std::shared_ptr<void> call_later(std::chrono::microseconds delay, std::function<void()> function) {
+    auto timer = std::make_shared<asio::steady_timer>(io_, delay);
+    timer->async_wait([function = std::move(function)](error_code error) {
+      if (!error) function();
+    });
+    return timer;
   }
 
   void run() {
@@ -134,8 +154,8 @@ class Gateway::Impl {
       if (error) return;
       if (is_draining_) _exit(1);  // the second
       is_draining_ = true;
-      spdlog::info("draining: {} requests are under way", api_->num_active());
-      api_->begin_drain();
+      spdlog::info("draining: {} requests are under way", service_->num_active());
+      service_->begin_drain();
       drain_end_ = Clock::now() + drain_limit(signal);
       drain();
       wait_for_signal();
@@ -150,12 +170,12 @@ class Gateway::Impl {
 
   // Looks every now and then whether all is over.
   void drain() {
-    const bool is_over = api_->num_active() == 0 && http_->num_answering() == 0;
+    const bool is_over = service_->num_active() == 0 && http_->num_answering() == 0;
     const Clock::time_point now = Clock::now();
     if (!is_over && now > drain_end_ && !is_late_) {
       is_late_ = true;
-      spdlog::warn("draining took too long: {} requests are ended", api_->num_active());
-      api_->fail_all("the server is shutting down");
+      spdlog::warn("draining took too long: {} requests are ended", service_->num_active());
+      service_->fail_all("the server is shutting down");
     }
     if (is_over || now > drain_end_ + kLastWords) {
       has_ended_.store(true, std::memory_order_relaxed);
@@ -213,7 +233,9 @@ class Gateway::Impl {
   std::unique_ptr<Tokenizer> tokenizer_;
   EngineLinkClient engine_;
   PoolExecutor tasks_{kNumTaskThreads, [this](std::function<void()> f) { asio::post(io_, std::move(f)); }};
-  std::unique_ptr<OpenAiApi> api_;
+  std::unique_ptr<GenerationService> service_;
+  std::unique_ptr<OpenAiApi> openai_;
+  std::unique_ptr<KserveApi> kserve_;
   std::unique_ptr<HttpServer> http_;
 
   // Of the thread.

@@ -301,7 +301,8 @@ void HttpConnection::dispatch() {
   } catch (const std::exception& error) {
     spdlog::error("request {}: {}", request_id_, error.what());
     if (!exchange_) return;
-    exchange->respond(http_error(500, "internal error, see the log for request " + request_id_));
+    exchange->respond(
+        http_error(500, "internal error, see the log for request " + request_id_, exchange->request().path));
   }
 }
 
@@ -312,7 +313,7 @@ void HttpConnection::refuse_request(int status, std::string_view message) {
   request_id_ = is_sane_request_id(id) ? std::string(id) : make_request_id();
   is_head_request_ = request.method == "HEAD";
   keeps_alive_ = false;
-  HttpResponse response = http_error(status, message);
+  HttpResponse response = http_error(status, message, request.path);
   if (status == 415) response.headers.emplace_back("Accept-Encoding", "gzip");
   if (status == 503) response.headers.emplace_back("Retry-After", "1");
   forget_body();

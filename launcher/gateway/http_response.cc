@@ -65,12 +65,15 @@ std::string_view http_reason(int status) {
   return text ? text->reason : "Unknown";
 }
 
-HttpResponse http_error(int status, std::string_view message) {
+HttpResponse http_error(int status, std::string_view message, std::string_view path) {
   const StatusText* text = find_text(status);
-  const nlohmann::json error = {{"message", message},
-                                {"type", text && !text->error_type.empty() ? text->error_type : "server_error"},
-                                {"param", nullptr},
-                                {"code", status}};
+  nlohmann::json error = message;
+  if (path != "/v2" && !path.starts_with("/v2/")) {
+    error = {{"message", message},
+             {"type", text && !text->error_type.empty() ? text->error_type : "server_error"},
+             {"param", nullptr},
+             {"code", status}};
+  }
   const nlohmann::json body = {{"error", error}};
   // A message may quote what a client has sent.
   return {.status = status, .body = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)};

@@ -1,4 +1,5 @@
-// What the server writes: heads of answers, and the answers that it gives itself, in OpenAI's form of an error.
+// What the server writes: heads of answers, and the answers that it gives itself, in the form that the clients of a
+// path expect of an error.
 //
 // Pure functions.
 #pragma once
@@ -16,8 +17,9 @@ namespace cohort {
 // "Not Found"; "Unknown" of a status that is not in RFC 9110.
 std::string_view http_reason(int status);
 
-// {"error": {"message", "type", "param": null, "code": status}}; the type follows from the status.
-HttpResponse http_error(int status, std::string_view message);
+// {"error": {"message", "type", "param": null, "code": status}}; the type follows from the status. Below /v2, where
+// KServe's protocol is, {"error": message}.
+HttpResponse http_error(int status, std::string_view message, std::string_view path = {});
 
 enum class HttpFraming {
   kLength,  // Content-Length

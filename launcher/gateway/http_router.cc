@@ -21,14 +21,14 @@ std::string_view bearer_key(std::string_view authorization) {
   return authorization;
 }
 
-HttpResponse no_key() {
-  HttpResponse response = http_error(401, "expected an API key: Authorization: Bearer KEY");
+HttpResponse no_key(std::string_view path) {
+  HttpResponse response = http_error(401, "expected an API key: Authorization: Bearer KEY", path);
   response.headers.emplace_back("WWW-Authenticate", "Bearer");
   return response;
 }
 
 HttpResponse wrong_method(const std::string& method, std::string_view path, const std::string& allowed) {
-  HttpResponse response = http_error(405, method + " " + std::string(path) + ": expected " + allowed);
+  HttpResponse response = http_error(405, method + " " + std::string(path) + ": expected " + allowed, path);
   response.headers.emplace_back("Allow", allowed);
   return response;
 }
@@ -76,7 +76,7 @@ HttpRouter::Admission HttpRouter::admit(const HttpRequest& request) const {
   if (!keys_.empty() && !is_open) {
     auto tenant = keys_.find(bearer_key(request.header("authorization")));
     if (!tenant) {
-      admission.refusal = no_key();
+      admission.refusal = no_key(request.path);
       return admission;
     }
     admission.tenant = *std::move(tenant);
@@ -88,7 +88,7 @@ HttpRouter::Admission HttpRouter::admit(const HttpRequest& request) const {
   } else if (request.path == "*") {
     admission.refusal = wrong_method(request.method, request.path, "GET, POST");
   } else {
-    admission.refusal = http_error(404, request.method + " " + request.path + ": there is no such path");
+    admission.refusal = http_error(404, request.method + " " + request.path + ": there is no such path", request.path);
   }
   return admission;
 }

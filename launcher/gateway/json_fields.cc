@@ -1,5 +1,7 @@
 #include "launcher/gateway/json_fields.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -235,6 +237,14 @@ std::vector<std::string> FieldReader::unread() const {
     if (!read_.contains(member.key())) names.push_back(member.key());
   }
   return names;
+}
+
+void log_ignored_fields(const std::string& request_id, const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    const json shown_name = name.substr(0, 64);  // the client's: in ASCII
+    spdlog::debug("request {}: the field {} is ignored", request_id,
+                  shown_name.dump(-1, ' ', true, json::error_handler_t::replace));
+  }
 }
 
 Result<std::vector<int32_t>> parse_ids(const json& array, std::string_view name, int64_t vocab) {

@@ -76,6 +76,9 @@ class FieldReader {
   Status status_;
 };
 
+// A debug line for each field that a request has and nothing knows.
+void log_ignored_fields(const std::string& request_id, const std::vector<std::string>& names);
+
 // The token ids of an array; `name` stands in errors.
 Result<std::vector<int32_t>> parse_ids(const nlohmann::json& array, std::string_view name, int64_t vocab);
 

@@ -67,6 +67,11 @@ Result<ChatOptions> read_chat_options(const std::filesystem::path& model_dir,
   auto parsed = ChatTemplate::parse(source);
   if (!parsed.ok()) return Status(parsed.status()).annotate(path.string());
   options.chat_template = *std::move(parsed);
+  if (template_file.empty() && found->tool_source) {
+    auto tool_template = ChatTemplate::parse(*found->tool_source);
+    if (!tool_template.ok()) return Status(tool_template.status()).annotate(path.string() + ": tool_use");
+    options.tool_template = *std::move(tool_template);
+  }
   return options;
 }
 
@@ -95,7 +100,7 @@ Result<ChatTemplate> ChatPrompter::chat_template(const ChatFields& fields) const
   if (!options_.chat_template) {
     return invalid_argument("messages: this model has no chat template; server.chat_template gives it one");
   }
-  return *options_.chat_template;
+  return !fields.tools.is_null() && options_.tool_template ? *options_.tool_template : *options_.chat_template;
 }
 
 Status ChatPrompter::check_arguments(const ChatFields& fields, const ChatTemplate& chat_template) const {
@@ -117,7 +122,15 @@ Result<std::vector<int32_t>> ChatPrompter::tokens(const ChatFields& fields) cons
   data["messages"] = fields.messages;
   ordered_json trusted = options_.special_tokens;
   trusted["add_generation_prompt"] = fields.add_generation_prompt;
-  trusted["tools"] = nullptr;
+  if (fields.needs_tools && !applied.uses("tools")) {
+    return unimplemented("tools: the chat template of this model knows no tools");
+  }
+  // Templates ask whether there are any.
+  if (fields.tools.is_null()) {
+    trusted["tools"] = nullptr;
+  } else {
+    data["tools"] = fields.tools;
+  }
   trusted["documents"] = nullptr;
   const auto segments = applied.render_segments(data, trusted);
   // Whatever it is, other messages or another template would do.

@@ -26,6 +26,7 @@ namespace cohort {
 
 struct ChatOptions {
   std::optional<ChatTemplate> chat_template;                                 // none: chats are refused
+  std::optional<ChatTemplate> tool_template;                                 // of requests with tools; none: the same
   nlohmann::ordered_json special_tokens = nlohmann::ordered_json::object();  // bos_token, ...: variables of templates
   bool request_templates = false;                                            // whether a request may bring its own
 };

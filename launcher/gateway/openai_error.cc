@@ -47,14 +47,14 @@ std::string_view error_type(int http_status) {
   }
 }
 
+}  // namespace
+
 std::string sendable(std::string_view message) {
   const bool is_cut = message.size() > kMaxMessageBytes;
   std::string text;
   append_valid_utf8(message.substr(0, kMaxMessageBytes), text);
   return is_cut ? text + "..." : text;
 }
-
-}  // namespace
 
 ApiError api_error(const Status& status) {
   ApiError error;

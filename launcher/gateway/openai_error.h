@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "kernels/core/status.h"
 #include "launcher/gateway/http.h"
@@ -23,6 +24,9 @@ ApiError api_error(const Status& status);
 
 // 400 with the type context_length_exceeded.
 ApiError context_length_error(std::string message, std::string param);
+
+// A message as it can be sent: UTF-8, and short.
+std::string sendable(std::string_view message);
 
 std::string error_json(const ApiError& error);
 // With Retry-After where it makes sense.

@@ -10,7 +10,8 @@ using nlohmann::json;
 
 std::string prompt_name(const PreparedRequest& request, size_t index) {
   if (request.kind == ApiKind::kChat) return "messages";
-  return request.prompts.size() == 1 ? "prompt" : "prompt[" + std::to_string(index) + "]";
+  const std::string name(request.prompt_field);
+  return request.prompts.size() == 1 ? name : name + "[" + std::to_string(index) + "]";
 }
 
 }  // namespace
@@ -29,12 +30,13 @@ Status OpenAiModel::check_model(const std::optional<std::string>& name) const {
 
 Result<PreparedRequest> OpenAiModel::prepare(ApiKind kind, std::string_view body, const EngineFacts& facts) const {
   COHORT_ASSIGN_OR_RETURN(const json object, parse_body(body));
-  return kind == ApiKind::kChat ? prepare_chat(object, facts) : prepare_completion(object, facts);
+  if (kind == ApiKind::kChat) return prepare_chat(object, facts);
+  COHORT_ASSIGN_OR_RETURN(CompletionFields fields, parse_completion(object, limits(facts)));
+  COHORT_RETURN_IF_ERROR(check_model(fields.model));
+  return prepare(std::move(fields), facts);
 }
 
-Result<PreparedRequest> OpenAiModel::prepare_completion(const json& body, const EngineFacts& facts) const {
-  COHORT_ASSIGN_OR_RETURN(CompletionFields fields, parse_completion(body, limits(facts)));
-  COHORT_RETURN_IF_ERROR(check_model(fields.model));
+Result<PreparedRequest> OpenAiModel::prepare(CompletionFields fields, const EngineFacts& facts) const {
   PreparedRequest request;
   for (CompletionPrompt& prompt : fields.prompts) {
     PreparedPrompt& prepared = request.prompts.emplace_back();
@@ -121,18 +123,27 @@ std::optional<ApiError> OpenAiModel::check_size(const PreparedRequest& request, 
   const int64_t num_sequences = static_cast<int64_t>(request.prompts.size()) * fields.best_of;
   const int64_t room = facts.max_seqs + facts.max_waiting;
   if (num_sequences > room) {
-    const std::string field = fields.best_of == 1 ? "prompt" : fields.best_of > fields.n ? "best_of" : "n";
+    const std::string field = fields.best_of == 1         ? std::string(request.prompt_field)
+                              : fields.best_of > fields.n ? "best_of"
+                                                          : "n";
     return api_error(invalid_argument(field + ": " + std::to_string(num_sequences) +
                                       " sequences are more than this server holds, which is " + std::to_string(room)));
   }
   return std::nullopt;
 }
 
-GenerationRequest OpenAiModel::generation_request(const PreparedRequest& request, size_t prompt, int64_t choice,
-                                                  uint64_t seed, const EngineFacts& facts) const {
+SequencePlan OpenAiModel::plan(const PreparedRequest& request, size_t prompt, int64_t choice, uint64_t seed,
+                               const EngineFacts& facts) const {
   constexpr int64_t kCompletionTokens = 16;  // of completions that do not say
   const GenerationFields& fields = request.fields;
-  GenerationRequest out;
+  SequencePlan plan;
+  plan.output = {.stop = fields.stop,
+                 .stop_token_ids = fields.stop_token_ids,
+                 .include_stop = fields.include_stop,
+                 .skip_special_tokens = fields.skip_special_tokens,
+                 .min_tokens = fields.min_tokens,
+                 .keep_tokens = fields.top_logprobs.has_value() || fields.return_token_ids};
+  GenerationRequest& out = plan.request;
   out.prompt = request.prompts[prompt].ids;
   const auto num_prompt_tokens = static_cast<int64_t>(out.prompt.size());
   const int64_t room = facts.max_position - num_prompt_tokens;
@@ -152,7 +163,7 @@ GenerationRequest OpenAiModel::generation_request(const PreparedRequest& request
   out.top_logprobs = fields.top_logprobs.value_or(0);
   out.priority = fields.priority;
   out.cache_salt = fields.cache_salt;
-  return out;
+  return plan;
 }
 
 Result<std::string> OpenAiModel::tokenize(std::string_view body, const EngineFacts& facts) const {

@@ -21,24 +21,6 @@ Status unsupported(std::string_view name, std::string_view why) {
   return unimplemented(std::string(name) + ": " + std::string(why));
 }
 
-void read_sampling(FieldReader& reader, const RequestLimits& limits, GenerationFields& fields) {
-  const GenerationDefaults& defaults = limits.defaults;
-  SamplingParams& sampling = fields.sampling;
-  sampling.temperature = reader.number("temperature", 0, 100).value_or(defaults.temperature);
-  sampling.top_p = reader.number("top_p", 0, 1).value_or(defaults.top_p);
-  if (sampling.top_p <= 0) reader.fail("top_p", "a number above 0, up to 1", 0);
-  const int64_t top_k = reader.integer("top_k", -1, std::numeric_limits<int32_t>::max()).value_or(defaults.top_k);
-  sampling.top_k = static_cast<int32_t>(std::max<int64_t>(top_k, 0));
-  sampling.min_p = reader.number("min_p", 0, 1).value_or(0);
-  sampling.repetition_penalty = reader.number("repetition_penalty", 0.01F, 100).value_or(defaults.repetition_penalty);
-  sampling.presence_penalty = reader.number("presence_penalty", -2, 2).value_or(0);
-  sampling.frequency_penalty = reader.number("frequency_penalty", -2, 2).value_or(0);
-  // A seed is a name for a draw: a negative one is as good.
-  if (const auto seed = reader.integer("seed", std::numeric_limits<int64_t>::min(), kMaxInt64)) {
-    fields.seed = static_cast<uint64_t>(*seed);
-  }
-}
-
 void read_logit_bias(FieldReader& reader, int64_t vocab, GenerationFields& fields) {
   const json* biases = reader.object("logit_bias");
   if (biases == nullptr) return;
@@ -131,12 +113,6 @@ void read_common(FieldReader& reader, const RequestLimits& limits, GenerationFie
   reader.text("user", kMaxNameBytes);
 }
 
-Status check_min_tokens(const GenerationFields& fields) {
-  if (!fields.max_tokens || fields.min_tokens <= *fields.max_tokens) return ok_status();
-  return field_error("min_tokens", "at most max_tokens, which is " + std::to_string(*fields.max_tokens),
-                     fields.min_tokens);
-}
-
 Result<std::vector<CompletionPrompt>> parse_prompts(const json* prompt, int64_t vocab) {
   constexpr std::string_view kExpected = "a string, an array of strings, of token ids, or of arrays of token ids";
   if (prompt == nullptr) return invalid_argument("prompt: expected " + std::string(kExpected) + ", got none");
@@ -167,8 +143,8 @@ Result<std::vector<CompletionPrompt>> parse_prompts(const json* prompt, int64_t 
   return prompts;
 }
 
-void read_tools(FieldReader& reader) {
-  const json* tools = reader.array("tools");
+// The model is told of tools, by its template, and calls them in its text, which is not taken apart.
+void read_tool_choice(FieldReader& reader, ChatFields& fields) {
   const json* choice = reader.find("tool_choice");
   reader.flag("parallel_tool_calls");
   const bool is_none = choice != nullptr && choice->is_string() && *choice == "none";
@@ -176,13 +152,35 @@ void read_tools(FieldReader& reader) {
   if (choice != nullptr && !choice->is_object() && !is_none && !is_auto && *choice != "required") {
     reader.fail("tool_choice", "none, auto, required or an object", *choice);
   }
-  if (tools != nullptr && !tools->empty() && !is_none) {
-    reader.fail(unsupported("tools", "are not supported except with tool_choice none"));
-  }
-  if (!is_none && !is_auto) reader.fail(unsupported("tool_choice", "is not supported except none"));
+  if (!is_none && !is_auto) reader.fail(unsupported("tool_choice", "is not supported except none and auto"));
+  fields.needs_tools = !fields.tools.is_null() && !is_none;
 }
 
 }  // namespace
+
+void read_sampling(FieldReader& reader, const RequestLimits& limits, GenerationFields& fields) {
+  const GenerationDefaults& defaults = limits.defaults;
+  SamplingParams& sampling = fields.sampling;
+  sampling.temperature = reader.number("temperature", 0, 100).value_or(defaults.temperature);
+  sampling.top_p = reader.number("top_p", 0, 1).value_or(defaults.top_p);
+  if (sampling.top_p <= 0) reader.fail("top_p", "a number above 0, up to 1", 0);
+  const int64_t top_k = reader.integer("top_k", -1, std::numeric_limits<int32_t>::max()).value_or(defaults.top_k);
+  sampling.top_k = static_cast<int32_t>(std::max<int64_t>(top_k, 0));
+  sampling.min_p = reader.number("min_p", 0, 1).value_or(0);
+  sampling.repetition_penalty = reader.number("repetition_penalty", 0.01F, 100).value_or(defaults.repetition_penalty);
+  sampling.presence_penalty = reader.number("presence_penalty", -2, 2).value_or(0);
+  sampling.frequency_penalty = reader.number("frequency_penalty", -2, 2).value_or(0);
+  // A seed is a name for a draw: a negative one is as good.
+  if (const auto seed = reader.integer("seed", std::numeric_limits<int64_t>::min(), kMaxInt64)) {
+    fields.seed = static_cast<uint64_t>(*seed);
+  }
+}
+
+Status check_min_tokens(const GenerationFields& fields) {
+  if (!fields.max_tokens || fields.min_tokens <= *fields.max_tokens) return ok_status();
+  return field_error("min_tokens", "at most max_tokens, which is " + std::to_string(*fields.max_tokens),
+                     fields.min_tokens);
+}
 
 Result<CompletionFields> parse_completion(const json& body, const RequestLimits& limits) {
   CompletionFields fields;
@@ -219,8 +217,8 @@ Result<ChatFields> parse_chat(const json& body, const RequestLimits& limits) {
     reader.fail(invalid_argument("top_logprobs: expected only together with logprobs: true"));
   }
   if (logprobs) fields.top_logprobs = static_cast<int>(top.value_or(0));
-  read_tools(reader);
   read_chat_prompt(reader, fields);
+  read_tool_choice(reader, fields);
   COHORT_RETURN_IF_ERROR(reader.status());
   fields.ignored = reader.unread();
   COHORT_RETURN_IF_ERROR(check_min_tokens(fields));
@@ -237,6 +235,15 @@ void read_chat_prompt(FieldReader& reader, ChatFields& fields) {
   } else {
     reader.fail(parsed.status());
   }
+  if (const json* tools = reader.array("tools"); tools != nullptr && !tools->empty()) {
+    auto parsed = parse_tools(*tools);
+    if (parsed.ok()) {
+      fields.tools = *std::move(parsed);
+    } else {
+      reader.fail(parsed.status());
+    }
+  }
+  fields.needs_tools = !fields.tools.is_null();
   fields.continue_final_message = reader.flag("continue_final_message").value_or(false);
   const std::optional<bool> add_prompt = reader.flag("add_generation_prompt");
   fields.add_generation_prompt = add_prompt.value_or(!fields.continue_final_message);
@@ -250,6 +257,33 @@ void read_chat_prompt(FieldReader& reader, ChatFields& fields) {
     }
     for (const auto& [key, value] : arguments->items()) fields.template_arguments[key] = value;
   }
+}
+
+Result<nlohmann::ordered_json> parse_tools(const json& tools) {
+  if (tools.size() > kMaxTools) return field_error("tools", "at most " + std::to_string(kMaxTools) + " tools", tools);
+  COHORT_RETURN_IF_ERROR(check_members("tools", tools));
+  nlohmann::ordered_json parsed = nlohmann::ordered_json::array();
+  for (const json& tool : tools) {
+    const std::string name = "tools[" + std::to_string(parsed.size()) + "]";
+    if (!tool.is_object()) return field_error(name, "an object", tool);
+    FieldReader reader(tool, name + ".");
+    const std::string type = reader.text("type", kMaxNameBytes).value_or("");
+    if (type != "function") reader.fail("type", "function", type);
+    const json* function = reader.object("function");
+    COHORT_RETURN_IF_ERROR(reader.status());
+    if (function == nullptr) return invalid_argument(name + ".function: expected an object, got none");
+    FieldReader inner(*function, name + ".function.");
+    const std::string function_name = inner.text("name", kMaxNameBytes).value_or("");
+    if (function_name.empty()) inner.fail("name", "a name", function_name);
+    const auto description = inner.text("description", std::numeric_limits<size_t>::max());
+    const json* parameters = inner.object("parameters");
+    COHORT_RETURN_IF_ERROR(inner.status());
+    nlohmann::ordered_json out = {{"name", function_name}};
+    if (description) out["description"] = *description;
+    if (parameters != nullptr) out["parameters"] = *parameters;
+    parsed.push_back({{"type", type}, {"function", std::move(out)}});
+  }
+  return parsed;
 }
 
 Result<std::vector<std::pair<int32_t, float>>> merged_biases(const GenerationFields& fields,

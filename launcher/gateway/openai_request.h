@@ -26,6 +26,7 @@ inline constexpr size_t kMaxStopBytes = 1024;    // of one of them
 inline constexpr size_t kMaxStopTokenIds = 128;  // stop_token_ids: with the model's own they are below kMaxStopIds
 inline constexpr size_t kMaxBadWords = 256;      // bad_words
 inline constexpr size_t kMaxMessages = 16384;    // messages
+inline constexpr size_t kMaxTools = 128;         // tools
 inline constexpr size_t kMaxPrompts = 1024;      // of one request
 inline constexpr size_t kMaxNameBytes = 1024;    // of model, user, cache_salt
 
@@ -75,6 +76,8 @@ struct CompletionFields : GenerationFields {
 // What the chat template is given.
 struct ChatFields : GenerationFields {
   nlohmann::ordered_json messages;  // [{"role", "content": a string, ...}], at least one
+  nlohmann::ordered_json tools;     // [{"type": "function", "function": {"name", ...}}], at least one; or null
+  bool needs_tools = false;         // not tool_choice none: a template that knows no tools will not do
   bool add_generation_prompt = true;
   bool continue_final_message = false;
   std::optional<std::string> chat_template;
@@ -84,7 +87,13 @@ struct ChatFields : GenerationFields {
 Result<CompletionFields> parse_completion(const nlohmann::json& body, const RequestLimits& limits);
 Result<ChatFields> parse_chat(const nlohmann::json& body, const RequestLimits& limits);
 
-// The part of a chat request that POST /tokenize takes too: messages and how the template is to treat them.
+// Sampling parameters by OpenAI's and vLLM's names, and the seed.
+void read_sampling(FieldReader& reader, const RequestLimits& limits, GenerationFields& fields);
+
+// kInvalidArgument if min_tokens are more than max_tokens.
+Status check_min_tokens(const GenerationFields& fields);
+
+// The part of a chat request that POST /tokenize takes too: messages, tools and how the template is to treat them.
 void read_chat_prompt(FieldReader& reader, ChatFields& fields);
 
 // Whether messages may have this role.
@@ -93,6 +102,9 @@ bool is_chat_role(std::string_view role);
 // The messages as templates want them: text parts joined to one string, arguments of tool calls as objects. Errors name
 // the message. Nothing is fetched: a part that is not text is an error.
 Result<nlohmann::ordered_json> parse_messages(const nlohmann::json& messages);
+
+// The tools as templates want them, each with what is known of its members. Errors name the tool.
+Result<nlohmann::ordered_json> parse_tools(const nlohmann::json& tools);
 
 // SamplingParams::logit_bias: the biases of `fields`, those that leave only its allowed tokens, and those that rule out
 // `banned`.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "launcher/link/messages.h"
+#include "runtime/scheduler/encoding_message.h"
 
 namespace cohort {
 namespace {
@@ -16,6 +17,7 @@ constexpr std::chrono::milliseconds kStatsInterval{500};
 wire::NewToken write_token(uint64_t id, const TokenEvent& event) {
   wire::NewToken token;
   token.set_id(id);
+  if (event.encoding) write_encoding(*token.mutable_encoded(), *event.encoding);
   token.mutable_sampled()->set_token(event.token);
   token.mutable_sampled()->set_logprob(event.logprob);
   for (const TokenLogprob& top : event.top_logprobs) {
@@ -114,20 +116,8 @@ void EngineServer::send_tokens(const std::vector<TokenEvent>& events) {
 }
 
 void EngineServer::send_stats() {
-  const SchedulerStats stats = engine_.stats();
   wire::FromEngine message;
-  wire::Stats& out = *message.mutable_stats();
-  out.set_num_steps(stats.num_steps);
-  out.set_num_running(stats.num_running);
-  out.set_num_waiting(stats.num_waiting);
-  out.set_num_owned_blocks(stats.num_owned_blocks);
-  out.set_num_cached_blocks(stats.num_cached_blocks);
-  out.set_num_blocks(stats.num_blocks);
-  out.set_num_prompt_tokens(stats.num_prompt_tokens);
-  out.set_num_output_tokens(stats.num_output_tokens);
-  out.set_num_prefix_queries(stats.num_prefix_queries);
-  out.set_num_prefix_hits(stats.num_prefix_hits);
-  out.set_num_preemptions(stats.num_preemptions);
+  *message.mutable_stats() = write_stats(engine_.stats());
   link_.broadcast(message);
 }
 

@@ -8,13 +8,13 @@
 #include <boost/asio.hpp>
 #include <condition_variable>
 #include <cstdlib>
-#include <deque>
 #include <filesystem>
 #include <map>
 #include <mutex>
 #include <thread>
 
 #include "launcher/link/frame.h"
+#include "launcher/link/link_connection.h"
 
 namespace cohort {
 namespace {
@@ -23,7 +23,6 @@ namespace asio = boost::asio;
 using Protocol = asio::local::stream_protocol;
 using boost::system::error_code;
 
-constexpr size_t kReadBytes = size_t{64} << 10;
 // A gateway that does not read is given up with so much unsent.
 constexpr size_t kMaxUnsentBytes = size_t{256} << 20;
 constexpr std::chrono::milliseconds kFlushPatience{500};
@@ -96,7 +95,7 @@ class LinkServer::Impl {
   void send(int64_t connection, const wire::FromEngine& message) {
     asio::post(io_, [this, connection, bytes = frame(message)]() mutable {
       const auto found = connections_.find(connection);
-      if (found != connections_.end()) write(connection, *found->second, std::move(bytes));
+      if (found != connections_.end()) write(connection, found->second, std::move(bytes));
     });
   }
 
@@ -105,24 +104,19 @@ class LinkServer::Impl {
       if (greets) greeting_ = bytes;
       std::vector<int64_t> greeted;  // a write that fails ends a connection
       for (const auto& [id, connection] : connections_) {
-        if (connection->has_greeted) greeted.push_back(id);
+        if (connection.has_greeted) greeted.push_back(id);
       }
       for (const int64_t id : greeted) {
         const auto found = connections_.find(id);
-        if (found != connections_.end()) write(id, *found->second, bytes);
+        if (found != connections_.end()) write(id, found->second, bytes);
       }
     });
   }
 
  private:
   struct Connection {
-    explicit Connection(Protocol::socket s) : socket(std::move(s)) {}
-    Protocol::socket socket;
-    std::vector<char> buffer = std::vector<char>(kReadBytes);
-    FrameReader reader;
+    std::shared_ptr<LinkConnection> link;
     bool has_greeted = false;
-    std::deque<std::string> unsent;  // the first is being sent
-    size_t num_unsent_bytes = 0;
   };
 
   void accept() {
@@ -137,9 +131,7 @@ class LinkServer::Impl {
         return;
       }
       if (is_same_user(socket)) {
-        const int64_t id = next_connection_++;
-        connections_.emplace(id, std::make_shared<Connection>(std::move(socket)));
-        read(id);
+        add(std::move(socket));
       } else {
         spdlog::warn("engine link: a process of another user was turned away");
       }
@@ -147,36 +139,33 @@ class LinkServer::Impl {
     });
   }
 
-  void read(int64_t id) {
-    const std::shared_ptr<Connection> connection = connections_.at(id);
-    connection->socket.async_read_some(asio::buffer(connection->buffer),
-                                       [this, id, connection](error_code error, size_t num_bytes) {
-                                         if (connections_.count(id) == 0) return;
-                                         if (error) return end(id, "");
-                                         connection->reader.append({connection->buffer.data(), num_bytes});
-                                         if (take_messages(id, *connection)) read(id);
-                                       });
+  void add(Protocol::socket socket) {
+    const int64_t id = next_connection_++;
+    LinkConnection::Handlers handlers{.on_bytes = [this, id](FrameReader& reader) { take_messages(id, reader); },
+                                      .on_sent =
+                                          [this, id] {
+                                            if (is_closing_) end(id, "");
+                                          },
+                                      .on_end = [this, id](const std::string& why) { end(id, why); }};
+    const auto link = std::make_shared<LinkConnection>(std::move(socket), std::move(handlers));
+    connections_.emplace(id, Connection{.link = link});
+    link->start();
   }
 
-  // Whether the connection goes on.
-  bool take_messages(int64_t id, Connection& connection) {
-    try {
-      while (auto message = connection.reader.next_message<wire::ToEngine>()) {
-        if (message->has_hello()) {
-          if (message->hello().version() != kLinkVersion)
-            throw std::runtime_error("another version of the engine link");
-          connection.has_greeted = true;
-          if (!greeting_.empty()) write(id, connection, greeting_);
-          continue;
-        }
-        if (!connection.has_greeted) throw std::runtime_error("no hello");
-        deliver({id, *std::move(message)});
+  void take_messages(int64_t id, FrameReader& reader) {
+    while (auto message = reader.next_message<wire::ToEngine>()) {
+      const auto found = connections_.find(id);
+      if (found == connections_.end()) return;  // a write has ended it
+      Connection& connection = found->second;
+      if (message->has_hello()) {
+        if (message->hello().version() != kLinkVersion) throw std::runtime_error("another version of the engine link");
+        connection.has_greeted = true;
+        if (!greeting_.empty()) write(id, connection, greeting_);
+        continue;
       }
-    } catch (const std::runtime_error& error) {
-      end(id, error.what());
-      return false;
+      if (!connection.has_greeted) throw std::runtime_error("no hello");
+      deliver({id, *std::move(message)});
     }
-    return connections_.count(id) != 0;
   }
 
   void deliver(Received received) {
@@ -187,37 +176,18 @@ class LinkServer::Impl {
     arrived_.notify_one();
   }
 
-  void write(int64_t id, Connection& connection, std::string bytes) {
-    connection.num_unsent_bytes += bytes.size();
-    connection.unsent.push_back(std::move(bytes));
-    if (connection.num_unsent_bytes > kMaxUnsentBytes) return end(id, "it does not read");
-    if (connection.unsent.size() == 1) write_next(id);
-  }
-
-  void write_next(int64_t id) {
-    const std::shared_ptr<Connection> connection = connections_.at(id);
-    asio::async_write(connection->socket, asio::buffer(connection->unsent.front()),
-                      [this, id, connection](error_code error, size_t num_bytes) {
-                        if (connections_.count(id) == 0) return;
-                        if (error) return end(id, "");
-                        connection->num_unsent_bytes -= num_bytes;
-                        connection->unsent.pop_front();
-                        if (!connection->unsent.empty()) {
-                          write_next(id);
-                        } else if (is_closing_) {
-                          end(id, "");
-                        }
-                      });
+  void write(int64_t id, const Connection& connection, std::string bytes) {
+    connection.link->send(std::move(bytes));
+    if (connection.link->num_unsent_bytes() > kMaxUnsentBytes) end(id, "it does not read");
   }
 
   void end(int64_t id, const std::string& why) {
     const auto found = connections_.find(id);
     if (!why.empty()) spdlog::warn("engine link: disconnected: {}", why);
-    const bool has_greeted = found->second->has_greeted;
-    error_code ignored;
-    found->second->socket.close(ignored);
+    const Connection connection = std::move(found->second);
     connections_.erase(found);
-    if (has_greeted) deliver({id, std::nullopt});
+    connection.link->close();
+    if (connection.has_greeted) deliver({id, std::nullopt});
     if (is_closing_ && connections_.empty()) io_.stop();
   }
 
@@ -226,7 +196,7 @@ class LinkServer::Impl {
     acceptor_.close();
     std::vector<int64_t> idle;
     for (const auto& [id, connection] : connections_) {
-      if (connection->unsent.empty()) idle.push_back(id);
+      if (connection.link->num_unsent_bytes() == 0) idle.push_back(id);
     }
     for (const int64_t id : idle) end(id, "");
     if (connections_.empty()) return io_.stop();
@@ -241,7 +211,7 @@ class LinkServer::Impl {
   asio::io_context io_;
   Protocol::acceptor acceptor_;
   asio::steady_timer retry_{io_};
-  std::map<int64_t, std::shared_ptr<Connection>> connections_;
+  std::map<int64_t, Connection> connections_;
   int64_t next_connection_ = 0;
   std::string greeting_;  // as it is sent
   bool is_closing_ = false;

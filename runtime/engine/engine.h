@@ -36,7 +36,7 @@ class Engine {
   // Lets the followers return from follow(). Requires that no step is under way.
   void stop();
 
-  SchedulerStats stats() const { return scheduler_.stats(); }
+  EngineStats stats() const { return scheduler_.stats(); }
   const BlockAllocator& blocks() const { return scheduler_.blocks(); }
 
  private:

@@ -28,6 +28,8 @@ GenerationMetrics::GenerationMetrics(MetricsRegistry& the_registry)
       prefix_cache_hits_total(
           registry.counter("prefix_cache_hits_total", "Tokens of prompts that were found in the cache.")),
       num_preemptions_total(registry.counter("num_preemptions_total", "Sequences that had to give their blocks back.")),
+      num_cancelled_total(registry.counter("num_cancelled_total", "Requests that the engine was told to drop.")),
+      num_errors_total(registry.counter("num_errors_total", "Requests whose logits were not numbers.")),
       time_to_first_token(
           registry.histogram("time_to_first_token_seconds", "From a request to its first token.", kFirstTokenBounds)),
       inter_token_latency(registry.histogram("inter_token_latency_seconds", "From a token to the next of its sequence.",

@@ -23,12 +23,14 @@ struct GenerationMetrics {
   Gauge& num_requests_waiting;
   Gauge& kv_cache_usage_perc;  // of the blocks, 0 to 1
 
-  // Tokens, but for preemptions.
+  // Tokens where nothing else is said.
   Counter& prompt_tokens_total;
   Counter& generation_tokens_total;
   Counter& prefix_cache_queries_total;
   Counter& prefix_cache_hits_total;
-  Counter& num_preemptions_total;
+  Counter& num_preemptions_total;  // sequences
+  Counter& num_cancelled_total;    // requests
+  Counter& num_errors_total;       // requests
 
   // Seconds.
   Histogram& time_to_first_token;

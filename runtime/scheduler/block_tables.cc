@@ -24,6 +24,7 @@ void BlockTables::add_prompt_keys(ScheduledRequest& request) {
 }
 
 bool BlockTables::take(ScheduledRequest& request, int64_t num_spare) {
+  if (blocked_.id == request.id() && num_spare >= blocked_.num_spare) return false;
   Sequence& sequence = request.sequence;
   const int64_t num_blocks = blocks_for(sequence.length());
   const auto num_keys = static_cast<int64_t>(request.keys.size());
@@ -36,7 +37,11 @@ bool BlockTables::take(ScheduledRequest& request, int64_t num_spare) {
     found_.push_back(block);
     if (!allocator_.is_cached(block)) --num_taken;
   }
-  if (allocator_.num_available() - num_taken < num_spare) return false;
+  if (allocator_.num_available() - num_taken < num_spare) {
+    blocked_ = {.id = request.id(), .num_spare = num_spare, .next_key = {}};
+    if (static_cast<int64_t>(found_.size()) < max_found) blocked_.next_key = request.keys[found_.size()];
+    return false;
+  }
   for (const int32_t block : found_) allocator_.share(block);
   sequence.block_table = found_;
   request.num_keyed_blocks = static_cast<int64_t>(found_.size());
@@ -59,10 +64,12 @@ void BlockTables::publish(ScheduledRequest& request) {
     const auto place = static_cast<size_t>(i);
     if (place == request.keys.size()) add_key(request);
     allocator_.publish(sequence.block_table[place], request.keys[place]);
+    if (blocked_.next_key == request.keys[place]) blocked_ = {};
   }
 }
 
 void BlockTables::release(ScheduledRequest& request, bool is_bad) {
+  blocked_ = {};
   Sequence& sequence = request.sequence;
   if (is_bad) {
     for (const int32_t block : sequence.block_table) allocator_.forget(block);

@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <vector>
 
 #include "runtime/cache/block_allocator.h"
 #include "runtime/cache/block_key.h"
@@ -45,6 +47,15 @@ class BlockTables {
   BlockKeyMaker keys_;
   std::vector<int32_t> tokens_;  // of one block
   std::vector<int32_t> found_;   // blocks
+
+  // Whom take() had no room for last. It has none again, and need not look, until blocks have come back, the next block
+  // that it lacks can be found, or fewer are to be left: what others take meanwhile only leaves it less.
+  struct Blocked {
+    int64_t id = -1;
+    int64_t num_spare = 0;
+    std::optional<BlockKey> next_key;
+  };
+  Blocked blocked_;
 };
 
 }  // namespace cohort

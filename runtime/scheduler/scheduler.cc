@@ -286,8 +286,8 @@ TokenEvent Scheduler::take_token(ScheduledRequest& request, const wire::SampledT
   return event;
 }
 
-SchedulerStats Scheduler::stats() const {
-  SchedulerStats stats = counts_;
+EngineStats Scheduler::stats() const {
+  EngineStats stats = counts_;
   stats.num_running = static_cast<int64_t>(running_.size());
   stats.num_waiting = waiting_.size();
   stats.num_owned_blocks = blocks().num_owned();

@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "runtime/decoding/encoding.h"
+#include "runtime/decoding/engine_stats.h"
 #include "runtime/decoding/request.h"
 #include "runtime/scheduler/block_tables.h"
 #include "runtime/scheduler/scheduled_request.h"
@@ -66,23 +67,6 @@ struct TokenEvent {
   std::shared_ptr<const Encoding> encoding;  // of an encoder, unless `finish` is kError
 };
 
-// Counted since the start where nothing else is said.
-struct SchedulerStats {
-  int64_t num_steps = 0;          // completed
-  int64_t num_running = 0;        // sequences now
-  int64_t num_waiting = 0;        // now
-  int64_t num_owned_blocks = 0;   // now
-  int64_t num_cached_blocks = 0;  // now: free to be taken, and holding a prefix
-  int64_t num_blocks = 0;
-  int64_t num_prompt_tokens = 0;  // of requests that began to run
-  int64_t num_output_tokens = 0;
-  int64_t num_prefix_queries = 0;  // tokens looked for in the cache: those of prompts, once
-  int64_t num_prefix_hits = 0;     // and found
-  int64_t num_preemptions = 0;
-  int64_t num_cancelled = 0;  // requests
-  int64_t num_errors = 0;     // requests whose logits were not numbers
-};
-
 class Scheduler {
  public:
   explicit Scheduler(const SchedulerOptions& options);
@@ -109,7 +93,7 @@ class Scheduler {
   // Takes the result of the oldest plan under way. Throws CheckError if it is not that plan's.
   std::vector<TokenEvent> complete(const wire::StepResult& result);
 
-  SchedulerStats stats() const;
+  EngineStats stats() const;
   const BlockAllocator& blocks() const { return blocks_.allocator(); }
   // Throws CheckError if what README.md says of requests and blocks does not hold. Looks at everything; for tests.
   void check_invariants() const;
@@ -156,7 +140,7 @@ class Scheduler {
   wire::StepPlan spare_plan_;               // without anything in it
   int64_t next_request_id_ = 0;
   int64_t next_step_ = 0;
-  SchedulerStats counts_;  // what is counted since the start
+  EngineStats counts_;  // what is counted since the start
 };
 
 }  // namespace cohort

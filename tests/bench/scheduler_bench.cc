@@ -90,7 +90,7 @@ class Load {
     return seconds;
   }
 
-  SchedulerStats stats() const { return scheduler_.stats(); }
+  EngineStats stats() const { return scheduler_.stats(); }
 
  private:
   Scheduler scheduler_;
@@ -112,14 +112,14 @@ SchedulerOptions options_of(const benchmark::State& state, int64_t num_blocks) {
 
 // Time of a plan: the mean, and what one in a hundred exceeds. `num_waiting` requests wait all the time.
 void measure(benchmark::State& state, Load& load, int64_t num_waiting) {
-  const SchedulerStats before = load.stats();
+  const EngineStats before = load.stats();
   std::vector<double> seconds;
   while (state.KeepRunning()) {
     load.keep_waiting(num_waiting);
     seconds.push_back(load.step());
     state.SetIterationTime(seconds.back());
   }
-  const SchedulerStats after = load.stats();
+  const EngineStats after = load.stats();
   const auto num_plans = static_cast<double>(state.iterations());
   const auto p99 = seconds.begin() + static_cast<std::ptrdiff_t>(0.99 * num_plans);
   std::nth_element(seconds.begin(), p99, seconds.end());

@@ -1,7 +1,8 @@
-// Any bytes as the body of a request to the OpenAI API: an error that says so, or an answer, whole or as a stream, from
-// an engine that generates something.
+// Any bytes as the body of a request to the OpenAI API or KServe's: an error that says so, or an answer, whole or as a
+// stream, from an engine that generates something.
 //
-// Input: the first byte chooses the endpoint; the rest is the body.
+// Input: the first byte chooses the endpoint; the rest is the body. At the one for binary tensors the value of
+// Inference-Header-Content-Length comes before, up to the end of its line.
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include <string>
 #include <string_view>
 
+#include "launcher/gateway/kserve_api.h"
 #include "launcher/gateway/openai_api.h"
 #include "runtime/tokenizer/tokenizer_json.h"
 #include "runtime/tokenizer/unicode.h"
@@ -98,12 +100,15 @@ class Engine final : public EngineClient {
 
 class Exchange final : public HttpExchange {
  public:
-  explicit Exchange(HttpRequest request) : request_(std::move(request)) {}
+  Exchange(HttpRequest request, bool is_kserve) : request_(std::move(request)), is_kserve_(is_kserve) {}
   const HttpRequest& request() const override { return request_; }
   void respond(HttpResponse response) override {
     require(status_ == 0);
     status_ = response.status;
     body_ = std::move(response.body);
+    for (const auto& [name, value] : response.headers) {
+      if (name == "Inference-Header-Content-Length") num_json_bytes_ = std::stoul(value);
+    }
   }
   void begin_stream(std::string) override {
     require(status_ == 0);
@@ -122,10 +127,10 @@ class Exchange final : public HttpExchange {
   bool is_gone() const override { return false; }
 
   void check() const {
-    require(status_ == 200 || status_ == 400 || status_ == 404);
+    require(status_ == 200 || status_ == 400 || status_ == 404 || (is_kserve_ && status_ == 501));
     if (!is_stream_) {
-      const json body = json::parse(body_);
-      require(status_ == 200 || body["error"]["code"] == status_);
+      const json body = json::parse(body_.substr(0, num_json_bytes_));
+      require(status_ == 200 || (is_kserve_ ? body["error"].is_string() : body["error"]["code"] == status_));
       return;
     }
     require(has_ended_);
@@ -138,22 +143,26 @@ class Exchange final : public HttpExchange {
       require(is_done || json::accept(event));
       at = end + 2;
     }
-    require(is_done);
+    require(is_done != is_kserve_);
   }
 
  private:
   HttpRequest request_;
+  const bool is_kserve_;
   int status_ = 0;
   bool is_stream_ = false;
   bool has_ended_ = false;
   std::string body_;
+  size_t num_json_bytes_ = std::string::npos;
 };
 
 struct Server {
   std::unique_ptr<Tokenizer> tokenizer = make_tokenizer();
   Engine engine;
   InlineExecutor executor;
-  std::unique_ptr<OpenAiApi> api;
+  std::unique_ptr<GenerationService> service;
+  std::unique_ptr<OpenAiApi> openai;
+  std::unique_ptr<KserveApi> kserve;
   std::map<std::string, HttpHandler> posts;
 
   Server() {
@@ -165,8 +174,16 @@ struct Server {
         "{{ bos_token }}{% for m in messages %}<s>{{ m.role }}: {{ m.content | trim }}{{ m.tool_calls }}</s>"
         "{% endfor %}{% if add_generation_prompt %}<s>assistant: {% endif %}{{ name }}");
     options.chat.request_templates = true;
-    api = *OpenAiApi::make(engine, *tokenizer, executor, std::move(options));
-    for (HttpRoute& route : api->routes()) {
+    GenerationService::Options service_options{.model_name = "m",
+                                               .call_later = [](auto, auto) { return std::shared_ptr<void>(); }};
+    service = std::make_unique<GenerationService>(engine, *tokenizer, executor, std::move(service_options));
+    const auto model = std::make_shared<const OpenAiModel>(*tokenizer, std::move(options));
+    openai = std::make_unique<OpenAiApi>(*service, model);
+    kserve = std::make_unique<KserveApi>(*service, model);
+    for (HttpRoute& route : openai->routes()) {
+      if (route.method == "POST") posts[route.path] = std::move(route.handler);
+    }
+    for (HttpRoute& route : kserve->routes()) {
       if (route.method == "POST") posts[route.path] = std::move(route.handler);
     }
   }
@@ -176,18 +193,31 @@ struct Server {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static Server server;
-  constexpr std::array<const char*, 4> kPaths = {"/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize"};
+  constexpr std::array<const char*, 8> kPaths = {
+      "/v1/completions",       "/v1/chat/completions",        "/tokenize",
+      "/detokenize",           "/v2/models/m/infer",          "/v2/models/m/infer",
+      "/v2/models/m/generate", "/v2/models/m/generate_stream"};
+  constexpr size_t kFirstOfKserve = 4;
+  constexpr size_t kBinary = 5;
   if (size == 0) return 0;
+  const size_t which = data[0] % kPaths.size();
+  std::string_view rest(reinterpret_cast<const char*>(data) + 1, size - 1);
   HttpRequest request;
   request.method = "POST";
-  request.path = kPaths[data[0] % kPaths.size()];
-  request.body.assign(reinterpret_cast<const char*>(data) + 1, size - 1);
+  request.path = kPaths[which];
+  if (which == kBinary) {
+    const size_t end = std::min(rest.find('\n'), rest.size());
+    request.headers.emplace_back("inference-header-content-length", rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  request.body = rest;
   request.id = "r";
-  const HttpHandler& handler = server.posts.at(request.path);
-  const auto exchange = std::make_shared<Exchange>(std::move(request));
+  const bool is_kserve = which >= kFirstOfKserve;
+  const HttpHandler& handler = server.posts.at(is_kserve ? "/v2/models/*" : request.path);
+  const auto exchange = std::make_shared<Exchange>(std::move(request), is_kserve);
   handler(exchange);
   server.engine.run();
-  require(server.api->num_active() == 0);
+  require(server.service->num_active() == 0);
   exchange->check();
   return 0;
 }

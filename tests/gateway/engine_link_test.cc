@@ -178,6 +178,29 @@ TEST_F(EngineLink, BringsTokensToTheirRequestAndNoneAfterItsEnd) {
   EXPECT_EQ(events[1].finish, FinishReason::kStop);
 }
 
+TEST_F(EngineLink, CarriesEveryCount) {
+  connect();
+  announce_ready();
+  const EngineStats sent{.num_steps = 1,
+                         .num_running = 2,
+                         .num_waiting = 3,
+                         .num_owned_blocks = 4,
+                         .num_cached_blocks = 5,
+                         .num_blocks = 6,
+                         .num_prompt_tokens = 7,
+                         .num_output_tokens = 8,
+                         .num_prefix_queries = 9,
+                         .num_prefix_hits = 10,
+                         .num_preemptions = 11,
+                         .num_cancelled = 12,
+                         .num_errors = 13};
+  wire::FromEngine message;
+  *message.mutable_stats() = write_stats(sent);
+  server_->broadcast(message);
+  run_until([&] { return client_->stats().num_steps == 1; });
+  EXPECT_EQ(client_->stats(), sent);
+}
+
 TEST_F(EngineLink, ARefusalEndsARequest) {
   connect();
   announce_ready();

@@ -23,7 +23,7 @@ TEST(OpenAiCompletions, AnswersWhole) {
   EXPECT_EQ(request.name, "request-1");
   EXPECT_EQ(request.sampling.temperature, 1);
   EXPECT_FALSE(request.logprob);
-  EXPECT_EQ(tester.api->num_active(), 1);
+  EXPECT_EQ(tester.api->service.num_active(), 1);
   EXPECT_EQ(answered->status, 0);
 
   tester.reply(0, " upon a time");
@@ -47,7 +47,7 @@ TEST(OpenAiCompletions, AnswersWhole) {
                                  {"completion_tokens", num_output},
                                  {"total_tokens", num_prompt + num_output},
                                  {"prompt_tokens_details", {{"cached_tokens", 0}}}}));
-  EXPECT_EQ(tester.api->num_active(), 0);
+  EXPECT_EQ(tester.api->service.num_active(), 0);
 }
 
 TEST(OpenAiCompletions, Streams) {

@@ -66,7 +66,8 @@ TEST(OpenAiEndpoints, VersionAndLoad) {
 TEST(OpenAiEndpoints, OnlyHealthNeedsNoKey) {
   OpenAiTester tester;
   for (const HttpRoute& route : tester.api->routes()) {
-    EXPECT_EQ(route.needs_key, route.path != "/health" && route.path != "/ping") << route.path;
+    const bool is_health = route.path == "/health" || route.path == "/ping" || route.path.starts_with("/v2/health/");
+    EXPECT_EQ(route.needs_key, !is_health) << route.path;
   }
 }
 
@@ -115,9 +116,7 @@ TEST(OpenAiEndpoints, Detokenize) {
 }
 
 TEST(OpenAiEndpoints, Metrics) {
-  OpenAiOptions options = OpenAiTester::default_options();
-  options.vllm_metric_names = true;
-  OpenAiTester tester(options);
+  OpenAiTester tester;
   tester.engine.stats_ = {.num_running = 3,
                           .num_waiting = 4,
                           .num_owned_blocks = 128,
@@ -126,7 +125,9 @@ TEST(OpenAiEndpoints, Metrics) {
                           .num_output_tokens = 200,
                           .num_prefix_queries = 900,
                           .num_prefix_hits = 300,
-                          .num_preemptions = 2};
+                          .num_preemptions = 2,
+                          .num_cancelled = 5,
+                          .num_errors = 6};
   tester.post("/v1/completions", {{"prompt", "a"}});
   tester.engine.send_token(0, 100);
   tester.engine.send_token(0, 101);
@@ -142,6 +143,7 @@ TEST(OpenAiEndpoints, Metrics) {
           "kv_cache_usage_perc" + labels + " 0.25", "prompt_tokens_total" + labels + " 1000",
           "generation_tokens_total" + labels + " 200", "prefix_cache_queries_total" + labels + " 900",
           "prefix_cache_hits_total" + labels + " 300", "num_preemptions_total" + labels + " 2",
+          "num_cancelled_total" + labels + " 5", "num_errors_total" + labels + " 6",
           "time_to_first_token_seconds_count" + labels + " 2", "inter_token_latency_seconds_count" + labels + " 2",
           "e2e_request_latency_seconds_count" + labels + " 2", "request_queue_time_seconds_count" + labels + " 2",
           "request_prefill_time_seconds_count" + labels + " 2", "request_decode_time_seconds_count" + labels + " 2",

@@ -85,7 +85,7 @@ TEST(OpenAiStream, StopsAtStringsAcrossTokens) {
       EXPECT_EQ(last["choices"][0]["finish_reason"], "stop");
       EXPECT_EQ(last["choices"][0]["stop_reason"], "o END t");
       EXPECT_TRUE(answered->has_ended);
-      EXPECT_EQ(tester.api->num_active(), 0);
+      EXPECT_EQ(tester.api->service.num_active(), 0);
     }
   }
 }
@@ -179,7 +179,7 @@ TEST(OpenAiStream, AFullQueueIs429) {
     EXPECT_EQ(answered->headers.count("Retry-After"), 1u);
     EXPECT_EQ(answered->json()["error"]["code"], 429);
     EXPECT_TRUE(tester.engine.submitted[index + 1].is_cancelled);
-    EXPECT_EQ(tester.api->num_active(), 0);
+    EXPECT_EQ(tester.api->service.num_active(), 0);
   }
 }
 
@@ -220,11 +220,11 @@ TEST(OpenAiStream, ClientsThatGoAwayAreCancelled) {
   const auto waiting = tester.post("/v1/completions", {{"prompt", "a"}, {"n", 2}});
   const auto streaming = tester.post("/v1/completions", {{"prompt", "a"}, {"stream", true}});
   tester.engine.send_token(2, tester.ids("one").at(0));
-  EXPECT_EQ(tester.api->num_active(), 2);
+  EXPECT_EQ(tester.api->service.num_active(), 2);
   waiting->go();
   streaming->go();
   EXPECT_EQ(tester.engine.num_open(), 0u);
-  EXPECT_EQ(tester.api->num_active(), 0);
+  EXPECT_EQ(tester.api->service.num_active(), 0);
   for (const auto& one : tester.engine.submitted) EXPECT_TRUE(one.is_cancelled);
   const std::string metrics = tester.get("/metrics")->body;
   EXPECT_NE(metrics.find("finished_reason=\"abort\"} 2\n"), std::string::npos) << metrics;
@@ -234,15 +234,15 @@ TEST(OpenAiStream, ADrainTakesNothingNewAndEndsTheRest) {
   OpenAiTester tester;
   const auto begun = tester.post("/v1/completions", {{"prompt", "a"}, {"stream", true}});
   tester.engine.send_token(0, tester.ids("one").at(0));
-  tester.api->begin_drain();
+  tester.api->service.begin_drain();
   const auto refused = tester.post("/v1/completions", {{"prompt", "a"}});
   EXPECT_EQ(refused->status, 503);
   EXPECT_EQ(refused->headers.count("Retry-After"), 1u);
   EXPECT_EQ(tester.get("/health")->json()["status"], "draining");
-  EXPECT_EQ(tester.api->num_active(), 1);
+  EXPECT_EQ(tester.api->service.num_active(), 1);
   tester.engine.send_token(0, tester.ids(" two").at(0), FinishReason::kLength);
   EXPECT_TRUE(begun->has_ended);
-  EXPECT_EQ(tester.api->num_active(), 0);
+  EXPECT_EQ(tester.api->service.num_active(), 0);
 }
 
 TEST(OpenAiStream, AllCanBeFailed) {
@@ -250,8 +250,8 @@ TEST(OpenAiStream, AllCanBeFailed) {
   const auto whole = tester.post("/v1/completions", {{"prompt", "a"}});
   const auto stream = tester.post("/v1/chat/completions", chat("hello"));
   tester.engine.send_token(1, tester.ids("one").at(0));
-  tester.api->fail_all("the server is shutting down");
-  EXPECT_EQ(tester.api->num_active(), 0);
+  tester.api->service.fail_all("the server is shutting down");
+  EXPECT_EQ(tester.api->service.num_active(), 0);
   EXPECT_EQ(tester.engine.num_open(), 0u);
   EXPECT_EQ(whole->status, 503);
   EXPECT_EQ(stream->events().back()["error"]["message"], "the server is shutting down");
@@ -273,8 +273,8 @@ TEST(OpenAiStream, TemplatesOfClientsRunElsewhere) {
   LateExecutor late;
   OpenAiOptions options = OpenAiTester::default_options();
   options.chat.request_templates = true;
-  auto api = *OpenAiApi::make(tester.engine, *tester.tokenizer_, late, options);
-  tester.use(*api);
+  TestedApi api(tester.engine, *tester.tokenizer_, late, options);
+  tester.use(api);
   tester.post("/v1/chat/completions", chat("hello", {{"chat_template", "{{ messages[0].content }}"}}));
   ASSERT_EQ(late.done_.size(), 1u);
   late.done_[0]();
@@ -284,14 +284,14 @@ TEST(OpenAiStream, TemplatesOfClientsRunElsewhere) {
 TEST(OpenAiStream, LongBodiesArePreparedElsewhere) {
   OpenAiTester tester;
   LateExecutor late;
-  auto api = *OpenAiApi::make(tester.engine, *tester.tokenizer_, late, OpenAiTester::default_options());
-  tester.use(*api);
+  TestedApi api(tester.engine, *tester.tokenizer_, late, OpenAiTester::default_options());
+  tester.use(api);
   const std::string text(20'000, ' ');
   const json body = {{"prompt", text + "x"}, {"truncate_prompt_tokens", 9}};
   tester.post("/v1/completions", body);
   const auto second = tester.post("/v1/completions", body);
   const auto third = tester.post("/v1/completions", body);
-  EXPECT_EQ(api->num_active(), 3);
+  EXPECT_EQ(api.service.num_active(), 3);
   ASSERT_EQ(late.done_.size(), 3u);
   EXPECT_TRUE(tester.engine.submitted.empty());
   late.done_[0]();
@@ -300,11 +300,11 @@ TEST(OpenAiStream, LongBodiesArePreparedElsewhere) {
   second->go();  // before it is ready
   late.done_[1]();
   EXPECT_EQ(tester.engine.submitted.size(), 1u);
-  EXPECT_EQ(api->num_active(), 2);
+  EXPECT_EQ(api.service.num_active(), 2);
   tester.engine.health_ = {.state = EngineState::kBroken, .what = "rank 1 died"};
   late.done_[2]();
   EXPECT_EQ(third->status, 503);
-  EXPECT_EQ(api->num_active(), 1);
+  EXPECT_EQ(api.service.num_active(), 1);
 }
 
 }  // namespace

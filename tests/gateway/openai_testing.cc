@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <iterator>
 
 namespace cohort {
 namespace {
@@ -104,7 +105,7 @@ size_t FakeEngine::num_open() const {
       std::count_if(submitted.begin(), submitted.end(), [](const Submitted& one) { return one.on_event != nullptr; }));
 }
 
-std::vector<nlohmann::json> Answered::events() const {
+std::vector<nlohmann::json> Answered::events(bool has_done) const {
   constexpr std::string_view kBegin = "data: ";
   constexpr std::string_view kEnd = "\n\n";
   std::vector<nlohmann::json> events;
@@ -122,7 +123,7 @@ std::vector<nlohmann::json> Answered::events() const {
     is_done = event == "[DONE]";
     if (!is_done) events.push_back(nlohmann::json::parse(event));
   }
-  EXPECT_EQ(is_done, has_ended);
+  EXPECT_EQ(is_done, has_ended && has_done);
   return events;
 }
 
@@ -131,14 +132,32 @@ void Answered::go() {
   if (const auto callback = std::exchange(on_gone, nullptr)) callback();
 }
 
-OpenAiTester::OpenAiTester(OpenAiOptions options, const std::string& model_dir) {
+TestedApi::TestedApi(EngineClient& engine, const Tokenizer& tokenizer, TaskExecutor& executor,
+                     const OpenAiOptions& options)
+    : service(engine, tokenizer, executor,
+              {.model_name = options.model_name,
+               .vllm_metric_names = true,
+               .call_later =
+                   [this](std::chrono::microseconds delay, std::function<void()> function) {
+                     auto held = std::make_shared<int>();
+                     timers.push_back({delay, std::move(function), held});
+                     return held;
+                   }}),
+      openai(service, std::make_shared<const OpenAiModel>(tokenizer, options)),
+      kserve(service, std::make_shared<const OpenAiModel>(tokenizer, options)) {}
+
+std::vector<HttpRoute> TestedApi::routes() {
+  std::vector<HttpRoute> routes = openai.routes();
+  std::ranges::move(kserve.routes(), std::back_inserter(routes));
+  return routes;
+}
+
+OpenAiTester::OpenAiTester(const OpenAiOptions& options, const std::string& model_dir) {
   auto tokenizer = Tokenizer::load(COHORT_SOURCE_DIR "/" + model_dir);
   if (!tokenizer.ok()) throw std::runtime_error(tokenizer.status().message());
   tokenizer_ = *std::move(tokenizer);
   engine.facts_.vocab = tokenizer_->vocab_size();
-  auto made = OpenAiApi::make(engine, *tokenizer_, executor, std::move(options));
-  if (!made.ok()) throw std::runtime_error(made.status().message());
-  api = *std::move(made);
+  api = std::make_unique<TestedApi>(engine, *tokenizer_, executor, options);
   routes_ = api->routes();
 }
 
@@ -159,7 +178,8 @@ ChatOptions OpenAiTester::chat_options() {
   return options;
 }
 
-std::shared_ptr<Answered> OpenAiTester::send(std::string method, std::string path, std::string body) {
+std::shared_ptr<Answered> OpenAiTester::send(std::string method, std::string path, std::string body,
+                                             std::vector<std::pair<std::string, std::string>> headers) {
   auto answered = std::make_shared<Answered>();
   for (const HttpRoute& route : routes_) {
     const bool is_below = route.path.ends_with("/*") && path.starts_with(route.path.substr(0, route.path.size() - 1));
@@ -168,6 +188,7 @@ std::shared_ptr<Answered> OpenAiTester::send(std::string method, std::string pat
     request.method = method;
     request.path = path;
     request.body = std::move(body);
+    request.headers = std::move(headers);
     request.id = "request-1";
     request.tenant = "someone";
     route.handler(std::make_shared<FakeExchange>(std::move(request), answered));

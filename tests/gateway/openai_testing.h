@@ -1,7 +1,8 @@
-// What tests of the OpenAI API stand on: an engine that says what the test tells it to, and an HTTP exchange that keeps
-// what is written.
+// What tests of the gateway's protocols stand on: an engine that says what the test tells it to, and an HTTP exchange
+// that keeps what is written.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -13,7 +14,9 @@
 #include <vector>
 
 #include "launcher/gateway/engine_client.h"
+#include "launcher/gateway/generation_service.h"
 #include "launcher/gateway/http.h"
+#include "launcher/gateway/kserve_api.h"
 #include "launcher/gateway/openai_api.h"
 #include "launcher/gateway/task_executor.h"
 #include "runtime/tokenizer/tokenizer.h"
@@ -64,17 +67,35 @@ struct Answered {
   std::function<void()> on_gone;
 
   nlohmann::json json() const { return nlohmann::json::parse(body); }
-  // The events of a stream but [DONE], which must be the last, once.
-  std::vector<nlohmann::json> events() const;
+  // The events of a stream but [DONE], which must be the last, once, unless the stream has none.
+  std::vector<nlohmann::json> events(bool has_done = true) const;
   // The client goes away.
   void go();
+};
+
+// What serves a tester's requests.
+struct TestedApi {
+  TestedApi(EngineClient& engine, const Tokenizer& tokenizer, TaskExecutor& executor, const OpenAiOptions& options);
+
+  // Those of all protocols.
+  std::vector<HttpRoute> routes();
+
+  struct Timer {
+    std::chrono::microseconds delay;
+    std::function<void()> function;
+    std::weak_ptr<void> is_held;
+  };
+  std::vector<Timer> timers;
+  GenerationService service;
+  OpenAiApi openai;
+  KserveApi kserve;
 };
 
 // One request, and an API before a fake engine to send it to. The tokenizer is that of the quickstart model unless
 // another is named (a folder of the source tree).
 class OpenAiTester {
  public:
-  explicit OpenAiTester(OpenAiOptions options = default_options(),
+  explicit OpenAiTester(const OpenAiOptions& options = default_options(),
                         const std::string& model_dir = "configs/quickstart/model");
 
   static OpenAiOptions default_options();
@@ -82,9 +103,11 @@ class OpenAiTester {
   static ChatOptions chat_options();
 
   // Sends what follows to another API.
-  void use(OpenAiApi& other) { routes_ = other.routes(); }
+  void use(TestedApi& other) { routes_ = other.routes(); }
 
-  std::shared_ptr<Answered> send(std::string method, std::string path, std::string body = "");
+  // Names of headers in lower case.
+  std::shared_ptr<Answered> send(std::string method, std::string path, std::string body = "",
+                                 std::vector<std::pair<std::string, std::string>> headers = {});
   std::shared_ptr<Answered> post(const std::string& path, const nlohmann::json& body) {
     return send("POST", path, body.dump());
   }
@@ -101,7 +124,7 @@ class OpenAiTester {
   FakeEngine engine;
   InlineExecutor executor;
   std::unique_ptr<Tokenizer> tokenizer_;
-  std::unique_ptr<OpenAiApi> api;
+  std::unique_ptr<TestedApi> api;
 
  private:
   std::vector<HttpRoute> routes_;

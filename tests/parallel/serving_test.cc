@@ -105,7 +105,7 @@ void serve(Engine& engine, const std::vector<GenerationRequest>& requests, const
       EXPECT_EQ(answer, expected[i]) << "request " << i;
     }
   }
-  const SchedulerStats stats = engine.stats();
+  const EngineStats stats = engine.stats();
   EXPECT_GT(stats.num_preemptions, 3);
   EXPECT_GT(stats.num_prefix_hits, 200);
   EXPECT_GT(stats.num_cancelled, 3);

@@ -159,25 +159,54 @@ class Strangers(ServerTest):
                     except OSError:
                         pass
 
-    def test_closed_log_pipe(self):
+    def serve_into(self, out, err):
+        """A server at a port of its own, whose log goes to `err`; the port too."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
         process = subprocess.Popen(
-            [cohort, "serve", "--model", MODEL, "--server-port", "0", "--threads", "1", "--log-interval-s", "1"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [cohort, "serve", "--model", MODEL, "--server-port", str(port), "--threads", "1", "--log-interval-s", "1"],
+            stdin=subprocess.DEVNULL, stdout=out, stderr=err, text=True,
         )  # fmt: skip
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
-        while not (match := re.search(r"listening on http://127\.0\.0\.1:(\d+)", process.stderr.readline())):
-            self.assertIsNone(process.poll())
-        process.stdout.close()
-        process.stderr.close()
-        for _ in range(5):  # each request is a line of the log
-            (stream,) = asyncio.run(read_all(int(match[1]), [completion(PROMPT, max_tokens=8)]))
-            while stream.status == 503:  # it still loads
-                (stream,) = asyncio.run(read_all(int(match[1]), [completion(PROMPT, max_tokens=8)]))
+        return process, port
+
+    def serves_without_a_log(self, process, port):
+        """Each request is a line of the log."""
+        for _ in range(5):
+            end = time.monotonic() + server.READY_S
+            while True:  # until it listens and is ready
+                try:
+                    (stream,) = asyncio.run(read_all(port, [completion(PROMPT, max_tokens=8)]))
+                    if stream.status != 503:
+                        break
+                except ConnectionRefusedError:
+                    pass
+                self.assertIsNone(process.poll())
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.05)
             self.assertTrue(stream.is_done, stream.error)
             time.sleep(0.3)
         process.terminate()
         self.assertEqual(process.wait(20), 0)
+
+    def test_closed_log_pipe(self):
+        process, port = self.serve_into(subprocess.PIPE, subprocess.PIPE)
+        self.assertIn("20", process.stderr.readline())  # it has begun to log
+        process.stdout.close()
+        process.stderr.close()
+        self.serves_without_a_log(process, port)
+
+    def test_full_disk_under_the_log(self):
+        with open("/dev/full", "w") as full:
+            self.serves_without_a_log(*self.serve_into(full, full))
+
+    def test_full_disk_under_the_output(self):
+        with open("/dev/full", "w") as full:
+            for words in (["config", "show"], ["tokenize", "--model", MODEL, "--text", "x"], ["inspect", MODEL]):
+                done = subprocess.run([cohort, *words], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+                self.assertEqual(done.returncode, 1, words)
+                self.assertIn("No space left on device", done.stderr)
 
     def test_no_file_descriptors(self):
         limited = lambda program: ["bash", "-c", 'ulimit -n 64 && exec "$@"', "bash", *program]

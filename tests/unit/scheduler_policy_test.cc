@@ -187,7 +187,7 @@ TEST(SchedulerPolicyTest, AWhollyCachedPromptComputesItsLastBlockAnew) {
   EXPECT_EQ(events[1].num_cached_tokens, 8);
   replica.run();
   EXPECT_EQ(replica.outputs[0], replica.outputs[1]);
-  const SchedulerStats stats = replica.scheduler.stats();
+  const EngineStats stats = replica.scheduler.stats();
   EXPECT_EQ(stats.num_prefix_queries, 24);
   EXPECT_EQ(stats.num_prefix_hits, 8);
 }

@@ -56,7 +56,7 @@ class Simulation {
   }
 
   void add_to(Totals& totals) const {
-    const SchedulerStats stats = scheduler_.stats();
+    const EngineStats stats = scheduler_.stats();
     totals.num_preemptions += stats.num_preemptions;
     totals.num_prefix_hits += stats.num_prefix_hits;
     totals.num_cancelled += stats.num_cancelled;
@@ -176,7 +176,7 @@ class Simulation {
     if (!options_.shares_prefixes) {
       EXPECT_EQ(scheduler_.blocks().num_cached(), 0);
     }
-    const SchedulerStats stats = scheduler_.stats();
+    const EngineStats stats = scheduler_.stats();
     EXPECT_EQ(stats.num_running + stats.num_waiting, 0);
     // One more, whose plans tell the ranks of all that have ended.
     GenerationRequest last;
