@@ -125,6 +125,15 @@ __device__ inline void load_box(void* to, const CUtensorMap& map, SharedBarrier&
       "l"(&map), "r"(shared_address(&barrier.state)), "r"(at[0]), "r"(at[1]), "r"(at[2]), "r"(at[3]), "r"(at[4])
       : "memory");
 }
+__device__ inline void load_box(void* to, const CUtensorMap& map, SharedBarrier& barrier, const int (&at)[5],
+                                uint64_t cache_policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, "
+      "%4, %5, %6, %7}], [%2], %8;" ::"r"(shared_address(to)),
+      "l"(&map), "r"(shared_address(&barrier.state)), "r"(at[0]), "r"(at[1]), "r"(at[2]), "r"(at[3]), "r"(at[4]),
+      "l"(cache_policy)
+      : "memory");
+}
 
 // The driver's function, found at run time: linking to the driver would bind the build to a machine that has one.
 inline PFN_cuTensorMapEncodeTiled_v12000 tensor_map_encoder() {
