@@ -18,7 +18,7 @@ struct Mailbox {
   static constexpr int kMaxRanks = 8;
   static constexpr int kNumHalves = 2;
   static constexpr int kNumSlots = 256;
-  static constexpr int64_t kSlotBytes = 16 * 1024;  // of one message
+  static constexpr int64_t kSlotBytes = 32 * 1024;  // of one message
   static constexpr uint32_t kNoMessage = 0xffffffff;
 
   static constexpr int64_t num_bytes(int num_ranks) { return kNumHalves * kNumSlots * kSlotBytes * num_ranks; }

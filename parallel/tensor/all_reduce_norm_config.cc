@@ -11,46 +11,43 @@ constexpr int kFirstWithClusters = 90;
 // A block waits for those of the same index elsewhere, so all must find a place at once: the 132 multiprocessors of
 // H100 and H200 (SXM) can be had in clusters but for a few, and each has registers for so many threads.
 constexpr int64_t kMaxMultiprocessors = 128;
-constexpr int64_t kResidentThreads = 1024;
-constexpr int64_t kResidentThreadsOfMany = 512;  // of a two-shot kernel between more than 4 ranks
+constexpr int64_t kMaxThreads = 1024;
+constexpr int64_t kMaxThreadsOfMany = 512;  // of a two-shot kernel between more than 2 ranks
 
-constexpr int64_t kMaxOneShotThreads = 1024;
 constexpr int64_t kMaxBlocksPerRow = 4;
 // Few rows are shared out among more multiprocessors, as far as there are and each has something to do.
 constexpr int64_t kMaxSmallBlocks = 64;
 constexpr int64_t kMinThreads = 128;
 
-constexpr int64_t kMaxTwoShotThreads = 512;
-
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-int64_t max_blocks(const Mailbox& mailbox, int64_t num_threads, int64_t num_resident_threads) {
+int64_t max_blocks(const Mailbox& mailbox, int64_t num_threads, int64_t max_threads) {
   const int64_t num_multiprocessors = std::min<int64_t>(mailbox.num_multiprocessors, kMaxMultiprocessors);
-  return std::min<int64_t>(num_multiprocessors * (num_resident_threads / num_threads), Mailbox::kNumSlots);
+  return std::min<int64_t>(num_multiprocessors * (max_threads / num_threads), Mailbox::kNumSlots);
 }
 
 std::optional<AllReduceNormConfig> one_shot_config(int64_t num_tokens, int64_t num_vectors, const Mailbox& mailbox) {
   const int64_t max_blocks_per_row = mailbox.architecture >= kFirstWithClusters ? kMaxBlocksPerRow : 1;
   int64_t blocks_per_row = 1;
   while (blocks_per_row < max_blocks_per_row &&
-         (num_vectors > blocks_per_row * kMaxOneShotThreads ||
+         (num_vectors > blocks_per_row * kMaxThreads ||
           (num_vectors >= 2 * blocks_per_row * kMinThreads && 2 * blocks_per_row * num_tokens <= kMaxSmallBlocks))) {
     blocks_per_row *= 2;
   }
   const int64_t num_threads = ceil_div(ceil_div(num_vectors, blocks_per_row), kWarpSize) * kWarpSize;
-  if (num_threads > kMaxOneShotThreads) return {};
+  if (num_threads > kMaxThreads) return {};
   const int64_t num_blocks = num_tokens * blocks_per_row;
-  if (num_blocks > max_blocks(mailbox, num_threads, kResidentThreads)) return {};
+  if (num_blocks > max_blocks(mailbox, num_threads, kMaxThreads)) return {};
   return AllReduceNormConfig{AllReduceAlgorithm::kOneShot, static_cast<int>(num_blocks),
                              static_cast<int>(blocks_per_row), static_cast<int>(num_threads)};
 }
 
 std::optional<AllReduceNormConfig> two_shot_config(int64_t num_tokens, int64_t num_vectors, const Mailbox& mailbox) {
   const int64_t num_threads = ceil_div(ceil_div(num_vectors, mailbox.size), kWarpSize) * kWarpSize;
+  const int64_t max_threads = mailbox.size == 2 ? kMaxThreads : kMaxThreadsOfMany;
   // A message has terms and sums of a part.
-  if (num_threads > kMaxTwoShotThreads || 2 * num_threads * kVecBytes > Mailbox::kSlotBytes) return {};
-  const int64_t num_resident_threads = mailbox.size <= 4 ? kResidentThreads : kResidentThreadsOfMany;
-  const int64_t num_blocks = std::min(num_tokens, max_blocks(mailbox, num_threads, num_resident_threads));
+  if (num_threads > max_threads || 2 * num_threads * kVecBytes > Mailbox::kSlotBytes) return {};
+  const int64_t num_blocks = std::min(num_tokens, max_blocks(mailbox, num_threads, max_threads));
   return AllReduceNormConfig{AllReduceAlgorithm::kTwoShot, static_cast<int>(num_blocks), 1,
                              static_cast<int>(num_threads)};
 }

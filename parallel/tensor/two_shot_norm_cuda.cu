@@ -6,11 +6,9 @@
 namespace cohort::cuda {
 namespace {
 
-constexpr int kMaxThreads = 512;
-
-// Blocks of kMaxThreads for which a multiprocessor has registers. A thread has vectors of all ranks' parts, and with 8
-// ranks that needs the registers of two; their blocks are short.
-constexpr int num_resident_blocks(int num_ranks) { return num_ranks <= 4 ? 2 : 1; }
+// Of a block, and of as many as a multiprocessor has registers for: a thread has vectors of all ranks' parts.
+template <int kNumRanks>
+constexpr int kMaxThreads = kNumRanks == 2 ? 1024 : 512;
 
 // Counts of vectors.
 struct TwoShotLayout {
@@ -43,13 +41,13 @@ __device__ uint4 rounded(const Vec<float, kVecBytes / sizeof(T)>& x) {
 // Thread t of a block has vector t of each rank's part of the row. Parts are of one width: what a row has less, counts
 // as zeros and travels with the rest. x is this rank's term; bias may be null.
 template <typename T, int kNumRanks, bool kIsLayerNorm>
-__global__ void __launch_bounds__(kMaxThreads, num_resident_blocks(kNumRanks))
+__global__ void __launch_bounds__(kMaxThreads<kNumRanks>)
     two_shot_add_norm_kernel(T* out, T* residual, const T* x, const float* weight, const float* bias, float eps,
                              TwoShotLayout layout, const __grid_constant__ Mailbox mailbox) {
   constexpr int kVecSize = kVecBytes / sizeof(T);
   using Values = Vec<float, kVecSize>;
   // Of the mean and of the squares. In turn: a row's are written while others of the block still read the last row's.
-  __shared__ float warp_sums[2][2][kMaxThreads / kWarpSize];
+  __shared__ float warp_sums[2][2][kMaxThreads<kNumRanks> / kWarpSize];
   let_next_begin();
   const auto t = static_cast<int>(threadIdx.x);
   const auto column = [&](int part) { return part * layout.part + t; };

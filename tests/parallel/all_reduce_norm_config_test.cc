@@ -83,15 +83,18 @@ TEST(TwoShotConfig, AThreadHasAVectorOfEachPart) {
 TEST(TwoShotConfig, BlocksGoOverTheRowsOfALongPrompt) {
   EXPECT_EQ(two_shot(2048, 2 * 8192, mailbox_of(2)), Blocks(256, 512));
   EXPECT_EQ(two_shot(2048, 2 * 5120, mailbox_of(4)), Blocks(256, 160));  // as many as there are slots
-  EXPECT_EQ(two_shot(2048, 2 * 5120, mailbox_of(4, 90, 20)), Blocks(120, 160));
+  EXPECT_EQ(two_shot(2048, 2 * 5120, mailbox_of(4, 90, 20)), Blocks(60, 160));
   EXPECT_EQ(two_shot(2048, 2 * 5120, mailbox_of(8, 90, 20)), Blocks(100, 96));
   EXPECT_EQ(two_shot(200, 2 * 8192, mailbox_of(4)), Blocks(200, 256));
+  EXPECT_EQ(two_shot(2048, 2 * 12288, mailbox_of(2)), Blocks(128, 768));
 }
 
 TEST(TwoShotConfig, WhatTheKernelCannot) {
-  EXPECT_EQ(two_shot(1, 2 * 5121, mailbox_of(4)), kNone);   // not in vectors of 16 bytes
-  EXPECT_EQ(two_shot(1, 2 * 12288, mailbox_of(2)), kNone);  // more than a slot holds
-  EXPECT_EQ(two_shot(1, 2 * 12288, mailbox_of(4)), Blocks(1, 384));
+  EXPECT_EQ(two_shot(1, 2 * 5121, mailbox_of(4)), kNone);  // not in vectors of 16 bytes
+  EXPECT_EQ(two_shot(1, 2 * 16384, mailbox_of(2)), Blocks(1, 1024));
+  EXPECT_EQ(two_shot(1, 2 * 16400, mailbox_of(2)), kNone);  // more than a slot holds, and a block has threads
+  EXPECT_EQ(two_shot(1, 4 * 16384, mailbox_of(8)), Blocks(1, 512));
+  EXPECT_EQ(two_shot(1, 4 * 16416, mailbox_of(8)), kNone);
   EXPECT_EQ(two_shot(0, 2 * 5120, mailbox_of(4)), kNone);
 }
 
