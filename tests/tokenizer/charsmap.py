@@ -1,5 +1,6 @@
 """The character map of a SentencePiece model, for tokenizers of tests."""
 import base64
+import contextlib
 import io
 import tempfile
 import unicodedata
@@ -57,14 +58,21 @@ def small_rules():
                 yield decomposed, unicodedata.normalize("NFC", decomposed)
 
 
+@contextlib.contextmanager
+def small_rules_file():
+    """The name of a file with small_rules(), for the option normalization_rule_tsv of SentencePiece."""
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv", encoding="utf-8") as file:
+        for texts in dict(small_rules()).items():
+            file.write("\t".join(" ".join(f"{ord(char):X}" for char in text) for text in texts) + "\n")
+        file.flush()
+        yield file.name
+
+
 def small_charsmap(training_lines):
     """A character map of small_rules() as SentencePiece compiles it, in base64."""
-    with tempfile.NamedTemporaryFile("w", suffix=".tsv", encoding="utf-8") as rules:
-        for text, replacement in dict(small_rules()).items():
-            rules.write(" ".join(f"{ord(c):X}" for c in text) + "\t" + " ".join(f"{ord(c):X}" for c in replacement) + "\n")
-        rules.flush()
-        model = io.BytesIO()
+    model = io.BytesIO()
+    with small_rules_file() as rules:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(training_lines), model_writer=model, vocab_size=3000, hard_vocab_limit=False,
-            character_coverage=0.98, normalization_rule_tsv=rules.name, minloglevel=2, num_threads=1)
+            character_coverage=0.98, normalization_rule_tsv=rules, minloglevel=2, num_threads=1)
     return charsmap_of_model(model.getvalue())

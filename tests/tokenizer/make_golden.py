@@ -18,7 +18,7 @@ import sentencepiece
 import tokenizers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from charsmap import small_charsmap
+from charsmap import small_charsmap, small_rules_file
 from sample_texts import INVALID_UTF8, PAIRS, TEXTS, UDHR_DIR, fnv1a64, plain_spec, udhr_texts
 
 DATA_DIR = pathlib.Path(__file__).resolve().parent.parent / "data" / "tokenizer"
@@ -323,13 +323,16 @@ def make_json_tokenizer(name, style):
     write(folder, config, golden_of_json(Tokenizer.from_file(str(folder / "tokenizer.json"))))
 
 
-# The kind that Llama-2 and Mistral have, and one that uses what else SentencePiece has to offer.
+# The kind that Llama-2 and Mistral have, the kind that T5 has (with a small character map), and one that uses what else SentencePiece has to offer.
 SENTENCEPIECE_STYLES = {
     "sentencepiece": (
         dict(model_type="bpe", vocab_size=1400, byte_fallback=True, normalization_rule_name="identity",
              remove_extra_whitespaces=False, split_digits=True, allow_whitespace_only_pieces=True),
         {"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": True, "add_eos_token": False,
          "added_tokens_decoder": {"1400": {"content": "<|im_end|>", "special": True, "normalized": False}}}),
+    "sentencepiece_t5": (
+        dict(model_type="unigram", vocab_size=1700, pad_id=0, eos_id=1, unk_id=2, bos_id=-1, character_coverage=0.98),
+        {"eos_token": "</s>", "add_bos_token": False, "add_eos_token": True}),
     "sentencepiece_unigram": (
         dict(model_type="unigram", vocab_size=1200, normalization_rule_name="nmt_nfkc", user_defined_symbols=["<tool>"]),
         {"eos_token": {"content": "</s>"}, "add_bos_token": False, "add_eos_token": True}),
@@ -340,9 +343,12 @@ def make_sentencepiece(name, options, config):
     folder = DATA_DIR / name
     folder.mkdir(parents=True, exist_ok=True)
     model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(list(training_lines())), model_writer=model, character_coverage=0.99,
-        max_sentence_length=100000, minloglevel=2, num_threads=1, **options)
+    with small_rules_file() as rules:
+        if "normalization_rule_name" not in options:
+            options = dict(options, normalization_rule_tsv=rules)
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(list(training_lines())), model_writer=model, max_sentence_length=100000, minloglevel=2,
+            num_threads=1, **{"character_coverage": 0.99, **options})
     (folder / "tokenizer.model").write_bytes(model.getvalue())
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     prefix = [processor.bos_id()] * config["add_bos_token"]

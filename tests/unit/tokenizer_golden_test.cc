@@ -128,8 +128,8 @@ TEST_P(TokenizerGolden, Vocabulary) {
 
 INSTANTIATE_TEST_SUITE_P(Tokenizers, TokenizerGolden,
                          testing::Values("gpt2", "llama3", "qwen2", "llama2", "mistral", "unk", "metaspace",
-                                         "sentencepiece", "sentencepiece_unigram", "bert_uncased", "bert_cased",
-                                         "roberta", "t5"),
+                                         "sentencepiece", "sentencepiece_t5", "sentencepiece_unigram", "bert_uncased",
+                                         "bert_cased", "roberta", "t5"),
                          [](const auto& param) { return param.param; });
 
 }  // namespace

@@ -126,8 +126,8 @@ TEST_P(TokenizerStream, HoldsEveryCharacterUntilItIsComplete) {
 
 INSTANTIATE_TEST_SUITE_P(Tokenizers, TokenizerStream,
                          testing::Values("gpt2", "llama3", "qwen2", "llama2", "mistral", "unk", "metaspace",
-                                         "sentencepiece", "sentencepiece_unigram", "bert_uncased", "bert_cased",
-                                         "roberta", "t5"),
+                                         "sentencepiece", "sentencepiece_t5", "sentencepiece_unigram", "bert_uncased",
+                                         "bert_cased", "roberta", "t5"),
                          [](const auto& param) { return param.param; });
 
 // Every way to cut text into two parts comes out the same, whole or with errors replaced.
