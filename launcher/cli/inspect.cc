@@ -35,6 +35,8 @@ std::string_view name_of(RopeScalingKind kind) {
       return "yarn";
     case RopeScalingKind::kLlama3:
       return "llama3";
+    case RopeScalingKind::kLongRope:
+      return "longrope";
   }
   return "";
 }
