@@ -52,6 +52,21 @@ std::optional<AllReduceNormConfig> two_shot_config(int64_t num_tokens, int64_t n
                              static_cast<int>(num_threads)};
 }
 
+// Up to which size one-shot is the quicker way; from there on two-shot is, and quicker than NCCL and a norm at every
+// size that was measured, up to 32 MiB: tests/bench/results/comm_cuda2.json. More than 2 ranks: the second way over the
+// links costs 1.4 us there (a row of either kernel), in which 400 GB/s carry what one-shot sends more than two-shot,
+// (ranks - 1) * (1 - 2 / ranks) times the message.
+constexpr int64_t max_one_shot_bytes(int num_ranks) {
+  switch (num_ranks) {
+    case 2:
+      return int64_t{2} << 20;
+    case 4:
+      return int64_t{384} << 10;
+    default:
+      return int64_t{96} << 10;
+  }
+}
+
 }  // namespace
 
 std::optional<AllReduceNormConfig> all_reduce_norm_config(AllReduceAlgorithm algorithm, int64_t num_tokens,
@@ -64,13 +79,11 @@ std::optional<AllReduceNormConfig> all_reduce_norm_config(AllReduceAlgorithm alg
 
 std::optional<AllReduceNormConfig> choose_all_reduce_norm_config(int64_t num_tokens, int64_t row_bytes,
                                                                  const Mailbox& mailbox) {
-  constexpr int64_t kMaxOneShotSentBytes = int64_t{1} << 20;  // of a rank to all others
   std::optional<AllReduceNormConfig> config;
-  if (mailbox.size == 2 || num_tokens * row_bytes * (mailbox.size - 1) <= kMaxOneShotSentBytes) {
+  if (num_tokens * row_bytes <= max_one_shot_bytes(mailbox.size)) {
     config = all_reduce_norm_config(AllReduceAlgorithm::kOneShot, num_tokens, row_bytes, mailbox);
   }
-  if (!config) config = all_reduce_norm_config(AllReduceAlgorithm::kTwoShot, num_tokens, row_bytes, mailbox);
-  return config;
+  return config ? config : all_reduce_norm_config(AllReduceAlgorithm::kTwoShot, num_tokens, row_bytes, mailbox);
 }
 
 }  // namespace cohort

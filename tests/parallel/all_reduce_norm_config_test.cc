@@ -98,5 +98,32 @@ TEST(TwoShotConfig, WhatTheKernelCannot) {
   EXPECT_EQ(two_shot(0, 2 * 5120, mailbox_of(4)), kNone);
 }
 
+// The first number of tokens that two-shot sums.
+int64_t first_two_shot(int64_t row_bytes, const Mailbox& mailbox) {
+  int64_t num_tokens = 1;
+  while (choose_all_reduce_norm_config(num_tokens, row_bytes, mailbox)->algorithm == kOneShot) ++num_tokens;
+  for (int64_t more = num_tokens; more < 5000; more += 97) {
+    EXPECT_EQ(choose_all_reduce_norm_config(more, row_bytes, mailbox)->algorithm, kTwoShot) << more;
+  }
+  return num_tokens;
+}
+
+TEST(ChosenConfig, ShortMessagesGoOneWay) {
+  EXPECT_EQ(first_two_shot(2 * 5120, mailbox_of(2)), 129);  // what the kernel can
+  EXPECT_EQ(first_two_shot(2 * 8192, mailbox_of(2)), 129);
+  EXPECT_EQ(first_two_shot(2 * 5120, mailbox_of(4)), 39);
+  EXPECT_EQ(first_two_shot(2 * 8192, mailbox_of(4)), 25);
+  EXPECT_EQ(first_two_shot(2 * 5120, mailbox_of(8)), 10);
+}
+
+TEST(ChosenConfig, OneKernelMayWhereTheOtherCannot) {
+  // A row of more vectors than blocks of one-shot have threads.
+  EXPECT_EQ(choose_all_reduce_norm_config(1, 2 * 12288, mailbox_of(4, 80, 108))->algorithm, kTwoShot);
+  // A row of more than a slot holds.
+  EXPECT_EQ(choose_all_reduce_norm_config(1, 2 * 20480, mailbox_of(2))->algorithm, kOneShot);
+  EXPECT_FALSE(choose_all_reduce_norm_config(100, 2 * 20480, mailbox_of(2)));
+  EXPECT_FALSE(choose_all_reduce_norm_config(1, 2 * 5121, mailbox_of(4)));
+}
+
 }  // namespace
 }  // namespace cohort
