@@ -22,6 +22,7 @@ class UsageError : public std::runtime_error {
 // between kExitOk and kExitFailed.
 using Run = std::function<Status()>;
 void add_generate(CLI::App& app, Run& run);
+void add_encode(CLI::App& app, Run& run);
 void add_serve(CLI::App& app, Run& run);
 void add_gateway(CLI::App& app, Run& run);
 void add_tokenize(CLI::App& app, Run& run);

@@ -64,6 +64,9 @@ Status generate(Job& job, const Config& config, const GenerateOptions& options, 
   RankModel model = open_rank_model(job, config);
   PromptRequests prompts;
   job.agree([&]() -> Status {
+    if (model.model.config.spec.is_encoder()) {
+      return invalid_argument(config.model.path + ": an encoder, which generates nothing; see `cohort encode`");
+    }
     const bool is_question = dry_run && !options.requests.has_prompts();  // how much would fit
     if (!model.layout.is_leader() || is_question) return ok_status();
     COHORT_ASSIGN_OR_RETURN(prompts, make_requests(options.requests, config.model.path, model.model.config));

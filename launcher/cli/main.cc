@@ -28,6 +28,7 @@ int run_program(int argc, char** argv) {
   add_serve(app, run);
   add_gateway(app, run);
   add_generate(app, run);
+  add_encode(app, run);
   add_tokenize(app, run);
   add_inspect(app, run);
   add_config(app, run);

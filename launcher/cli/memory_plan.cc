@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "runtime/engine/step_encoder.h"
 #include "runtime/engine/step_sampler.h"
 #include "runtime/layers/workspace.h"
 #include "runtime/models/shard_size.h"
@@ -29,9 +30,13 @@ std::string place_of(const MemoryOwner& owner) {
 
 int64_t workspace_bytes(const OpenModel& model, const MemoryOwner& owner, int64_t max_tokens, int64_t max_seqs) {
   const ModelSpec& spec = model.config.spec;
-  const int64_t sampler_bytes =
-      owner.layout.is_sampler() ? StepSampler::num_bytes_for(max_seqs, spec.vocab, spec.max_position, owner.device) : 0;
-  return sampler_bytes + Workspace::num_bytes_for(spec, owner.shard, model.dtype, max_tokens, max_seqs, owner.device);
+  const EngineOptions step{.max_tokens_per_step = max_tokens, .max_seqs = max_seqs};
+  const int64_t result_bytes = !owner.layout.is_sampler() ? 0
+                               : spec.is_encoder()
+                                   ? StepEncoder::num_bytes_for(spec, step, owner.device)
+                                   : StepSampler::num_bytes_for(max_seqs, spec.vocab, spec.max_position, owner.device);
+  return result_bytes +
+         Workspace::num_bytes_for(spec, owner.shard, model.dtype, max_tokens, max_logit_rows(spec, step), owner.device);
 }
 
 // The largest value of [1, limit] for which `fits`; 0 if none does. Requires that what is below a value that fits does.
@@ -61,14 +66,14 @@ int tensor_size_that_fits(const MemoryPlan& plan, const OpenModel& model, const 
   return 0;
 }
 
-// What to set smaller, or to more.
+// What to set smaller, or to more. An encoder's steps have room for its longest sequence.
 std::string remedy(const MemoryPlan& plan, const OpenModel& model, const MemoryOwner& owner,
                    const EngineOptions& options) {
   const int64_t left = plan.left_for_cache() + plan.workspace;
   if (const int64_t num_tokens = largest_that_fits(
           options.max_tokens_per_step,
           [&](int64_t tokens) { return workspace_bytes(model, owner, tokens, options.max_seqs) < left; });
-      num_tokens >= options.max_seqs) {
+      num_tokens >= std::max(options.max_seqs, model.config.spec.is_encoder() ? model.config.spec.max_position : 0)) {
     return fmt::format("; --max-tokens-per-step {} would fit", num_tokens);
   }
   if (const int64_t num_seqs = largest_that_fits(

@@ -63,14 +63,21 @@ int64_t gather_least(Job& job, int64_t mine) {
   return least;
 }
 
-EngineOptions engine_options(const Config& config, const ParallelLayout& layout, Device device, int64_t num_requests) {
+// A sequence that is encoded is in one step, whole; and of what has logits of every token a step need not have more.
+int64_t max_tokens_per_step(const ModelSpec& spec, int64_t wished, int64_t max_seqs) {
+  if (!spec.is_encoder()) return std::max(wished, max_seqs);
+  return std::max({spec.head == HeadKind::kMaskedToken ? 0 : wished, spec.max_position, max_seqs});
+}
+
+EngineOptions engine_options(const Config& config, const ParallelLayout& layout, const ModelSpec& spec, Device device,
+                             int64_t num_requests) {
   EngineOptions engine;
   engine.block_size = config.cache.block_size;
   engine.num_blocks = config.cache.num_blocks;
   engine.max_seqs = num_requests > 0 ? std::min(num_requests, config.scheduler.max_seqs) : config.scheduler.max_seqs;
-  engine.max_tokens_per_step = std::max(config.scheduler.max_tokens_per_step, engine.max_seqs);
+  engine.max_tokens_per_step = max_tokens_per_step(spec, config.scheduler.max_tokens_per_step, engine.max_seqs);
   engine.overlap_steps = device != kCpuDevice && layout.sizes().pipeline == 1;
-  engine.use_graphs = device != kCpuDevice;
+  engine.use_graphs = device != kCpuDevice && !spec.is_encoder();
   engine.step_timeout = std::chrono::seconds(config.health.step_timeout_s);
   return engine;
 }
@@ -80,6 +87,13 @@ EngineOptions engine_options(const Config& config, const ParallelLayout& layout,
 int64_t useful_blocks(const EngineOptions& engine, const ModelSpec& spec, Device device) {
   if (device != kCpuDevice) return std::numeric_limits<int64_t>::max();
   return engine.max_seqs * ((spec.max_position + engine.block_size - 1) / engine.block_size);
+}
+
+// Of an encoder, whose sequences keep nothing behind their step: those of the steps under way, each sequence's last
+// block not full, and one more each that admission leaves.
+int64_t blocks_under_way(const EngineOptions& engine, const ParallelLayout& layout) {
+  const int64_t per_step = engine.max_tokens_per_step / engine.block_size + 2 * engine.max_seqs + 1;
+  return per_step * std::max(layout.sizes().pipeline, 2);
 }
 
 // Decides the number of blocks with the other ranks; then each knows whether it has room for them. `useful`: more are
@@ -111,10 +125,10 @@ ParallelLayout make_layout(const Job& job, const Config& config) {
 RankPlan make_rank_plan(Job& job, const Config& config, const OpenModel& model, const ParallelLayout& layout,
                         Device device, const std::vector<GenerationRequest>& requests) {
   const ModelSpec& spec = model.config.spec;
-  const CacheNeed need = gather_need(job, cache_need(requests, spec, config.cache.block_size));
+  CacheNeed need = gather_need(job, cache_need(requests, spec, config.cache.block_size));
   RankPlan plan;
   plan.layout = layout;
-  plan.engine = engine_options(config, layout, device, need.num_requests);
+  plan.engine = engine_options(config, layout, spec, device, need.num_requests);
   job.agree([&]() -> Status {
     auto shard = shard_model(spec, layout);
     if (!shard.ok()) throw UsageError(shard.status().message());
@@ -124,7 +138,10 @@ RankPlan make_rank_plan(Job& job, const Config& config, const OpenModel& model, 
     return check_model_fits(plan.memory, model, owner, plan.engine);
   });
   const int64_t bytes_per_block = shard_kv_bytes_per_token(spec, plan.shard, model.dtype) * plan.engine.block_size;
-  plan_cache(job, config, need, useful_blocks(plan.engine, spec, device), bytes_per_block, plan);
+  const int64_t useful =
+      spec.is_encoder() ? blocks_under_way(plan.engine, layout) : useful_blocks(plan.engine, spec, device);
+  if (spec.is_encoder()) need.all = useful;
+  plan_cache(job, config, need, useful, bytes_per_block, plan);
   return plan;
 }
 

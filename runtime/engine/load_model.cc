@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "kernels/core/thread_pool.h"
+#include "runtime/models/rename_tensors.h"
 
 namespace cohort {
 namespace {
@@ -16,12 +17,24 @@ uint64_t hash_text(std::string_view text) {
   return hash;
 }
 
+// What the first checkpoints of BERT, made by TensorFlow, call the weights and biases of norms; transformers still
+// takes them.
+void use_tensorflow_name(std::string& name, const Checkpoint& checkpoint) {
+  for (const auto& [suffix, old_suffix] :
+       {std::pair(".LayerNorm.weight", ".LayerNorm.gamma"), std::pair(".LayerNorm.bias", ".LayerNorm.beta")}) {
+    if (!name.ends_with(suffix)) continue;
+    const std::string old_name = name.substr(0, name.size() - std::string_view(suffix).size()) + old_suffix;
+    if (!checkpoint.contains(name) && checkpoint.contains(old_name)) name = old_name;
+  }
+}
+
 }  // namespace
 
 WeightMap resolve_weight_map(const ModelConfig& config, const Checkpoint& checkpoint) {
   WeightMap map = config.family->weight_map(config.spec);
-  if (checkpoint.contains(map.embedding.name)) return map;
-  return with_base_prefix(map, std::string(config.family->base_prefix));
+  if (!checkpoint.contains(map.embedding.name)) map = with_base_prefix(map, std::string(config.family->base_prefix));
+  rename_tensors(map, [&](std::string& name) { use_tensorflow_name(name, checkpoint); });
+  return map;
 }
 
 Status check_checkpoint(const WeightMap& map, const Checkpoint& checkpoint) {

@@ -39,8 +39,8 @@ struct LoadedModel {
   int64_t num_bytes_read = 0;  // of the checkpoint
 };
 
-// The tensors that `config` says the checkpoint has, with the base model's prefix or without it, as the checkpoint
-// does.
+// The tensors that `config` says the checkpoint has, with the base model's prefix or without it, and with new or old
+// names, as the checkpoint does.
 WeightMap resolve_weight_map(const ModelConfig& config, const Checkpoint& checkpoint);
 
 // OK when every tensor of the map is in the checkpoint with the shape that config.json implies; else names the file and

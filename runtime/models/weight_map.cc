@@ -1,5 +1,7 @@
 #include "runtime/models/weight_map.h"
 
+#include "runtime/models/rename_tensors.h"
+
 namespace cohort {
 namespace {
 
@@ -57,8 +59,9 @@ void for_each_base_tensor(Map& map, F&& f) {
   if_any(map.pooler, linear);
 }
 
-template <typename F>
-void for_each_head_tensor(const WeightMap& map, F&& f) {
+// Calls f on those.
+template <typename Map, typename F>
+void for_each_head_tensor(Map& map, F&& f) {
   if_any(map.head_transform, for_linear(f));
   if_any(map.head_transform_norm, for_norm(f));
   if_any(map.head, f);
@@ -87,6 +90,12 @@ std::vector<TensorRef> all_tensors(const WeightMap& map) {
 WeightMap with_base_prefix(WeightMap map, const std::string& prefix) {
   for_each_base_tensor(map, [&](TensorRef& tensor) { tensor.name.insert(0, prefix); });
   return map;
+}
+
+void rename_tensors(WeightMap& map, const std::function<void(std::string& name)>& rename) {
+  const auto f = [&](TensorRef& tensor) { rename(tensor.name); };
+  for_each_base_tensor(map, f);
+  for_each_head_tensor(map, f);
 }
 
 }  // namespace cohort

@@ -46,8 +46,7 @@ class EncoderTest : public testing::TestWithParam<EncoderCase> {
   }
 
   const ModelSpec& spec() const { return model_.decoder->spec(); }
-  // bfloat16 has 8 bits, and every activation is rounded: see golden_ranks_test.cc.
-  double tolerance() const { return GetParam().dtype == DType::kF32 ? kTolerance : 4e-2; }
+  double tolerance() const { return GetParam().dtype == DType::kF32 ? kTolerance : test::kBfloat16Tolerance; }
 
   std::vector<Encoding> run(const EngineOptions& options, const std::vector<GenerationRequest>& requests) {
     ModelRunner runner(*model_.decoder, comms_, options, *stream_);

@@ -11,6 +11,8 @@
 namespace cohort::test {
 
 inline constexpr int kNumEncoderPrompts = 4;
+// bfloat16 has 8 bits, and every weight and activation is rounded to them.
+inline constexpr double kBfloat16Tolerance = 4e-2;
 inline constexpr int64_t kMaskedStep = 16;  // logits over the vocabulary are kept of every so manyth token
 
 inline std::filesystem::path encoder_dir() {
