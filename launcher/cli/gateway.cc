@@ -27,6 +27,7 @@ Status run_gateway(const ConfigFlags& flags) {
   std::optional<std::string> failure;
   COHORT_ASSIGN_OR_RETURN(const auto gateway, Gateway::open({.config = config,
                                                              .generation = model.generation,
+                                                             .spec = model.spec,
                                                              .version = build_version(),
                                                              .link_path = config.server.link,
                                                              .on_failure =

@@ -47,6 +47,7 @@ Status open_front_door(Job& job, const Config& config, const RankModel& model, b
   }
   Gateway::Options options{.config = config,
                            .generation = model.model.config.generation,
+                           .spec = model.model.config.spec,
                            .version = build_version(),
                            .link_path = door.link->path(),
                            .on_failure = job.on_failure(),

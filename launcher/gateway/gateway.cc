@@ -126,6 +126,7 @@ class Gateway::Impl {
     OpenAiOptions openai;
     openai.model_name = model_name(config_);
     openai.generation = options_.generation;
+    openai.spec = options_.spec;
     openai.version = options_.version;
     COHORT_ASSIGN_OR_RETURN(openai.chat, read_chat_options(config_.model.path, config_.server.chat_template));
     openai.chat.request_templates = config_.server.request_templates == "on";

@@ -26,6 +26,7 @@ class Gateway {
   struct Options {
     Config config;
     GenerationDefaults generation;                              // of the model at config.model.path
+    ModelSpec spec;                                             // likewise
     std::string version;                                        // of Cohort
     std::string link_path;                                      // where the engine listens
     std::function<void(const std::string& reason)> on_failure;  // called on the gateway's thread

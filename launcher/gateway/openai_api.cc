@@ -5,6 +5,7 @@
 
 #include "launcher/gateway/json_fields.h"
 #include "launcher/gateway/openai_answer.h"
+#include "launcher/gateway/openai_encoding_answer.h"
 
 namespace cohort {
 namespace {
@@ -39,11 +40,9 @@ std::vector<HttpRoute> OpenAiApi::routes() {
   add("POST", "/v1/chat/completions", [this](const Exchange& exchange) { generate(ApiKind::kChat, exchange); });
   add("POST", "/tokenize", [this](const Exchange& exchange) { answer(&OpenAiModel::tokenize, exchange); });
   add("POST", "/detokenize", [this](const Exchange& exchange) { answer(&OpenAiModel::detokenize, exchange); });
-  for (const char* path : {"/v1/embeddings", "/v1/classify", "/v1/score", "/v1/rerank"}) {
-    add("POST", path, [this, path](const Exchange& exchange) {
-      exchange->respond(error_response(unimplemented("model: \"" + model_->options().model_name +
-                                                     "\" generates text and does not support " + path)));
-    });
+  for (const EncodingKind kind :
+       {EncodingKind::kEmbeddings, EncodingKind::kClassify, EncodingKind::kScore, EncodingKind::kRerank}) {
+    add("POST", path_of(kind), [this, kind](const Exchange& exchange) { encode(kind, exchange); });
   }
   add("GET", "/v1/models", [this](const Exchange& exchange) { respond_models(exchange); });
   add("GET", "/v1/models/*", [this](const Exchange& exchange) { respond_model(exchange); });
@@ -65,6 +64,10 @@ std::vector<HttpRoute> OpenAiApi::routes() {
 
 void OpenAiApi::generate(ApiKind kind, const Exchange& exchange) {
   const SteadyTime arrival = std::chrono::steady_clock::now();
+  if (model_->options().spec.is_encoder()) {
+    return exchange->respond(error_response(unimplemented("model: \"" + model_->options().model_name +
+                                                          "\" encodes and does not support generating text")));
+  }
   if (const Status status = service_.admission(); !status.ok()) return exchange->respond(error_response(status));
   // The engine's facts do not change once it is ready, but belong to this thread.
   service_.prepare<PreparedRequest>(
@@ -87,6 +90,30 @@ void OpenAiApi::begin(const Exchange& exchange, PreparedRequest request, SteadyT
   log_ignored_fields(exchange->request().id, request.fields.ignored);
   auto answer = std::make_unique<OpenAiAnswer>(model_, std::move(request), exchange, texts_, unix_seconds());
   std::vector<SequencePlan> plans = answer->plans(service_.draw_seed(), service_.facts());
+  service_.begin(exchange, std::move(answer), std::move(plans), arrival);
+}
+
+void OpenAiApi::encode(EncodingKind kind, const Exchange& exchange) {
+  const SteadyTime arrival = std::chrono::steady_clock::now();
+  if (const Status status = check_kind(kind, *model_); !status.ok()) return exchange->respond(error_response(status));
+  if (const Status status = service_.admission(); !status.ok()) return exchange->respond(error_response(status));
+  service_.prepare<PreparedEncoding>(
+      exchange, /*may_take_long=*/false,
+      [model = model_, exchange, kind, facts = service_.facts()] {
+        return prepare_encoding(kind, exchange->request().body, *model, facts);
+      },
+      [this, exchange, arrival](Result<PreparedEncoding> prepared) {
+        if (!prepared.ok()) return exchange->respond(error_response(prepared.status()));
+        begin(exchange, *std::move(prepared), arrival);
+      });
+}
+
+void OpenAiApi::begin(const Exchange& exchange, PreparedEncoding request, SteadyTime arrival) {
+  if (const Status status = service_.readiness(); !status.ok()) return exchange->respond(error_response(status));
+  if (const auto error = check_size(request, service_.facts())) return exchange->respond(error_response(*error));
+  log_ignored_fields(exchange->request().id, request.ignored);
+  auto answer = std::make_unique<EncodingAnswer>(model_, std::move(request), exchange, unix_seconds());
+  std::vector<SequencePlan> plans = answer->plans();
   service_.begin(exchange, std::move(answer), std::move(plans), arrival);
 }
 

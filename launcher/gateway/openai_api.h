@@ -11,6 +11,7 @@
 
 #include "launcher/gateway/generation_service.h"
 #include "launcher/gateway/http.h"
+#include "launcher/gateway/openai_encoding_request.h"
 #include "launcher/gateway/openai_model.h"
 
 namespace cohort {
@@ -31,6 +32,8 @@ class OpenAiApi {
 
   void generate(ApiKind kind, const Exchange& exchange);
   void begin(const Exchange& exchange, PreparedRequest request, SteadyTime arrival);
+  void encode(EncodingKind kind, const Exchange& exchange);
+  void begin(const Exchange& exchange, PreparedEncoding request, SteadyTime arrival);
   void answer(Answer make_answer, const Exchange& exchange);
 
   void respond_health(const Exchange& exchange) const;

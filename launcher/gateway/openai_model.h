@@ -26,6 +26,7 @@ namespace cohort {
 struct OpenAiOptions {
   std::string model_name;
   GenerationDefaults generation;  // what requests do not say
+  ModelSpec spec;                 // of an encoder: what it answers with
   std::string version;            // of Cohort
   std::string fingerprint;        // system_fingerprint of answers; empty: null
   ChatOptions chat;

@@ -1,0 +1,45 @@
+// EncodingAnswer: the answer to what was asked of an encoder: embeddings, probabilities of labels, scores.
+//
+// Of the gateway's io thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "launcher/gateway/generation.h"
+#include "launcher/gateway/openai_encoding_request.h"
+#include "launcher/gateway/openai_model.h"
+
+namespace cohort {
+
+class EncodingAnswer final : public GenerationAnswer {
+ public:
+  // `created` is in seconds since 1970.
+  EncodingAnswer(std::shared_ptr<const OpenAiModel> model, PreparedEncoding request,
+                 std::shared_ptr<HttpExchange> exchange, int64_t created);
+
+  // What it is the answer to, one for each input; once.
+  std::vector<SequencePlan> plans();
+
+  void on_token(size_t, GeneratedSequence&) override {}
+  void complete(std::span<GeneratedSequence> sequences) override;
+  void fail(const Status& status) override;
+
+ private:
+  std::string list_of_items(std::span<GeneratedSequence> sequences) const;
+  void append_classes(std::string& out, const GeneratedSequence& sequence, size_t index) const;
+  void append_token_classes(std::string& out, const GeneratedSequence& sequence, size_t index) const;
+  std::string ranking(std::span<GeneratedSequence> sequences) const;
+  std::vector<double> scores(std::span<GeneratedSequence> sequences) const;
+
+  std::shared_ptr<const OpenAiModel> model_;
+  PreparedEncoding request_;
+  std::shared_ptr<HttpExchange> exchange_;
+  int64_t created_;
+  std::vector<std::vector<int32_t>> token_ids_;  // of each input, where labels of tokens are shown
+};
+
+}  // namespace cohort

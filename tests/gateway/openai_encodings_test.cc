@@ -1,0 +1,187 @@
+// What is asked of an encoder: /v1/embeddings, /v1/classify, /v1/score, /v1/rerank.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/gateway/openai_testing.h"
+
+namespace cohort {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kModelDir = "configs/classifier";  // a tokenizer of WordPiece
+constexpr int32_t kCls = 2;
+constexpr int32_t kSep = 3;
+
+OpenAiOptions options_of(HeadKind head, std::vector<std::string> labels = {}) {
+  OpenAiOptions options = OpenAiTester::default_options();
+  options.spec.head = head;
+  options.spec.labels = std::move(labels);
+  options.spec.hidden = 3;
+  options.spec.num_token_types = 2;
+  return options;
+}
+
+struct EncoderTester : OpenAiTester {
+  explicit EncoderTester(const OpenAiOptions& options) : OpenAiTester(options, kModelDir) {
+    engine.facts_.max_position = 16;
+  }
+
+  void send_encoding(size_t index, Encoding encoding) {
+    EngineEvent event;
+    event.finish = FinishReason::kStop;
+    event.encoding = std::make_shared<const Encoding>(std::move(encoding));
+    engine.send(index, event);
+  }
+  void send_embedding(size_t index, std::vector<float> embedding) {
+    send_encoding(index, {.hidden_states = {}, .pooler_output = {}, .embedding = std::move(embedding), .logits = {}});
+  }
+  void send_logits(size_t index, std::vector<float> logits) {
+    send_encoding(index, {.hidden_states = {}, .pooler_output = {}, .embedding = {}, .logits = std::move(logits)});
+  }
+  std::vector<int32_t> with_special(std::string_view text) const {
+    std::vector<int32_t> all = ids(text);
+    all.insert(all.begin(), kCls);
+    all.push_back(kSep);
+    return all;
+  }
+};
+
+TEST(OpenAiEncodings, EmbeddingsInTheOrderOfTheirInputs) {
+  EncoderTester tester(options_of(HeadKind::kNone));
+  const auto answered = tester.post("/v1/embeddings", {{"model", "quickstart"}, {"input", {"and", "the king"}}});
+  ASSERT_EQ(tester.engine.submitted.size(), 2u);
+  const GenerationRequest& first = tester.engine.submitted[0].request;
+  EXPECT_EQ(first.prompt, tester.with_special("and"));
+  EXPECT_EQ(first.token_types, std::vector<int32_t>(first.prompt.size()));
+  EXPECT_TRUE(first.encoding.embedding);
+  EXPECT_FALSE(first.encoding.logits || first.encoding.hidden_states || first.encoding.pooler_output);
+  tester.send_embedding(1, {4, 5, 6});
+  EXPECT_EQ(answered->status, 0);
+  tester.send_embedding(0, {1, -2.5, 0.1F});
+  ASSERT_EQ(answered->status, 200);
+  const json body = answered->json();
+  EXPECT_EQ(body["object"], "list");
+  EXPECT_EQ(body["model"], "quickstart");
+  ASSERT_EQ(body["data"].size(), 2u);
+  EXPECT_EQ(body["data"][0]["object"], "embedding");
+  EXPECT_EQ(body["data"][0]["index"], 0);
+  EXPECT_NE(answered->body.find("[1,-2.5,0.1]"), std::string::npos) << answered->body;
+  EXPECT_EQ(body["data"][1]["embedding"], json({4.0, 5.0, 6.0}));
+  const size_t num_tokens = first.prompt.size() + tester.engine.submitted[1].request.prompt.size();
+  EXPECT_EQ(body["usage"]["prompt_tokens"], num_tokens);
+  EXPECT_EQ(body["usage"]["total_tokens"], num_tokens);
+}
+
+TEST(OpenAiEncodings, EmbeddingsInBase64) {
+  EncoderTester tester(options_of(HeadKind::kNone));
+  const auto answered = tester.post("/v1/embeddings", {{"input", {5, 6}}, {"encoding_format", "base64"}});
+  EXPECT_EQ(tester.engine.submitted[0].request.prompt, (std::vector<int32_t>{5, 6}));
+  tester.send_embedding(0, {1, -2});
+  EXPECT_EQ(answered->json()["data"][0]["embedding"], "AACAPwAAAMA=");  // 0000803f 000000c0
+}
+
+TEST(OpenAiEncodings, LongInputsAreRefusedOrCut) {
+  EncoderTester tester(options_of(HeadKind::kNone));
+  std::string text;
+  for (int i = 0; i < 20; ++i) text += "and ";
+  const auto refused = tester.post("/v1/embeddings", {{"input", {"and", text}}});
+  expect_refused(*refused, "input[1]");
+  EXPECT_EQ(refused->json()["error"]["type"], "context_length_exceeded");
+  tester.post("/v1/embeddings", {{"input", text}, {"truncate_prompt_tokens", -1}});
+  std::vector<int32_t> cut = tester.ids(text);
+  cut.resize(14);
+  cut.insert(cut.begin(), kCls);
+  cut.push_back(kSep);
+  EXPECT_EQ(tester.engine.submitted.at(0).request.prompt, cut);
+  EXPECT_EQ(tester.engine.submitted.size(), 1u);
+}
+
+TEST(OpenAiEncodings, ProbabilitiesOfLabels) {
+  EncoderTester tester(options_of(HeadKind::kSequenceLabels, {"no", "yes"}));
+  const auto answered = tester.post("/v1/classify", {{"input", "and"}});
+  EXPECT_TRUE(tester.engine.submitted[0].request.encoding.logits);
+  tester.send_logits(0, {0, std::log(3.0F)});
+  const json item = answered->json()["data"][0];
+  EXPECT_EQ(item["label"], "yes");
+  EXPECT_EQ(item["num_classes"], 2);
+  EXPECT_NEAR(item["probs"][0].get<double>(), 0.25, 1e-6);
+  EXPECT_NEAR(item["probs"][1].get<double>(), 0.75, 1e-6);
+}
+
+TEST(OpenAiEncodings, ProbabilitiesOfLabelsOfTokens) {
+  EncoderTester tester(options_of(HeadKind::kTokenLabels, {"no", "yes"}));
+  const auto answered = tester.post("/v1/classify", {{"input", "and"}});
+  ASSERT_EQ(tester.engine.submitted[0].request.prompt.size(), 3u);
+  tester.send_logits(0, {1, 0, 0, 1, 0, 0});
+  const json tokens = answered->json()["data"][0]["tokens"];
+  ASSERT_EQ(tokens.size(), 3u);
+  EXPECT_EQ(tokens[0]["token"], "[CLS]");
+  EXPECT_EQ(tokens[0]["label"], "no");
+  EXPECT_EQ(tokens[1]["token"], "and");
+  EXPECT_EQ(tokens[1]["label"], "yes");
+}
+
+TEST(OpenAiEncodings, ScoresAreCosinesOfEmbeddings) {
+  EncoderTester tester(options_of(HeadKind::kNone));
+  const auto answered = tester.post("/v1/score", {{"text_1", "and"}, {"text_2", {"and", "the"}}});
+  ASSERT_EQ(tester.engine.submitted.size(), 3u);
+  tester.send_embedding(0, {1, 0, 0});
+  tester.send_embedding(1, {2, 0, 0});
+  tester.send_embedding(2, {3, 4, 0});
+  const json data = answered->json()["data"];
+  EXPECT_NEAR(data[0]["score"].get<double>(), 1, 1e-6);
+  EXPECT_NEAR(data[1]["score"].get<double>(), 0.6, 1e-6);
+  EXPECT_EQ(data[1]["object"], "score");
+}
+
+TEST(OpenAiEncodings, ACrossEncoderReadsBothTexts) {
+  EncoderTester tester(options_of(HeadKind::kSequenceLabels, {"LABEL_0"}));
+  const auto answered = tester.post("/v1/rerank", {{"query", "and"}, {"documents", {"the", "king"}}, {"top_n", 1}});
+  ASSERT_EQ(tester.engine.submitted.size(), 2u);
+  const GenerationRequest& request = tester.engine.submitted[0].request;
+  EXPECT_EQ(request.prompt, (std::vector<int32_t>{kCls, tester.ids("and")[0], kSep, tester.ids("the")[0], kSep}));
+  EXPECT_EQ(request.token_types, (std::vector<int32_t>{0, 0, 0, 1, 1}));
+  tester.send_logits(0, {-1});
+  tester.send_logits(1, {0});
+  const json results = answered->json()["results"];
+  ASSERT_EQ(results.size(), 1u);
+  EXPECT_EQ(results[0]["index"], 1);
+  EXPECT_EQ(results[0]["document"]["text"], "king");
+  EXPECT_EQ(results[0]["relevance_score"], 0.5);
+}
+
+TEST(OpenAiEncodings, FailuresOfOneFailAll) {
+  EncoderTester tester(options_of(HeadKind::kNone));
+  const auto answered = tester.post("/v1/embeddings", {{"input", {"and", "the"}}});
+  tester.engine.send_status(1, Status(StatusCode::kResourceExhausted, "the queue is full"));
+  EXPECT_EQ(answered->status, 429);
+  EXPECT_TRUE(tester.engine.submitted[0].is_cancelled);
+}
+
+TEST(OpenAiEncodings, WhatTheModelDoesNotIsRefused) {
+  EncoderTester encoder(options_of(HeadKind::kNone));
+  expect_refused(*encoder.post("/v1/classify", {{"input", "and"}}), "model");
+  expect_refused(*encoder.post("/v1/completions", {{"prompt", "and"}}), "model");
+  EncoderTester classifier(options_of(HeadKind::kSequenceLabels, {"no", "yes"}));
+  expect_refused(*classifier.post("/v1/score", {{"text_1", "and"}, {"text_2", "the"}}), "model");
+  for (const auto& [body, field] :
+       std::vector<std::pair<json, std::string>>{{json::object(), "input"},
+                                                 {{{"input", ""}}, "input"},
+                                                 {{{"input", json::array()}}, "input"},
+                                                 {{{"input", {"and", ""}}}, "input[1]"},
+                                                 {{{"input", {1, "and"}}}, "input[1]"},
+                                                 {{{"input", {4096}}}, "input[0]"},
+                                                 {{{"input", "and"}, {"encoding_format", "int8"}}, "encoding_format"},
+                                                 {{{"input", "and"}, {"dimensions", 2}}, "dimensions"},
+                                                 {{{"input", "and"}, {"model", 1}}, "model"}}) {
+    expect_refused(*encoder.post("/v1/embeddings", body), field);
+  }
+  expect_refused(*encoder.post("/v1/score", {{"text_1", "and"}}), "text_2");
+  expect_refused(*encoder.post("/v1/rerank", {{"query", "and"}}), "documents");
+  EXPECT_TRUE(encoder.engine.submitted.empty());
+}
+
+}  // namespace
+}  // namespace cohort
