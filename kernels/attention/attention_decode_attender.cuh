@@ -25,6 +25,7 @@ class Attender {
       if ((note.kind & TileNote::kFirst) != 0) {
         states_.clear();
         load_queries(stage + layout_.queries(), note.num_queries * args_.group_size);
+        if constexpr (!kIsPlain) find_rows(note);
       }
       if (is_seen_by_all(note)) {
         attend<false>(stage, note);
@@ -76,6 +77,17 @@ class Attender {
   __device__ bool is_seen_by_all(const TileNote& note) const {
     const bool is_seen = num_visible(note, 0) >= kDecodeTile;
     return kIsPlain ? is_seen : is_seen && first_visible(note, note.num_queries - 1) <= 0;
+  }
+
+  // Once for an item, because it takes divisions and a load.
+  __device__ void find_rows(const TileNote& note) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int r = row(h, note.num_queries * args_.group_size);
+      query_[h] = r / args_.group_size;
+      head_[h] = note.kv_head * args_.group_size + r % args_.group_size;
+      slope_[h] = slope_log2(args_.variant, head_[h]);
+    }
   }
 
   // kIsCut: not every row sees all of the tile.
@@ -132,7 +144,7 @@ class Attender {
   __device__ void mask(Scores& scores, const TileNote& note) const {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const int query = row(h, note.num_queries * args_.group_size) / args_.group_size;
+      const int query = kIsPlain ? row(h, note.num_queries * args_.group_size) / args_.group_size : query_[h];
       const int end = num_visible(note, query);
       const int first = first_visible(note, query);
 #pragma unroll
@@ -149,9 +161,9 @@ class Attender {
   __device__ void change(Scores& scores, const TileNote& note) const {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const int r = row(h, note.num_queries * args_.group_size);
+      if (h * 8 >= note.num_queries * args_.group_size) break;  // all of them only fill the tile
       change_scores<4>(
-          args_.variant, note.kv_head * args_.group_size + r % args_.group_size, position(note, r / args_.group_size),
+          args_.variant, head_[h], slope_[h], position(note, query_[h]),
           [&](int i) -> float& { return scores[0][i / 2][2 * h + i % 2]; },
           [&](int i) { return position_of(i / 2, column(i % 2)); });
     }
@@ -207,6 +219,8 @@ class Attender {
   const AttentionArgs& args_;
   const DecodeLayout& layout_;
   uint32_t q_[kSteps][4];
+  int query_[2], head_[2];  // of the thread's rows; in plain attention not used, nor is the slope
+  float slope_[2];          // slope_log2() of the head
   SoftmaxStates<1, kDim> states_;
 };
 

@@ -77,4 +77,11 @@ __device__ inline float exp2_approx(float x) {
   return y;
 }
 
+// 1 / x within 1 ulp; 0 for infinity.
+__device__ inline float reciprocal_approx(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 }  // namespace cohort::cuda

@@ -240,8 +240,9 @@ class PrefillConsumer {
     for (int h = 0; h < 2; ++h) {
       const int log2 = params_.order.heads_per_slot_log2;
       const int column = begin + lane() % 4 * 2;
+      const int head = first_head_ + (row(h) & ((1 << log2) - 1));
       change_scores<C::kTile / 4>(
-          args_.variant, first_head_ + (row(h) & ((1 << log2) - 1)), first_visible_ - 1 + (row(h) >> log2),
+          args_.variant, head, slope_log2(args_.variant, head), first_visible_ - 1 + (row(h) >> log2),
           [&](int i) -> float& { return scores[i / 2 * 4 + 2 * h + i % 2]; },
           [&](int i) { return column + i / 2 * 8 + i % 2; });
     }

@@ -2,7 +2,7 @@
 // tests; the host counts by them and the device indexes.
 //
 // An item is a tile of rows of one sequence and a slot of query heads. Row r of a slot is query r / heads_per_slot
-// under the slot's head r % heads_per_slot, so that rows see more and more positions. A slot has heads of one KV head,
+// under the slot's head r % heads_per_slot, so that rows see later and later positions. A slot has heads of one KV head,
 // a power of two of them.
 #pragma once
 

@@ -224,7 +224,7 @@ class TileKernel {
         const int row = tile_.first_row + min(row_in_tile(m, h), tile_.num_rows - 1);
         const int head = tile_.kv_head * args_.group_size + row % args_.group_size;
         change_scores<C::kTile / 4>(
-            args_.variant, head, sequence_.position(row / args_.group_size),
+            args_.variant, head, slope_log2(args_.variant, head), sequence_.position(row / args_.group_size),
             [&](int i) -> float& { return scores[m][i / 2][2 * h + i % 2]; },
             [&](int i) { return begin + column_in_tile(i / 2) + i % 2; });
       }
