@@ -57,6 +57,8 @@ def python_rate(model_dir, text, passes):
         spec = json.loads((model_dir / "tokenizer.json").read_text())
         tokenizer = tokenizers.Tokenizer.from_str(json.dumps(plain_spec(spec)))
         tokenizer.encode_special_tokens = True
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         encode = lambda: sum(len(tokenizer.encode(part).ids) for part in parts)
     else:
         processor = sentencepiece.SentencePieceProcessor(model_file=str(model_dir / "tokenizer.model"))
