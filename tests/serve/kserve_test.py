@@ -21,7 +21,7 @@ from server import MODEL, PROMPT, ROOT, Server, completion
 cohort = None
 
 KEY = "a-key-of-the-tests"
-KEYS = {"Authorization": f"Bearer {KEY}"}
+KEYS = {"Authorization": f"Bearer {KEY}"}  # the client adds to what it is given: it gets copies
 NAME = "scripture"
 GOLDEN = json.loads((ROOT / f"tests/data/quickstart/{MODEL.name}.json").read_text())
 TYPES = {"BYTES": np.object_, "INT32": np.int32, "FP32": np.float32, "BOOL": np.bool_, "UINT64": np.uint64}
@@ -78,7 +78,7 @@ class Clients(unittest.TestCase):
         return answer.json["choices"][0]["text"]
 
     def infer(self, inputs, **options):
-        return self.client.infer(NAME, inputs, headers=KEYS, **options)
+        return self.client.infer(NAME, inputs, headers=dict(KEYS), **options)
 
     def generate(self, action="generate", key=KEY, **body):
         words = ["curl", "-sSN", "--max-time", "60", f"{self.server.url}/v2/models/{NAME}/{action}"]
@@ -97,18 +97,18 @@ class Clients(unittest.TestCase):
         self.assertEqual(self.generate(key=None, text_input="x")[0], 401)
 
     def test_metadata(self):
-        self.assertTrue(self.client.is_model_ready(NAME, headers=KEYS))
-        self.assertTrue(self.client.is_model_ready(NAME, "1", headers=KEYS))
-        self.assertFalse(self.client.is_model_ready("another", headers=KEYS))
-        self.assertEqual(self.client.get_server_metadata(headers=KEYS)["name"], "cohort")
-        metadata = self.client.get_model_metadata(NAME, headers=KEYS)
+        self.assertTrue(self.client.is_model_ready(NAME, headers=dict(KEYS)))
+        self.assertTrue(self.client.is_model_ready(NAME, "1", headers=dict(KEYS)))
+        self.assertFalse(self.client.is_model_ready("another", headers=dict(KEYS)))
+        self.assertEqual(self.client.get_server_metadata(headers=dict(KEYS))["name"], "cohort")
+        metadata = self.client.get_model_metadata(NAME, headers=dict(KEYS))
         self.assertEqual((metadata["name"], metadata["versions"]), (NAME, ["1"]))
-        config = self.client.get_model_config(NAME, headers=KEYS)
+        config = self.client.get_model_config(NAME, headers=dict(KEYS))
         self.assertEqual([i["name"] for i in config["input"]], [i["name"] for i in metadata["inputs"]])
-        index = self.client.get_model_repository_index(headers=KEYS)
+        index = self.client.get_model_repository_index(headers=dict(KEYS))
         self.assertEqual([(m["name"], m["state"]) for m in index], [(NAME, "READY")])
         with self.assertRaises(InferenceServerException) as raised:
-            self.client.unload_model(NAME, headers=KEYS)
+            self.client.unload_model(NAME, headers=dict(KEYS))
         self.assertEqual(raised.exception.status(), "501")
 
     def test_infer_in_json_and_binary(self):
@@ -157,7 +157,7 @@ class Clients(unittest.TestCase):
             asked = []
             for prompt in self.prompts * 8:
                 inputs = tensors(text_input=[prompt], max_tokens=[8], temperature=[0])
-                asked.append(client.async_infer(NAME, inputs, headers=KEYS))
+                asked.append(client.async_infer(NAME, inputs, headers=dict(KEYS)))
             self.assertEqual([texts(one.get_result())[0] for one in asked], self.expected * 8)
 
     def test_errors(self):
@@ -180,7 +180,7 @@ class Clients(unittest.TestCase):
             self.assertIn(message, str(raised.exception))
             self.assertEqual(raised.exception.status(), "503" if message == "timeout" else "400")
         with self.assertRaises(InferenceServerException) as raised:
-            self.client.infer("../model", text_only, headers=KEYS)
+            self.client.infer("../model", text_only, headers=dict(KEYS))
         self.assertEqual(raised.exception.status(), "404")
 
     def test_header_lengths_that_are_wrong(self):
@@ -223,7 +223,7 @@ class Clients(unittest.TestCase):
 
     def test_statistics(self):
         def success():
-            (stats,) = self.client.get_inference_statistics(NAME, headers=KEYS)["model_stats"]
+            (stats,) = self.client.get_inference_statistics(NAME, headers=dict(KEYS))["model_stats"]
             return stats["inference_stats"]["success"]["count"], stats["inference_count"]
 
         before = success()
