@@ -52,10 +52,10 @@ std::optional<AllReduceNormConfig> two_shot_config(int64_t num_tokens, int64_t n
                              static_cast<int>(num_threads)};
 }
 
-// Up to which size one-shot is the quicker way; from there on two-shot is, and quicker than NCCL and a norm at every size
-// that was measured between 2 ranks, up to 32 MiB: tests/bench/results/all_reduce_norm_cuda2.txt. Between 4 and 8, which
-// are counted from that: the second way over the links costs 1.4 us, in which 400 GB/s carry what one-shot sends more
-// than two-shot, (ranks - 1) * (1 - 2 / ranks) times the message.
+// Up to which size one-shot is the quicker way; from there on two-shot is, and quicker than NCCL and a norm at every
+// size that was measured between 2 ranks, up to 32 MiB: tests/bench/results/all_reduce_norm_cuda2.txt. Between 4 and 8,
+// which are counted from that: the second way over the links costs 1.4 us, in which 400 GB/s carry what one-shot sends
+// more than two-shot, (ranks - 1) * (1 - 2 / ranks) times the message.
 constexpr int64_t max_one_shot_bytes(int num_ranks) {
   switch (num_ranks) {
     case 2:
