@@ -116,6 +116,10 @@ void KserveApi::post_model(const Exchange& exchange) {
 
 void KserveApi::infer(Kind kind, const Exchange& exchange) {
   const SteadyTime arrival = std::chrono::steady_clock::now();
+  const OpenAiOptions& options = model_->options();
+  if (options.spec.is_encoder()) {
+    return respond(exchange, unimplemented("the model \"" + options.model_name + "\" encodes and generates no text"));
+  }
   if (const Status status = service_.admission(); !status.ok()) return respond(exchange, status);
   service_.prepare<Prepared>(
       exchange, false,
