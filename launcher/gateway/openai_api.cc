@@ -65,8 +65,8 @@ std::vector<HttpRoute> OpenAiApi::routes() {
 void OpenAiApi::generate(ApiKind kind, const Exchange& exchange) {
   const SteadyTime arrival = std::chrono::steady_clock::now();
   if (model_->options().spec.is_encoder()) {
-    return exchange->respond(error_response(unimplemented("model: \"" + model_->options().model_name +
-                                                          "\" encodes and does not support generating text")));
+    return exchange->respond(error_response(
+        unimplemented("model: \"" + model_->options().model_name + "\" encodes and does not support generating text")));
   }
   if (const Status status = service_.admission(); !status.ok()) return exchange->respond(error_response(status));
   // The engine's facts do not change once it is ready, but belong to this thread.
