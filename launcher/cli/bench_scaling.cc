@@ -85,6 +85,14 @@ RankPlan plan_layout(Job& job, const LayoutTask& task, const ScalingFlags& flags
   job.agree([&] { return requests.front().validate(spec.vocab, spec.max_position); });
   RankPlan plan = make_rank_plan(job, task.config, model.model, model.layout, model.device, requests);
   plan.engine.shares_prefixes = false;  // the same prompts are measured again and again
+  // All run together, and a request is let in only while a block is left for each that runs.
+  const int64_t length = flags.input_length + task.output_length(flags, batch);
+  const int64_t bytes_per_block = plan.memory.cache / plan.engine.num_blocks;
+  int64_t& num_blocks = plan.engine.num_blocks;
+  num_blocks = std::max(num_blocks, batch * (length / plan.engine.block_size + 2) + 1);
+  plan.memory.cache = num_blocks * bytes_per_block;
+  job.agree(
+      [&] { return check_cache_fits(plan.memory, num_blocks, bytes_per_block, fmt::format("batch {} needs", batch)); });
   return plan;
 }
 
@@ -101,13 +109,15 @@ Percentiles percentiles(const std::vector<double>& values) { return {quantile(va
 Result<BatchRun> run_batch(RankEngine& rank, Engine& engine, int64_t batch, int64_t input_length, int64_t output_length,
                            int64_t& num_steps) {
   const int64_t vocab = rank.runner().decoder().spec().vocab;
+  const EngineOptions& options = rank.runner().options();
+  // Warms up: the first prefill of a shape chooses algorithms. Decode steps have run before.
   constexpr int64_t kWarmUpLength = 4;
+  const int64_t num_warm_ups = std::clamp<int64_t>(2 * options.max_tokens_per_step / input_length, 1, batch);
   COHORT_ASSIGN_OR_RETURN(const EngineRun warm_up,
-                          run_requests(engine, make_requests(batch, input_length, kWarmUpLength, vocab)));
+                          run_requests(engine, make_requests(num_warm_ups, input_length, kWarmUpLength, vocab)));
   num_steps += static_cast<int64_t>(warm_up.result_ms.size());
-  StepTimer timer(
-      2 * static_cast<int64_t>(warm_up.result_ms.size()) + 2 * output_length * rank.comms().layout.sizes().pipeline,
-      rank.stream().device());
+  // The output is longer than the prompts take steps; stages have steps of their own.
+  StepTimer timer(2 * output_length * rank.comms().layout.sizes().pipeline, rank.stream().device());
   rank.runner().set_timer(&timer);
   auto run = run_requests(engine, make_requests(batch, input_length, output_length, vocab));
   rank.runner().set_timer(nullptr);
@@ -130,7 +140,7 @@ Result<BatchRun> run_batch(RankEngine& rank, Engine& engine, int64_t batch, int6
     }
   }
   if (decode_intervals.empty() || first_end < all_begun + 2) {
-    return invalid_argument(fmt::format("--output-len: of {} sequences the first ended before all decoded", batch));
+    return invalid_argument(fmt::format("of {} sequences the first ended before all decoded", batch));
   }
   BatchRun found;
   found.begin = num_steps + static_cast<int64_t>(all_begun) + 1;
