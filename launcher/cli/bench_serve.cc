@@ -49,7 +49,7 @@ struct Bench {
   std::unique_ptr<HttpClient> client = {};
   std::unique_ptr<Tokenizer> tokenizer = {};  // or null
   std::string file_text = {};                 // of --dataset-path
-  LoadOptions options = {};
+  LoadRunOptions options = {};
 };
 
 // Random ones differ between the loads of a sweep, or what a server has cached of one would make the next one quicker.

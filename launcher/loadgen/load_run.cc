@@ -93,7 +93,7 @@ class AnswerReader final : public HttpClient::Listener {
 
 class Load {
  public:
-  Load(HttpClient& client, const LoadOptions& options, std::span<const LoadPrompt> prompts,
+  Load(HttpClient& client, const LoadRunOptions& options, std::span<const LoadPrompt> prompts,
        std::span<const double> arrivals)
       : client_(client), options_(options), prompts_(prompts) {
     result_.requests.resize(prompts.size());
@@ -165,7 +165,7 @@ class Load {
   };
 
   HttpClient& client_;
-  const LoadOptions& options_;
+  const LoadRunOptions& options_;
   std::span<const LoadPrompt> prompts_;
   Clock::time_point start_;
   Clock::time_point last_report_;
@@ -178,7 +178,7 @@ class Load {
 
 }  // namespace
 
-LoadResult run_load(HttpClient& client, const LoadOptions& options, std::span<const LoadPrompt> prompts,
+LoadResult run_load(HttpClient& client, const LoadRunOptions& options, std::span<const LoadPrompt> prompts,
                     std::span<const double> arrivals) {
   return Load(client, options, prompts, arrivals).run();
 }

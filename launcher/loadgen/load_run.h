@@ -37,7 +37,7 @@ struct LoadProgress {
   int64_t num_failed = 0;
 };
 
-struct LoadOptions {
+struct LoadRunOptions {
   std::string path;  // "/v1/completions"
   RequestForm form;
   int64_t max_at_once = 0;                               // requests under way; 0: no limit
@@ -51,7 +51,7 @@ struct LoadResult {
 };
 
 // arrivals: seconds after the start, ascending, one a prompt.
-LoadResult run_load(HttpClient& client, const LoadOptions& options, std::span<const LoadPrompt> prompts,
+LoadResult run_load(HttpClient& client, const LoadRunOptions& options, std::span<const LoadPrompt> prompts,
                     std::span<const double> arrivals);
 
 }  // namespace cohort

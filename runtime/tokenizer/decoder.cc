@@ -354,9 +354,9 @@ void Utf8Assembler::finish(std::string& out) {
   pending_.clear();
 }
 
-Decoder::Decoder() : steps_{{[](DecodeMode) { return std::make_unique<JoinStage>(); }, false, false}} {}
+TokenDecoder::TokenDecoder() : steps_{{[](DecodeMode) { return std::make_unique<JoinStage>(); }, false, false}} {}
 
-std::unique_ptr<DecodeChain> Decoder::open(DecodeMode mode) const {
+std::unique_ptr<DecodeChain> TokenDecoder::open(DecodeMode mode) const {
   std::vector<std::unique_ptr<DecodeStage>> stages;
   bool is_fused = false;
   for (const Step& step : steps_) {
@@ -371,7 +371,7 @@ std::unique_ptr<DecodeChain> Decoder::open(DecodeMode mode) const {
 }
 
 // Collects the steps of a "decoder" value.
-struct Decoder::Parser {
+struct TokenDecoder::Parser {
   std::vector<Step> steps;
 
   void add(StageFactory make, bool needs_whole_tokens, bool fuses) {
@@ -386,7 +386,7 @@ struct Decoder::Parser {
   Status parse_word_piece(const JsonNode& node);
 };
 
-Status Decoder::Parser::parse_sequence(const JsonNode& node, int depth) {
+Status TokenDecoder::Parser::parse_sequence(const JsonNode& node, int depth) {
   if (depth == kMaxNesting) return node.error("nested too deeply");
   COHORT_ASSIGN_OR_RETURN(const JsonNode list, node.at("decoders"));
   COHORT_ASSIGN_OR_RETURN(const std::vector<JsonNode> elements, list.elements());
@@ -394,7 +394,7 @@ Status Decoder::Parser::parse_sequence(const JsonNode& node, int depth) {
   return ok_status();
 }
 
-Status Decoder::Parser::parse_strip(const JsonNode& node) {
+Status TokenDecoder::Parser::parse_strip(const JsonNode& node) {
   COHORT_ASSIGN_OR_RETURN(const JsonNode content_node, node.at("content"));
   COHORT_ASSIGN_OR_RETURN(const char32_t content, content_node.as_char());
   COHORT_ASSIGN_OR_RETURN(const int64_t num_start, node.int_or("start", 0));
@@ -408,7 +408,7 @@ Status Decoder::Parser::parse_strip(const JsonNode& node) {
   return ok_status();
 }
 
-Status Decoder::Parser::parse_replace(const JsonNode& node) {
+Status TokenDecoder::Parser::parse_replace(const JsonNode& node) {
   COHORT_ASSIGN_OR_RETURN(const JsonNode pattern_node, node.at("pattern"));
   COHORT_ASSIGN_OR_RETURN(const std::string content, node.string_or("content", ""));
   if (const std::optional<JsonNode> text_node = pattern_node.find("String")) {
@@ -424,7 +424,7 @@ Status Decoder::Parser::parse_replace(const JsonNode& node) {
   return ok_status();
 }
 
-Status Decoder::Parser::parse_metaspace(const JsonNode& node) {
+Status TokenDecoder::Parser::parse_metaspace(const JsonNode& node) {
   COHORT_ASSIGN_OR_RETURN(const JsonNode replacement_node, node.at("replacement"));
   COHORT_ASSIGN_OR_RETURN(const char32_t replacement, replacement_node.as_char());
   COHORT_ASSIGN_OR_RETURN(const PrependScheme scheme, parse_prepend_scheme(node));
@@ -433,20 +433,20 @@ Status Decoder::Parser::parse_metaspace(const JsonNode& node) {
   return ok_status();
 }
 
-Status Decoder::Parser::parse_bpe(const JsonNode& node) {
+Status TokenDecoder::Parser::parse_bpe(const JsonNode& node) {
   COHORT_ASSIGN_OR_RETURN(const std::string suffix, node.string_or("suffix", "</w>"));
   add([=](DecodeMode) { return std::make_unique<BpeStage>(suffix); }, true, false);
   return ok_status();
 }
 
-Status Decoder::Parser::parse_word_piece(const JsonNode& node) {
+Status TokenDecoder::Parser::parse_word_piece(const JsonNode& node) {
   COHORT_ASSIGN_OR_RETURN(const std::string prefix, node.string_or("prefix", "##"));
   COHORT_ASSIGN_OR_RETURN(const bool cleans_up, node.bool_or("cleanup", true));
   add([=](DecodeMode) { return std::make_unique<WordPieceStage>(prefix, cleans_up); }, true, false);
   return ok_status();
 }
 
-Status Decoder::Parser::parse(const JsonNode& node, int depth) {
+Status TokenDecoder::Parser::parse(const JsonNode& node, int depth) {
   COHORT_ASSIGN_OR_RETURN(const JsonNode type_node, node.at("type"));
   COHORT_ASSIGN_OR_RETURN(const std::string type, type_node.as_string());
   if (type == "Sequence") return parse_sequence(node, depth);
@@ -468,10 +468,10 @@ Status Decoder::Parser::parse(const JsonNode& node, int depth) {
   return ok_status();
 }
 
-Result<Decoder> parse_decoder(const JsonNode& node) {
-  Decoder::Parser parser;
+Result<TokenDecoder> parse_decoder(const JsonNode& node) {
+  TokenDecoder::Parser parser;
   COHORT_RETURN_IF_ERROR(parser.parse(node, 0));
-  Decoder decoder;
+  TokenDecoder decoder;
   decoder.steps_ = std::move(parser.steps);
   return decoder;
 }

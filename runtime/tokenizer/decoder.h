@@ -1,6 +1,6 @@
 // Decoders: from the spellings of tokens back to text, one token at a time.
 //
-// A Decoder is what a tokenizer.json says, immutable and thread-safe. A DecodeChain is one stream
+// A TokenDecoder is what a tokenizer.json says, immutable and thread-safe. A DecodeChain is one stream
 // of tokens under way through it: a chain of stages, each of which passes on what it is sure of and
 // holds back the rest. Whole texts and streams go through the same chain, so that they cannot come
 // to differ.
@@ -63,14 +63,14 @@ class DecodeChain {
   std::vector<std::unique_ptr<DecodeStage>> stages_;
 };
 
-class Decoder {
+class TokenDecoder {
  public:
-  Decoder();  // joins tokens by spaces, as Hugging Face does without a decoder
+  TokenDecoder();  // joins tokens by spaces, as Hugging Face does without a decoder
 
   std::unique_ptr<DecodeChain> open(DecodeMode mode) const;
 
  private:
-  friend Result<Decoder> parse_decoder(const JsonNode& node);
+  friend Result<TokenDecoder> parse_decoder(const JsonNode& node);
 
   using StageFactory = std::function<std::unique_ptr<DecodeStage>(DecodeMode)>;
   struct Step {
@@ -84,7 +84,7 @@ class Decoder {
 };
 
 // Reads the value of the key "decoder".
-Result<Decoder> parse_decoder(const JsonNode& node);
+Result<TokenDecoder> parse_decoder(const JsonNode& node);
 
 // Holds back the bytes of a character until they are complete. Shared by the stages that deal in
 // bytes.

@@ -32,7 +32,7 @@ struct PipelineSpec {
   std::unique_ptr<Vocab> vocab;
   std::unique_ptr<TokenModel> model;  // borrows vocab
   PostProcessor post_processor;
-  Decoder decoder;
+  TokenDecoder decoder;
 };
 
 class PipelineTokenizer final : public Tokenizer {

@@ -49,7 +49,7 @@ std::unique_ptr<HttpClient> open_client(const HttpTestServer& server, int timeou
 LoadResult load(HttpClient& client, int64_t count, double rate, int64_t max_at_once = 0) {
   const std::vector<LoadPrompt> prompts(static_cast<size_t>(count),
                                         {.ids = {1, 2}, .num_tokens = 2, .output_length = 3});
-  LoadOptions options;
+  LoadRunOptions options;
   options.path = "/v1/completions";
   options.max_at_once = max_at_once;
   return run_load(client, options, prompts, plan_arrivals({.rate = rate}, count));
