@@ -260,6 +260,12 @@ void combine(const TensorView& out, const MoeWorkspace& workspace, const MoeShap
 
 }  // namespace
 
+bool can_be_hopper(const ExpertProduct& product) {
+  constexpr int kElements = kVecBytes / 2;
+  return has_sm90a_kernels() && product.dtype != DType::kF32 && product.mode == GemmMode::kFast &&
+         product.n % kElements == 0 && product.k % kElements == 0 && is_aligned(product.weight);
+}
+
 void route(MoeWorkspace& workspace, ConstTensorView logits, const MoeShape& shape, bool renormalizes, Stream& stream) {
   const cudaStream_t handle = enter(stream);
   const int64_t num_tokens = logits.dim(0);
@@ -318,7 +324,7 @@ void expert_mlp(TensorView out, ConstTensorView x, const ExpertWeights& experts,
   down.is_gated = false;
   down.n = static_cast<int>(shape.hidden);
   down.k = static_cast<int>(shape.ffn);
-  if (can_be_skinny(gate_up) && can_be_skinny(down) && is_aligned(x, num_tokens == 1 ? 0 : x.stride(0))) {
+  if (can_be_hopper(gate_up) && can_be_hopper(down) && is_aligned(x, num_tokens == 1 ? 0 : x.stride(0))) {
     const int64_t row_bytes = dtype_bytes(x.dtype(), shape.hidden);
     launch_chained(gather_kernel, dim3(static_cast<unsigned>(max_rows)), dim3(kNumRowThreads), 0, handle,
                    static_cast<uint4*>(workspace.inputs->data()), static_cast<const uint4*>(x.data()), gate_up.tokens,
@@ -327,9 +333,10 @@ void expert_mlp(TensorView out, ConstTensorView x, const ExpertWeights& experts,
     gate_up.x = workspace.inputs->data();
     gate_up.x_stride = shape.hidden;
     gate_up.tokens = nullptr;
-    run_skinny_experts(gate_up, stream);
     down.is_early = true;
-    run_skinny_experts(down, stream);
+    const auto run = num_tokens <= kMaxSkinnyExpertRows ? run_skinny_experts : run_wide_experts;
+    run(gate_up, stream);
+    run(down, stream);
   } else {
     run_tiled_experts(gate_up, stream);
     run_tiled_experts(down, stream);

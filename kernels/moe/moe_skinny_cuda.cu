@@ -12,6 +12,7 @@
 #include "kernels/moe/gate_cuda.cuh"
 #include "kernels/moe/moe.h"
 #include "kernels/moe/products_cuda.h"
+#include "kernels/moe/weight_map_cuda.cuh"
 
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
 #pragma nv_diag_suppress 177  // for other devices the kernel is empty, and nothing uses its parts
@@ -26,7 +27,6 @@ constexpr int kNumLoaders = 2;
 constexpr int kBlockK = 64;  // elements of K that are loaded together: 128 bytes of a row
 constexpr int kBlocksPerStage = 2;
 constexpr int kStageK = kBlocksPerStage * kBlockK;
-constexpr int kGroupColumns = 8;
 constexpr int kGroupsPerTile = 8;  // of weights, that a product of the tensor cores takes
 constexpr int kWeightTileBytes = kGroupsPerTile * kGroupBytes;
 
@@ -241,19 +241,6 @@ __global__ void __launch_bounds__(kNumThreads)
 #endif
 }
 
-// The weights of all experts, by groups of columns and parts: gate and up, or one.
-template <typename T>
-CUtensorMap make_weight_map(const ExpertProduct& product, int groups_per_strip) {
-  const auto k = static_cast<uint64_t>(product.k);
-  const auto n = static_cast<uint64_t>(product.n);
-  const uint32_t num_parts = product.is_gated ? 2 : 1;
-  const TensorBox<5> tensor{
-      .dims = {k, kGroupColumns, num_parts, n / kGroupColumns, static_cast<uint64_t>(product.num_experts)},
-      .strides = {k * sizeof(T), n * k * sizeof(T), kGroupColumns * k * sizeof(T), num_parts * n * k * sizeof(T)},
-      .box = {kBlockK, kGroupColumns, num_parts, static_cast<uint32_t>(groups_per_strip), 1}};
-  return make_tensor_map<T>(product.weight, tensor, kRowBytes, CU_TENSOR_MAP_L2_PROMOTION_L2_128B);
-}
-
 template <typename T, int kRows, bool kIsGated>
 void launch(const ExpertProduct& product, Stream& stream, cudaStream_t handle) {
   SkinnyArgs args{.out = product.out,
@@ -284,13 +271,6 @@ void launch(const ExpertProduct& product, Stream& stream, cudaStream_t handle) {
 }
 
 }  // namespace
-
-bool can_be_skinny(const ExpertProduct& product) {
-  constexpr int kElements = kVecBytes / 2;
-  return has_sm90a_kernels() && product.dtype != DType::kF32 && product.mode == GemmMode::kFast &&
-         product.max_expert_rows <= kMaxSkinnyExpertRows && product.n % kGroupColumns == 0 &&
-         product.k % kElements == 0 && is_aligned(product.weight);
-}
 
 void run_skinny_experts(const ExpertProduct& product, Stream& stream) {
   const cudaStream_t handle = enter(stream);

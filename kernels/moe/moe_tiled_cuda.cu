@@ -175,7 +175,7 @@ void dispatch_rows(const ExpertProduct& product, F&& f) {
   if (product.max_expert_rows <= 8) return f.template operator()<Tile<2, 1, 1, 1, 8>>();
   if (mean_rows <= 24) return f.template operator()<Tile<2, 1, 1, 4, 5>>();
   if (mean_rows <= 96) return f.template operator()<Tile<2, 2, 2, 4, 4>>();
-  f.template operator()<Tile<2, 4, 4, 4, 4>>();
+  f.template operator()<Tile<2, 4, 4, 4, 3>>();
 }
 
 constexpr int kTile = 32;  // columns and rows of a block, and elements of K of a step

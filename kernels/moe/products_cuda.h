@@ -35,10 +35,15 @@ struct ExpertProduct {
 // Any product. Each sum is one chain along K, which the rows beside it do not change.
 void run_tiled_experts(const ExpertProduct& product, Stream& stream);
 
-// Up to kMaxSkinnyExpertRows rows an expert of aligned 16-bit elements, on Hopper, in the fast mode: at the speed at
-// which memory gives the weights of the experts that have rows. Reads rows of x as they are; `tokens` must be null.
+// Of aligned 16-bit elements, on Hopper, in the fast mode: what the two below take. They read rows of x as they are;
+// `tokens` must be null.
+bool can_be_hopper(const ExpertProduct& product);
+
+// Up to kMaxSkinnyExpertRows rows an expert, at the speed at which memory gives the weights of those that have rows.
 inline constexpr int kMaxSkinnyExpertRows = 64;
-bool can_be_skinny(const ExpertProduct& product);
 void run_skinny_experts(const ExpertProduct& product, Stream& stream);
+
+// Any number of rows.
+void run_wide_experts(const ExpertProduct& product, Stream& stream);
 
 }  // namespace cohort::cuda

@@ -30,11 +30,23 @@ Result<std::vector<PackedWeight>> load_experts(const LoadContext& context, const
   return packed;
 }
 
+// Tells the source of the experts that other shards load, so that it does not miss them.
+void skip_other_shards(const LoadContext& context, const LayerMap& map) {
+  for (int64_t e = 0; e < std::ssize(map.experts); ++e) {
+    if (e >= context.shard.experts.begin && e < context.shard.experts.end) continue;
+    const ExpertMap& expert = map.experts[static_cast<size_t>(e)];
+    for (const LinearMap* part : {&expert.up, &expert.down}) {
+      for (const TensorRef& weight : part->weights) context.source.skip(weight.name);
+    }
+  }
+}
+
 }  // namespace
 
 Result<Moe> Moe::load(const LoadContext& context, const LayerMap& map) {
   Moe moe;
   moe.norm_topk_ = context.spec.norm_topk;
+  skip_other_shards(context, map);
   COHORT_ASSIGN_OR_RETURN(moe.router_, Linear::load_whole(context, *map.router));
   moe.experts_.shape = moe_shape(context.spec, context.shard);
   moe.experts_.activation = context.spec.activation;
