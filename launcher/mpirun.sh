@@ -48,11 +48,11 @@ for argument in "$@"; do
   [ "$argument" != : ] || arguments+=("${forwards[@]}")
 done
 
-# mpirun answers SIGTERM by ending its ranks within two seconds, and a server wants to drain. SIGUSR1 it passes on to the
+# mpirun answers SIGTERM by ending its ranks within two seconds, and a server wants to drain. SIGUSR2 it passes on to the
 # ranks, which `cohort serve` takes for SIGTERM, and other commands end of. A second SIGTERM is mpirun's own.
 setpriv --pdeathsig TERM mpirun "${arguments[@]}" <&0 &
 mpirun=$!
-trap 'trap "kill -TERM $mpirun" TERM; kill -USR1 "$mpirun"' TERM
+trap 'trap "kill -TERM $mpirun" TERM; kill -USR2 "$mpirun"' TERM
 code=0
 wait "$mpirun" || code=$?
 while kill -0 "$mpirun" 2>/dev/null; do  # a signal ended the wait

@@ -40,7 +40,7 @@ Status open_front_door(Job& job, const Config& config, const RankModel& model, b
     return Status(StatusCode::kUnavailable, error.what());
   }
   if (engine_only) {
-    for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) std::signal(signal, [](int) { is_asked_to_end = 1; });
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR2}) std::signal(signal, [](int) { is_asked_to_end = 1; });
     job.set_last_words([&door](const std::string& reason) { announce_failure(*door.link, reason); });
     spdlog::info("waiting for gateways at {}", door.link->path());
     return ok_status();
@@ -111,7 +111,7 @@ Status serve(Job& job, const Config& config, bool engine_only, bool dry_run) {
   // A launcher signals every rank. It is the leader that drains; the others go on until it lets them go, or is gone
   // itself.
   if (!model.layout.is_leader()) {
-    for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) std::signal(signal, SIG_IGN);
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR2}) std::signal(signal, SIG_IGN);
   }
   job.agree(
       [&] { return model.layout.is_leader() ? open_front_door(job, config, model, engine_only, door) : ok_status(); });

@@ -228,7 +228,7 @@ class Gateway::Impl {
   const Config& config_ = options_.config;
 
   asio::io_context io_{1};
-  asio::signal_set signals_{io_, SIGTERM, SIGINT, SIGUSR1};
+  asio::signal_set signals_{io_, SIGTERM, SIGINT, SIGUSR2};
   asio::steady_timer timer_{io_};
   asio::steady_timer log_timer_{io_};
   std::unique_ptr<Tokenizer> tokenizer_;

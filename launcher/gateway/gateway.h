@@ -3,7 +3,7 @@
 // Everything happens on one thread of the gateway's own, but for what protocols leave to a few more; the engine is
 // reached over the engine link, and may be in this process or another.
 //
-// Its life: it answers from open() on, with 503 while the engine loads. SIGTERM, SIGINT and SIGUSR1 (mpirun passes that
+// Its life: it answers from open() on, with 503 while the engine loads. SIGTERM, SIGINT and SIGUSR2 (mpirun passes that
 // one on) begin a drain: new requests get 503, those under way go on, for config.server.drain_timeout_s at most, are
 // then ended with an error, and has_ended(). A second signal ends the process at once. When the engine breaks, every
 // request under way gets an error, health is red, and a second later on_failure is called.
