@@ -2,8 +2,8 @@
 // tests; the host counts by them and the device indexes.
 //
 // An item is a tile of rows of one sequence and a slot of query heads. Row r of a slot is query r / heads_per_slot
-// under the slot's head r % heads_per_slot, so that rows see later and later positions. A slot has heads of one KV head,
-// a power of two of them.
+// under the slot's head r % heads_per_slot, so that rows see later and later positions. A slot has heads of one KV
+// head, a power of two of them.
 #pragma once
 
 #include <cstdint>

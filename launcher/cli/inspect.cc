@@ -60,7 +60,7 @@ nlohmann::ordered_json describe_spec(const ModelSpec& spec) {
     json["rope_theta"] = spec.rotary.theta;
     json["rope_scaling"] = name_of(spec.rotary.scaling.kind);
   } else {
-    json["positions"] = "learned";
+    json["positions"] = spec.position == PositionKind::kAlibi ? "alibi" : "learned";
   }
   return json;
 }
