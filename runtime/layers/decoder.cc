@@ -15,6 +15,12 @@ void skip_other_stages(const WeightMap& map, const ModelShard& shard, WeightSour
   for (const TensorRef& tensor : all_tensors(others)) source.skip(tensor.name);
 }
 
+// x as a number of `dtype`, which is what Hugging Face multiplies by.
+float round_to(DType dtype, float x) {
+  dispatch_float(dtype, [&]<typename T>() { x = static_cast<float>(T(x)); });
+  return x;
+}
+
 }  // namespace
 
 Result<Decoder> Decoder::load(const ModelSpec& spec, const ModelShard& shard, const WeightMap& map,
@@ -33,7 +39,7 @@ Result<Decoder> Decoder::load(const ModelSpec& spec, const ModelShard& shard, co
   if (shard.is_last_stage) COHORT_RETURN_IF_ERROR(decoder.load_head(context, map));
   if (shard.is_first_stage && spec.embedding_scale != 1) {  // after the head, which may be packed from the same table
     COHORT_RETURN_IF_ERROR(source.wait());
-    scale(decoder.embedding_, spec.embedding_scale, stream);
+    scale(decoder.embedding_, round_to(arithmetic.dtype, spec.embedding_scale), stream);
   }
   return decoder;
 }
