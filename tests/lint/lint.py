@@ -13,6 +13,8 @@ import shutil
 import subprocess
 import sys
 
+from definitions import definitions
+
 # What a folder may include: itself and what stands to its right.
 LAYERS = ["launcher", "runtime", "parallel", "kernels"]
 # What an op in kernels/<op> may include besides itself.
@@ -26,6 +28,8 @@ DATA_FOLDERS = ("configs/quickstart/", "configs/classifier/", "configs/restorer/
 BINARY_FOLDERS = DATA_FOLDERS + ("tests/fuzz/corpus/",)
 MAX_DATA_BYTES = 1_000_000
 MAX_LINES = 500
+# How files end of which a build has one.
+ALTERNATIVE = re.compile(r"_(absent|cuda|portable|x86)\.\w+$")
 
 CXX = (".cc", ".cu", ".h", ".cuh")
 HEADERS = (".h", ".cuh")
@@ -190,6 +194,19 @@ def check_listed(tree):
             yield f"{name}: expected it in a CMakeLists.txt"
 
 
+def check_definitions(tree):
+    """No two files define a class or a function of one name in one namespace: a linker takes either for both."""
+    first_of = {}
+    for name in tree.ending(CXX):
+        for defined, line in definitions("\n".join(tree.lines(name))):
+            if "::" not in defined.partition("(")[0]:
+                continue  # main, operator new and the like are a program's
+            first, first_line = first_of.setdefault(defined, (name, line))
+            if ALTERNATIVE.sub("", first) != ALTERNATIVE.sub("", name):
+                yield (f"{name}:{line}: {defined}: {first}:{first_line} has another: expected one of them in a namespace "
+                       "without a name, or with another name")
+
+
 def check_format(tree):
     """C++ is formatted as .clang-format says."""
     tool = shutil.which("clang-format")
@@ -210,7 +227,7 @@ def check_format(tree):
 
 CHECKS = {function.__name__.removeprefix("check_"): function
           for function in (check_includes, check_tree, check_headers, check_length, check_words, check_scripts,
-                           check_listed, check_format)}
+                           check_listed, check_definitions, check_format)}
 
 
 def main(arguments):

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -116,6 +117,42 @@ class LintTest(unittest.TestCase):
         self.expect("listed", {"runtime/lost.cc": ""}, "runtime/lost.cc: expected it in a CMakeLists.txt")
         self.expect("listed", {"kernels/core/x/status.cc": ""}, "kernels/core/x/status.cc")
         self.expect("listed", {"runtime/a.cu": "", "runtime/CMakeLists.txt": "# a.cu\n"}, "runtime/a.cu")
+
+    def test_definitions(self):
+        def within(text, namespace="namespace cohort {"):
+            return f"{HEADER}{namespace}\n{text}\n}}\n"
+        for text, name in [
+            ("class A final : public B<int> {\n  int x_ = 0;\n};", "cohort::A"),
+            ("template <typename T>\nstruct alignas(16) A {};", "cohort::A"),
+            ("struct A { struct B {}; };", "cohort::A"),
+            ("enum class A { kOne };", "cohort::A"),
+            ("class C::A {};", "cohort::C::A"),
+            ("std::vector<int> f(const A& a, int n) { return {}; }", "cohort::f(constA&a,intn)"),
+            ("template <typename T>\nvoid f() {}", "cohort::f()"),
+            ("bool operator==(A a, A b) { return true; }", "cohort::operator==(Aa,Ab)"),
+        ]:
+            planted = {"runtime/a/one.h": within(text), "launcher/two.cc": within("int x;\n" + text)}
+            code, output = run(planted, ["definitions"])
+            self.assertEqual(code, 1, output)
+            self.assertRegex(output, rf"runtime/a/one.h:\d+: {re.escape(name)}: launcher/two.cc:\d+ has another")
+        two_classes = {"runtime/one.cc": within("class A {};"), "runtime/two.cc": within("struct A { int x; };")}
+        self.expect("definitions", two_classes, "runtime/two.cc:4: cohort::A: runtime/one.cc:4 has another")
+        for one, two in [
+            (within("class A {};", "namespace cohort { namespace {") + "}", within("class A {};")),
+            (within("class A {};", "namespace cohort::cuda {"), within("class A {};")),
+            (within("class A;\nvoid f(int);\nstatic int g() { return 1; }"),
+             within("class A {};\nvoid f(int) {}\nstatic int g() { return 2; }")),
+            (within("void f() { struct A {}; }"), within("void g() { struct A {}; }")),
+            (within("template <>\nstruct A<int> {};"), within("template <>\nstruct A<char> {};")),
+            (within("void f(int) {}"), within("void f(char) {}")),
+            (within("class B { void f() {} };"), within("class C { void f() {} };")),
+            (within("// class A {};"), within("/* { */ class A {};")),
+            ("int main() {}", "int main() {}"),
+        ]:
+            code, output = run({"runtime/one.cc": one, "runtime/two.cc": two}, ["definitions"])
+            self.assertEqual(code, 0, output)
+        alternatives = {f"runtime/gemm_{end}": within("class A {};") for end in ("cuda.cu", "absent.cc")}
+        self.assertEqual(run(alternatives, ["definitions"])[0], 0)
 
     @unittest.skipUnless(lint.shutil.which("clang-format"), "clang-format is not installed")
     def test_format(self):
