@@ -69,11 +69,7 @@ WeightMap weight_map(const ModelSpec& spec) {
     }
   }
   map.final_norm = norm_map("ln_f", hidden, true);
-  if (spec.tied_embeddings) {
-    map.ignorable.push_back("lm_head.weight");
-  } else {
-    map.head = {"lm_head.weight", Shape{spec.vocab, spec.embedding_dim}};
-  }
+  set_head(map, spec, "lm_head.weight");
   return map;
 }
 

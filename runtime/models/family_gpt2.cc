@@ -51,9 +51,8 @@ WeightMap weight_map(const ModelSpec& spec) {
     });
   }
   map.final_norm = norm_map("ln_f", spec.hidden, true);
-  if (!spec.tied_embeddings) map.head = {"lm_head.weight", Shape{spec.vocab, spec.hidden}};
   map.ignorable = {"*.attn.bias", "*.attn.masked_bias"};  // the causal mask, stored as a buffer
-  if (spec.tied_embeddings) map.ignorable.push_back("lm_head.weight");
+  set_head(map, spec, "lm_head.weight");
   return map;
 }
 

@@ -50,11 +50,7 @@ WeightMap weight_map(const ModelSpec& spec) {
   }
   map.final_norm = norm_map("final_layer_norm", hidden, true);
   map.ignorable = {"*.attention.bias", "*.attention.masked_bias", "*rotary_emb.inv_freq"};  // buffers
-  if (spec.tied_embeddings) {
-    map.ignorable.push_back("embed_out.weight");
-  } else {
-    map.head = {"embed_out.weight", Shape{spec.vocab, hidden}};
-  }
+  set_head(map, spec, "embed_out.weight");
   return map;
 }
 

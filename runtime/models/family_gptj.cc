@@ -53,11 +53,7 @@ WeightMap weight_map(const ModelSpec& spec) {
   map.final_norm = norm_map("ln_f", hidden, true);
   map.ignorable = {"*.attn.bias", "*.attn.masked_bias"};  // the causal mask, stored as a buffer
   map.head_bias = {"lm_head.bias", Shape{spec.vocab}};
-  if (spec.tied_embeddings) {
-    map.ignorable.push_back("lm_head.weight");
-  } else {
-    map.head = {"lm_head.weight", Shape{spec.vocab, spec.embedding_dim}};
-  }
+  set_head(map, spec, "lm_head.weight");
   return map;
 }
 

@@ -60,11 +60,7 @@ WeightMap weight_map(const ModelSpec& spec) {
     });
   }
   if (spec.final_norm) map.final_norm = norm_map(base + "final_layer_norm", hidden, true);
-  if (spec.tied_embeddings) {
-    map.ignorable.push_back("lm_head.weight");
-  } else {
-    map.head = {"lm_head.weight", Shape{spec.vocab, spec.embedding_dim}};
-  }
+  set_head(map, spec, "lm_head.weight");
   return map;
 }
 

@@ -86,11 +86,7 @@ WeightMap llama_like_weight_map(const ModelSpec& spec) {
   }
   map.final_norm = norm_map("norm", spec.hidden, false);
   map.ignorable = {"*rotary_emb.inv_freq"};
-  if (spec.tied_embeddings) {
-    map.ignorable.push_back("lm_head.weight");
-  } else {
-    map.head = {"lm_head.weight", Shape{spec.vocab, spec.hidden}};
-  }
+  set_head(map, spec, "lm_head.weight");
   return map;
 }
 

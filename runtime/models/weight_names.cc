@@ -18,4 +18,12 @@ LinearMap linear_map(const std::string& prefix, const std::vector<std::pair<std:
   return map;
 }
 
+void set_head(WeightMap& map, const ModelSpec& spec, const std::string& name) {
+  if (spec.tied_embeddings) {
+    map.ignorable.push_back(name);
+  } else {
+    map.head = {name, Shape{spec.vocab, spec.embedding_dim}};
+  }
+}
+
 }  // namespace cohort
