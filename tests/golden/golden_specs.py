@@ -157,6 +157,25 @@ SPECS = {
         config=LLAMA_KIN | dict(model_type="phi3", sliding_window=WINDOW, pad_token_id=0),
         remark="fused q, k, v and gate, up; a window",
     ),
+    # Hugging Face's rule for `longrope`, as read in modeling_rope_utils.longrope_frequency_update: a forward call whose
+    # largest position is at or beyond original_max_position_embeddings rotates by long_factor, any other by short_factor;
+    # keys in the cache keep the rotation they had when they were written. Its generate() throws the cache away at the step
+    # that goes beyond, and computes all keys again: the stored continuations are of calls with the cache.
+    "phi3-longrope": dict(
+        config=LLAMA_KIN
+        | dict(
+            model_type="phi3", pad_token_id=0, max_position_embeddings=256, original_max_position_embeddings=40,
+            rope_parameters=dict(
+                rope_type="longrope", rope_theta=10000.0, original_max_position_embeddings=40,
+                short_factor=[1.0, 1.05, 1.3, 1.9], long_factor=[1.1, 1.7, 3.2, 6.0],
+            ),
+        ),
+        v4=True,
+        v4_type_key="type",
+        generates_up_to=40,
+        remark="config.json has the form of the published Phi-3 checkpoints; prompts of 16, 17 and 33 pass 40 in decoding, "
+        "that of 70 in prefill",
+    ),  # fmt: skip
     "gemma2": dict(
         config=LLAMA_KIN
         | dict(

@@ -45,8 +45,9 @@ std::vector<Case> cases() {
     all.push_back({"gpt2", test::kGpt2Config, dtype});
     all.push_back({"one_kv_head", test::kOneKvHeadConfig, dtype});
   }
-  for (const char* name : {"bloom", "falcon-7b", "falcon-40b", "falcon-rw", "gemma2", "gpt-neox", "gpt-neox-sequential",
-                           "gptj", "mistral", "mixtral", "opt", "opt-post-norm", "phi3", "qwen2", "qwen3"}) {
+  for (const char* name :
+       {"bloom", "falcon-7b", "falcon-40b", "falcon-rw", "gemma2", "gpt-neox", "gpt-neox-sequential", "gptj", "mistral",
+        "mixtral", "opt", "opt-post-norm", "phi3", "phi3-longrope", "qwen2", "qwen3"}) {
     for (const DType dtype : {DType::kF32, DType::kBF16}) {
       all.push_back({std::string("family_") + name, golden_config(name), dtype});
     }
