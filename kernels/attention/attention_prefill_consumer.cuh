@@ -84,7 +84,6 @@ class PrefillConsumer {
       const int window = args_.variant.window;
       first_position_ = window == 0 ? 0 : max(0, first_visible_ - window) / C::kTile * C::kTile;
     }
-    __syncwarp();  // all lanes have read it when one releases it with the queries
     return num_tiles_ > 0;
   }
 
@@ -159,7 +158,7 @@ class PrefillConsumer {
 
   __device__ void release_keys(int i) {
     release(shared_.keys_empty[StageOf<C>(first_tile_ + i).stage]);
-    if (i == num_tiles_ - 1) release(shared_.queries_empty);
+    if (i == num_tiles_ - 1) shared_.queries_empty.arrive();
   }
 
   __device__ void queue_values(int i) {
@@ -267,7 +266,7 @@ class PrefillConsumer {
   }
 
   // The block in which a sequence ends may hold anything behind the end, NaN as well, which a probability of zero would
-  // not take away. It is in the first tile that is gone through, if at all. Both groups write the same zeros.
+  // not take away. It is in the first tile that is gone through, if at all.
   __device__ void clear_unwritten_values() {
     const StageOf<C> at(first_tile_);
     const int first = context_length_ - begin_of(0);
@@ -275,8 +274,8 @@ class PrefillConsumer {
     if (first >= C::kTile || first == block_end) return;
     shared_.values_full[at.stage].wait(at.parity);
     constexpr int kPanelChunks = C::kPanelBytes / 16;
-    for (int i = static_cast<int>(threadIdx.x) % kWarpgroupThreads; i < (block_end - first) * C::kDim / 8;
-         i += kWarpgroupThreads) {
+    constexpr int kNumThreads = kNumConsumers * kWarpgroupThreads;
+    for (int i = warp_ * 32 + lane(); i < (block_end - first) * C::kDim / 8; i += kNumThreads) {
       const int position = first + i / (C::kDim / 8);
       const int chunk = i % (C::kDim / 8);
       char* const to = shared_.values[at.stage] + position / 8 * C::kGroupBytes + chunk / kPanelChunks * C::kAtomBytes +
@@ -284,7 +283,7 @@ class PrefillConsumer {
       *reinterpret_cast<uint4*>(to) = make_uint4(0, 0, 0, 0);
     }
     publish_to_async_units();
-    sync_threads(kWarpgroupBarrier + group_, kWarpgroupThreads);
+    sync_threads(kConsumersBarrier, kNumThreads);
   }
 
   __device__ void store() const {

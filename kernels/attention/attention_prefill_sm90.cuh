@@ -25,8 +25,8 @@ static_assert(kPrefillRows == kNumConsumers * 64);
 
 // Named barriers; 0 is the block's.
 inline constexpr int kTurnBarrier = 1;       // and 2: a consumer's turn to queue products
-inline constexpr int kWarpgroupBarrier = 3;  // and 4: the threads of a consumer
-inline constexpr int kProducerBarrier = 5;
+inline constexpr int kConsumersBarrier = 3;  // the threads of all consumers
+inline constexpr int kProducerBarrier = 4;
 
 __device__ inline void sync_threads(int barrier, int num_threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(num_threads) : "memory");
@@ -78,7 +78,7 @@ struct PrefillShared {
 
   __device__ void init() {
     queries_full.init(1);
-    queries_empty.init(kNumConsumerWarps);
+    queries_empty.init(kNumConsumers * kWarpgroupThreads);  // each for what it read of the work
     for (int stage = 0; stage < C::kStages; ++stage) {
       keys_full[stage].init(1);
       values_full[stage].init(1);
