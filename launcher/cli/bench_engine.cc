@@ -186,7 +186,7 @@ Status bench(Job& job, const Config& config, const BenchFlags& flags, bool dry_r
   const ModelSpec& spec = model.model.config.spec;
   const std::vector<GenerationRequest> requests =
       make_requests(count, flags.input_length, flags.output_length, spec.vocab);
-  job.agree([&] { return requests.front().validate(spec.vocab, spec.max_position); });
+  job.agree([&] { return requests.front().validate(sequence_limits(spec)); });
   RankPlan plan = make_rank_plan(job, config, model.model, model.layout, model.device, requests);
   plan.engine.shares_prefixes = false;  // the same prompts are measured again and again
   if (dry_run) return print_rank_table(job, plan);

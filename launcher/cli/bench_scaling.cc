@@ -82,7 +82,7 @@ RankPlan plan_layout(Job& job, const LayoutTask& task, const ScalingFlags& flags
   const int64_t batch = task.batches.back();
   const std::vector<GenerationRequest> requests =
       make_requests(batch, flags.input_length, task.output_length(flags, batch), spec.vocab);
-  job.agree([&] { return requests.front().validate(spec.vocab, spec.max_position); });
+  job.agree([&] { return requests.front().validate(sequence_limits(spec)); });
   RankPlan plan = make_rank_plan(job, task.config, model.model, model.layout, model.device, requests);
   plan.engine.shares_prefixes = false;  // the same prompts are measured again and again
   // All run together, and a request is let in only while a block is left for each that runs.

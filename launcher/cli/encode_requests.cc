@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "launcher/cli/command.h"
+#include "runtime/engine/engine.h"
 
 namespace cohort {
 namespace {
@@ -72,7 +73,7 @@ Result<EncodeRequests> make_encode_requests(const EncodeInputs& inputs, const En
     if (config.spec.num_token_types > 1) request.token_types = std::move(encoding.type_ids);
     request.encoding = parts;
     // Before any weights are read: a bad flag should not cost a load.
-    const Status status = request.validate(config.spec.vocab, config.spec.max_position);
+    const Status status = request.validate(sequence_limits(config.spec));
     if (!status.ok()) throw UsageError(fmt::format("input {}: {}", result.requests.size(), status.message()));
   };
   // Control tokens in a text are meant: "[MASK]".

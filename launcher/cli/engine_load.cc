@@ -45,10 +45,10 @@ Result<EngineRun> run_requests(Engine& engine, std::vector<GenerationRequest> re
 }
 
 StepBytes step_bytes(const Decoder& decoder) {
-  const int64_t num_table_rows = decoder.shard().is_first_stage ? decoder.shard().vocab.size() : 0;
-  const int64_t table = dtype_bytes(decoder.dtype(), num_table_rows * decoder.spec().hidden);
+  const int64_t tables = dtype_bytes(decoder.dtype(), num_table_elements(decoder.spec(), decoder.shard()));
   const int64_t cached = shard_kv_bytes_per_token(decoder.spec(), decoder.shard(), decoder.dtype());
-  return {static_cast<double>(decoder.num_weight_bytes() - table), static_cast<double>(cached)};
+  const int64_t others = tables + decoder.num_encoder_bytes();
+  return {static_cast<double>(decoder.num_weight_bytes() - others), static_cast<double>(cached)};
 }
 
 double idle_share(const StepTimer::Times& times, size_t begin, size_t end) {

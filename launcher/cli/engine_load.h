@@ -27,7 +27,7 @@ Result<EngineRun> run_requests(Engine& engine, std::vector<GenerationRequest> re
 
 // What a rank's part of a decode step cannot do without reading.
 struct StepBytes {
-  double weights = 0;             // all but the embedding table, of which a step reads a row a token
+  double weights = 0;             // all but the tables of embeddings, of which a step reads a row a token
   double cache_per_position = 0;  // keys and values
 };
 StepBytes step_bytes(const Decoder& decoder);

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "launcher/cli/command.h"
+#include "runtime/engine/engine.h"
 
 namespace cohort {
 namespace {
@@ -121,7 +122,7 @@ Result<PromptRequests> make_requests(const RequestOptions& options, const std::s
     request.ignore_stop_ids = options.ignore_eos;
     request.top_logprobs = options.top_logprobs;
     // Before any weights are read: a bad flag should not cost a load.
-    if (const Status status = request.validate(config.spec.vocab, config.spec.max_position); !status.ok()) {
+    if (const Status status = request.validate(sequence_limits(config.spec)); !status.ok()) {
       throw UsageError("--" + flag_of(status.message()));
     }
     result.requests.push_back(std::move(request));

@@ -7,6 +7,7 @@
 #include "launcher/cli/command.h"
 #include "runtime/engine/load_model.h"
 #include "runtime/models/family.h"
+#include "runtime/models/shard_size.h"
 
 namespace cohort {
 namespace {
@@ -55,12 +56,15 @@ nlohmann::ordered_json describe_spec(const ModelSpec& spec) {
       {"gated_mlp", spec.gated_mlp},
       {"tied_embeddings", spec.tied_embeddings},
   };
+  if (spec.has_source()) json["encoder_layers"] = spec.num_encoder_layers;
   if (spec.position == PositionKind::kRotary) {
     json["positions"] = "rotary";
     json["rope_theta"] = spec.rotary.theta;
     json["rope_scaling"] = name_of(spec.rotary.scaling.kind);
   } else {
-    json["positions"] = spec.position == PositionKind::kAlibi ? "alibi" : "learned";
+    json["positions"] = spec.position == PositionKind::kAlibi      ? "alibi"
+                        : spec.position == PositionKind::kRelative ? "relative"
+                                                                   : "learned";
   }
   return json;
 }
@@ -83,7 +87,8 @@ Status run_inspect(const InspectOptions& options) {
   json["dtype"] = dtype_name(spec.checkpoint_dtype);
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     json["weight_bytes"][std::string(dtype_name(dtype))] = dtype_bytes(dtype, num_parameters(map));
-    json["kv_bytes_per_token"][std::string(dtype_name(dtype))] = kv_bytes_per_token(spec, dtype);
+    json["kv_bytes_per_token"][std::string(dtype_name(dtype))] =
+        shard_kv_bytes_per_token(spec, whole_model(spec), dtype);
   }
   if (has_weights(options.model)) {
     COHORT_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::open(options.model));

@@ -66,14 +66,15 @@ int tensor_size_that_fits(const MemoryPlan& plan, const OpenModel& model, const 
   return 0;
 }
 
-// What to set smaller, or to more. An encoder's steps have room for its longest sequence.
+// What to set smaller, or to more. Steps have room for the longest sequence that is encoded.
 std::string remedy(const MemoryPlan& plan, const OpenModel& model, const MemoryOwner& owner,
                    const EngineOptions& options) {
   const int64_t left = plan.left_for_cache() + plan.workspace;
+  const bool encodes_whole = model.config.spec.is_encoder() || model.config.spec.has_source();
   if (const int64_t num_tokens = largest_that_fits(
           options.max_tokens_per_step,
           [&](int64_t tokens) { return workspace_bytes(model, owner, tokens, options.max_seqs) < left; });
-      num_tokens >= std::max(options.max_seqs, model.config.spec.is_encoder() ? model.config.spec.max_position : 0)) {
+      num_tokens >= std::max(options.max_seqs, encodes_whole ? model.config.spec.max_position : 0)) {
     return fmt::format("; --max-tokens-per-step {} would fit", num_tokens);
   }
   if (const int64_t num_seqs = largest_that_fits(

@@ -9,6 +9,7 @@
 #include "kernels/core/device_memory.h"
 #include "launcher/cli/command.h"
 #include "launcher/cli/host_memory.h"
+#include "runtime/engine/engine.h"
 #include "runtime/models/shard_size.h"
 
 namespace cohort {
@@ -31,9 +32,11 @@ struct CacheNeed {
 CacheNeed cache_need(const std::vector<GenerationRequest>& requests, const ModelSpec& spec, int64_t block_size) {
   CacheNeed need;
   for (const GenerationRequest& request : requests) {
-    const int64_t length =
-        static_cast<int64_t>(request.prompt.size()) + std::max<int64_t>(request.output_limit(spec.max_position), 1);
-    const int64_t num_blocks = (length + block_size - 1) / block_size;
+    const int64_t num_outputs = std::max<int64_t>(request.output_limit(sequence_limits(spec)), 1);
+    const auto blocks_for = [&](int64_t num_positions) { return (num_positions + block_size - 1) / block_size; };
+    const auto length = static_cast<int64_t>(request.prompt.size());
+    const int64_t num_blocks =
+        spec.has_source() ? blocks_for(length) + blocks_for(1 + num_outputs) : blocks_for(length + num_outputs);
     ++need.num_requests;
     need.all += num_blocks;
     need.largest = std::max(need.largest, num_blocks);
@@ -65,7 +68,7 @@ int64_t gather_least(Job& job, int64_t mine) {
 
 // A sequence that is encoded is in one step, whole; and of what has logits of every token a step need not have more.
 int64_t max_tokens_per_step(const ModelSpec& spec, int64_t wished, int64_t max_seqs) {
-  if (!spec.is_encoder()) return std::max(wished, max_seqs);
+  if (!spec.is_encoder()) return std::max({wished, max_seqs, spec.has_source() ? spec.max_position : 0});
   return std::max({spec.head == HeadKind::kMaskedToken ? 0 : wished, spec.max_position, max_seqs});
 }
 
@@ -86,7 +89,8 @@ EngineOptions engine_options(const Config& config, const ParallelLayout& layout,
 // length, as many as run. A GPU's memory is all the rank's, and more of it holds more prefixes.
 int64_t useful_blocks(const EngineOptions& engine, const ModelSpec& spec, Device device) {
   if (device != kCpuDevice) return std::numeric_limits<int64_t>::max();
-  return engine.max_seqs * ((spec.max_position + engine.block_size - 1) / engine.block_size);
+  const int64_t num_sequences = engine.max_seqs * (spec.has_source() ? 2 : 1);  // a source is one too
+  return num_sequences * ((spec.max_position + engine.block_size - 1) / engine.block_size);
 }
 
 // Of an encoder, whose sequences keep nothing behind their step: those of the steps under way, each sequence's last

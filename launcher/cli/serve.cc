@@ -74,6 +74,7 @@ wire::Facts make_facts(const ModelRunner& runner) {
   facts.set_num_blocks(options.num_blocks);
   facts.set_max_seqs(options.max_seqs);
   facts.set_max_waiting(options.max_waiting);
+  facts.set_has_source(spec.has_source());
   return facts;
 }
 

@@ -35,6 +35,9 @@ struct EngineFacts {
   int64_t num_blocks = 0;
   int64_t max_seqs = 0;     // that run at once
   int64_t max_waiting = 0;  // that wait; more are refused
+  bool has_source = false;  // as in limits()
+
+  SequenceLimits limits() const { return {.vocab = vocab, .max_position = max_position, .has_source = has_source}; }
 };
 
 // A token of a request, or how it ended.

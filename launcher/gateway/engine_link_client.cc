@@ -23,7 +23,8 @@ EngineFacts read_facts(const wire::Facts& in) {
           .block_size = in.block_size(),
           .num_blocks = in.num_blocks(),
           .max_seqs = in.max_seqs(),
-          .max_waiting = in.max_waiting()};
+          .max_waiting = in.max_waiting(),
+          .has_source = in.has_source()};
 }
 
 EngineEvent read_event(const wire::NewToken& in) {

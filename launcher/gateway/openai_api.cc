@@ -40,8 +40,8 @@ std::vector<HttpRoute> OpenAiApi::routes() {
   add("POST", "/v1/chat/completions", [this](const Exchange& exchange) { generate(ApiKind::kChat, exchange); });
   add("POST", "/tokenize", [this](const Exchange& exchange) { answer(&OpenAiModel::tokenize, exchange); });
   add("POST", "/detokenize", [this](const Exchange& exchange) { answer(&OpenAiModel::detokenize, exchange); });
-  for (const EncodingKind kind :
-       {EncodingKind::kEmbeddings, EncodingKind::kClassify, EncodingKind::kScore, EncodingKind::kRerank}) {
+  for (const EncodingKind kind : {EncodingKind::kEmbeddings, EncodingKind::kClassify, EncodingKind::kScore,
+                                  EncodingKind::kRerank, EncodingKind::kFillMask}) {
     add("POST", path_of(kind), [this, kind](const Exchange& exchange) { encode(kind, exchange); });
   }
   add("GET", "/v1/models", [this](const Exchange& exchange) { respond_models(exchange); });

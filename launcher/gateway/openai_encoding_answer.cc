@@ -89,6 +89,8 @@ std::string_view id_prefix(EncodingKind kind) {
       return "score-";
     case EncodingKind::kRerank:
       return "rerank-";
+    case EncodingKind::kFillMask:
+      return "fillmask-";
   }
   return "";
 }
@@ -98,7 +100,10 @@ std::string_view id_prefix(EncodingKind kind) {
 EncodingAnswer::EncodingAnswer(std::shared_ptr<const OpenAiModel> model, PreparedEncoding request,
                                std::shared_ptr<HttpExchange> exchange, int64_t created)
     : model_(std::move(model)), request_(std::move(request)), exchange_(std::move(exchange)), created_(created) {
-  if (request_.kind != EncodingKind::kClassify || model_->options().spec.head != HeadKind::kTokenLabels) return;
+  const bool shows_tokens =
+      request_.kind == EncodingKind::kFillMask ||
+      (request_.kind == EncodingKind::kClassify && model_->options().spec.head == HeadKind::kTokenLabels);
+  if (!shows_tokens) return;
   for (const Tokenizer::Encoding& input : request_.inputs) token_ids_.push_back(input.ids);
 }
 
@@ -135,6 +140,8 @@ std::string EncodingAnswer::list_of_items(std::span<GeneratedSequence> sequences
     separate();
     if (request_.kind == EncodingKind::kEmbeddings) {
       append_embedding(out, sequences[i].encoding->embedding, i, request_.is_base64);
+    } else if (request_.kind == EncodingKind::kFillMask) {
+      append_fills(out, sequences[i], i);
     } else if (token_ids_.empty()) {
       append_classes(out, sequences[i], i);
     } else {
@@ -164,6 +171,40 @@ void EncodingAnswer::append_token_classes(std::string& out, const GeneratedSeque
     out += '}';
   }
   fmt::format_to(std::back_inserter(out), R"(],"num_classes":{}}})", labels.size());
+}
+
+// The likeliest tokens for each mask, each with the text that it makes: by Hugging Face's rule without special tokens
+// if there is one mask, with them (and the other masks) if there are several.
+void EncodingAnswer::append_fills(std::string& out, const GeneratedSequence& sequence, size_t index) const {
+  const Tokenizer& tokenizer = model_->tokenizer();
+  const std::vector<int32_t>& positions = request_.masks[index];
+  const std::span<const float> logits = sequence.encoding->logits;
+  const size_t vocab = logits.size() / positions.size();
+  const size_t count = std::min(static_cast<size_t>(request_.top_k), vocab);
+  std::vector<int32_t> order(vocab);
+  fmt::format_to(std::back_inserter(out), R"({{"index":{},"masks":[)", index);
+  for (size_t i = 0; i < positions.size(); ++i) {
+    fmt::format_to(std::back_inserter(out), R"({}{{"position":{},"predictions":[)", i == 0 ? "" : ",", positions[i]);
+    const std::vector<float> scores = probabilities(logits.subspan(i * vocab, vocab));
+    std::iota(order.begin(), order.end(), 0);
+    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
+                      [&](int32_t a, int32_t b) {
+                        const float score_a = scores[static_cast<size_t>(a)], score_b = scores[static_cast<size_t>(b)];
+                        return score_a != score_b ? score_a > score_b : a < b;
+                      });
+    std::vector<int32_t> filled = token_ids_[index];
+    for (size_t rank = 0; rank < count; ++rank) {
+      const int32_t token = filled[static_cast<size_t>(positions[i])] = order[rank];
+      fmt::format_to(std::back_inserter(out), R"({}{{"score":{},"token":{},"token_str":)", rank == 0 ? "" : ",",
+                     scores[static_cast<size_t>(token)], token);
+      append_json_string(out, sendable(tokenizer.decode(std::span(&token, 1), false)));
+      out += R"(,"sequence":)";
+      append_json_string(out, sendable(tokenizer.decode(filled, positions.size() == 1)));
+      out += '}';
+    }
+    out += "]}";
+  }
+  out += "]}";
 }
 
 // The documents, the best first.

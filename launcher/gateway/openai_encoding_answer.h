@@ -1,4 +1,5 @@
-// EncodingAnswer: the answer to what was asked of an encoder: embeddings, probabilities of labels, scores.
+// EncodingAnswer: the answer to what was asked of an encoder: embeddings, probabilities of labels, scores,
+// what masks may stand for.
 //
 // Of the gateway's io thread.
 #pragma once
@@ -32,6 +33,7 @@ class EncodingAnswer final : public GenerationAnswer {
   std::string list_of_items(std::span<GeneratedSequence> sequences) const;
   void append_classes(std::string& out, const GeneratedSequence& sequence, size_t index) const;
   void append_token_classes(std::string& out, const GeneratedSequence& sequence, size_t index) const;
+  void append_fills(std::string& out, const GeneratedSequence& sequence, size_t index) const;
   std::string ranking(std::span<GeneratedSequence> sequences) const;
   std::vector<double> scores(std::span<GeneratedSequence> sequences) const;
 
@@ -39,7 +41,7 @@ class EncodingAnswer final : public GenerationAnswer {
   PreparedEncoding request_;
   std::shared_ptr<HttpExchange> exchange_;
   int64_t created_;
-  std::vector<std::vector<int32_t>> token_ids_;  // of each input, where labels of tokens are shown
+  std::vector<std::vector<int32_t>> token_ids_;  // of each input, where the answer speaks of tokens
 };
 
 }  // namespace cohort

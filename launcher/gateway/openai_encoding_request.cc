@@ -126,6 +126,29 @@ class InputReader {
   std::optional<int64_t> limit_;  // tokens of an input, those of the model counted
 };
 
+// What is to be filled in, and with how many of the likeliest tokens.
+void read_masks(FieldReader& reader, const OpenAiModel& model, PreparedEncoding& request) {
+  request.top_k = reader.integer("top_k", 1, std::numeric_limits<int64_t>::max()).value_or(request.top_k);
+  const int32_t mask = model.tokenizer().mask_id().value();
+  size_t num_masks = 0;
+  for (size_t i = 0; i < request.inputs.size(); ++i) {
+    const std::vector<int32_t>& ids = request.inputs[i].ids;
+    std::vector<int32_t>& positions = request.masks.emplace_back();
+    for (size_t j = 0; j < ids.size(); ++j) {
+      if (ids[j] == mask) positions.push_back(static_cast<int32_t>(j));
+    }
+    if (positions.empty()) {
+      return reader.fail(invalid_argument(request.names[i] + ": expected the token " +
+                                          model.tokenizer().id_to_token(mask) + " in it, got none"));
+    }
+    num_masks += positions.size();
+  }
+  if (num_masks > kMaxMasks) {
+    reader.fail(invalid_argument("input: expected at most " + std::to_string(kMaxMasks) + " masks in all, got " +
+                                 std::to_string(num_masks)));
+  }
+}
+
 void read_embeddings(FieldReader& reader, const OpenAiModel& model, PreparedEncoding& request) {
   const std::string format = reader.text("encoding_format", kMaxNameBytes).value_or("float");
   request.is_base64 = format == "base64";
@@ -177,6 +200,8 @@ const char* path_of(EncodingKind kind) {
       return "/v1/score";
     case EncodingKind::kRerank:
       return "/v1/rerank";
+    case EncodingKind::kFillMask:
+      return "/v1/fill-mask";
   }
   return "";
 }
@@ -190,6 +215,10 @@ Status check_kind(EncodingKind kind, const OpenAiModel& model) {
   };
   if (!spec.is_encoder()) return refuse("generates text");
   if (kind == EncodingKind::kClassify && !has_labels) return refuse("has no labels");
+  if (kind == EncodingKind::kFillMask) {
+    if (spec.head != HeadKind::kMaskedToken) return refuse("has no head for masked tokens");
+    if (!model.tokenizer().mask_id()) return refuse("has no mask token");
+  }
   const bool is_score = kind == EncodingKind::kScore || kind == EncodingKind::kRerank;
   if (is_score && has_sequence_labels(spec) && !is_cross_encoder(spec)) return refuse("has more than one label");
   return ok_status();
@@ -207,7 +236,8 @@ Result<PreparedEncoding> prepare_encoding(EncodingKind kind, std::string_view bo
       reader.integer("priority", std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()).value_or(0));
   reader.text("user", kMaxNameBytes);
   const bool is_score = kind == EncodingKind::kScore || kind == EncodingKind::kRerank;
-  const bool wants_logits = kind == EncodingKind::kClassify || (is_score && is_cross_encoder(model.options().spec));
+  const bool wants_logits = kind == EncodingKind::kClassify || kind == EncodingKind::kFillMask ||
+                            (is_score && is_cross_encoder(model.options().spec));
   (wants_logits ? request.parts.logits : request.parts.embedding) = true;
   if (kind == EncodingKind::kEmbeddings) read_embeddings(reader, model, request);
   if (kind == EncodingKind::kScore) {
@@ -224,6 +254,7 @@ Result<PreparedEncoding> prepare_encoding(EncodingKind kind, std::string_view bo
     if (shows) request.documents = std::move(documents);
   } else {
     inputs.add_inputs();
+    if (kind == EncodingKind::kFillMask && reader.ok()) read_masks(reader, model, request);
   }
   COHORT_RETURN_IF_ERROR(Status(reader.status()));
   request.ignored = reader.unread();
@@ -250,11 +281,12 @@ std::optional<ApiError> check_size(const PreparedEncoding& request, const Engine
 
 std::vector<SequencePlan> encoding_plans(PreparedEncoding& request) {
   std::vector<SequencePlan> plans;
-  for (Tokenizer::Encoding& input : request.inputs) {
+  for (size_t i = 0; i < request.inputs.size(); ++i) {
     GenerationRequest& out = plans.emplace_back().request;
-    out.prompt = std::move(input.ids);
-    out.token_types = std::move(input.type_ids);
+    out.prompt = std::move(request.inputs[i].ids);
+    out.token_types = std::move(request.inputs[i].type_ids);
     out.encoding = request.parts;
+    if (!request.masks.empty()) out.encoding.logits_of = request.masks[i];
     out.priority = request.priority;
   }
   return plans;

@@ -1,5 +1,6 @@
-// What clients ask of an encoder at POST /v1/embeddings, /v1/classify, /v1/score and /v1/rerank: JSON in, checked
-// inputs of tokens out. OpenAI has the first of them; the others are as vLLM's server has them.
+// What clients ask of an encoder at POST /v1/embeddings, /v1/classify, /v1/score, /v1/rerank and /v1/fill-mask: JSON
+// in, checked inputs of tokens out. OpenAI has the first of them; the next three are as vLLM's server has them, and the
+// last answers as Hugging Face's pipeline of that name.
 //
 // Free functions; thread-safe. Errors are as in openai_request.h.
 #pragma once
@@ -20,8 +21,9 @@
 namespace cohort {
 
 inline constexpr size_t kMaxInputs = 2048;  // of one request
+inline constexpr size_t kMaxMasks = 128;    // of one request: each has a score for every token that there is
 
-enum class EncodingKind { kEmbeddings, kClassify, kScore, kRerank };
+enum class EncodingKind { kEmbeddings, kClassify, kScore, kRerank, kFillMask };
 
 // "/v1/embeddings", ...
 const char* path_of(EncodingKind kind);
@@ -35,6 +37,8 @@ struct PreparedEncoding {
   std::vector<std::pair<size_t, size_t>> pairs;  // of inputs, whose cosines are the scores; none where inputs are pairs
   std::vector<std::string> documents;            // of kRerank, where the answer shows them
   std::optional<int64_t> top_n;                  // of kRerank: show so many only
+  std::vector<std::vector<int32_t>> masks;  // of kFillMask, for each input: the positions of its masks, at least one
+  int64_t top_k = 5;                        // of kFillMask: so many tokens for each mask, or all that there are
   int32_t priority = 0;
   std::vector<std::string> ignored;  // names of fields that are not known
 };

@@ -8,6 +8,14 @@ namespace {
 
 using nlohmann::json;
 
+// Output tokens that the cache holds behind a prompt of so many.
+int64_t cache_room(const EngineFacts& facts, int64_t num_prompt_tokens) {
+  const int64_t num_positions = facts.block_size * facts.num_blocks;
+  if (!facts.has_source) return num_positions - num_prompt_tokens + 1;
+  const int64_t num_source_blocks = (num_prompt_tokens + facts.block_size - 1) / facts.block_size;
+  return num_positions - num_source_blocks * facts.block_size;  // behind the token that outputs begin with
+}
+
 std::string prompt_name(const PreparedRequest& request, size_t index) {
   if (request.kind == ApiKind::kChat) return "messages";
   const std::string name(request.prompt_field);
@@ -71,7 +79,7 @@ Result<PreparedRequest> OpenAiModel::prepare_chat(const json& body, const Engine
 Status OpenAiModel::finish(PreparedRequest& request, const EngineFacts& facts) const {
   GenerationFields& fields = request.fields;
   if (fields.truncate_prompt_tokens) {
-    const int64_t room = facts.max_position - fields.max_tokens.value_or(1);
+    const int64_t room = facts.limits().room_for_prompt(fields.max_tokens.value_or(1));
     const auto limit = static_cast<size_t>(*fields.truncate_prompt_tokens < 0 ? std::max<int64_t>(room, 1)
                                                                               : *fields.truncate_prompt_tokens);
     for (PreparedPrompt& prompt : request.prompts) {
@@ -110,13 +118,13 @@ std::optional<ApiError> OpenAiModel::check_size(const PreparedRequest& request, 
     if (num_tokens == 0) return api_error(invalid_argument(name + ": expected at least one token"));
     const std::string limit = "this model's maximum context length is " + std::to_string(facts.max_position) +
                               " tokens, and the prompt has " + std::to_string(num_tokens);
-    if (num_tokens >= facts.max_position) {
+    const int64_t room = facts.limits().room_for_output(num_tokens);
+    if (room < 1 || num_tokens > facts.max_position) {
       return context_length_error(name + ": " + limit + ", which leaves no room for output", name);
     }
-    if (fields.max_tokens.value_or(0) > facts.max_position - num_tokens) {
-      return context_length_error("max_tokens: " + limit + ", so at most " +
-                                      std::to_string(facts.max_position - num_tokens) + " can follow, not " +
-                                      std::to_string(*fields.max_tokens),
+    if (fields.max_tokens.value_or(0) > room) {
+      return context_length_error("max_tokens: " + limit + ", so at most " + std::to_string(room) +
+                                      " can follow, not " + std::to_string(*fields.max_tokens),
                                   "max_tokens");
     }
   }
@@ -146,10 +154,9 @@ SequencePlan OpenAiModel::plan(const PreparedRequest& request, size_t prompt, in
   GenerationRequest& out = plan.request;
   out.prompt = request.prompts[prompt].ids;
   const auto num_prompt_tokens = static_cast<int64_t>(out.prompt.size());
-  const int64_t room = facts.max_position - num_prompt_tokens;
+  const int64_t room = facts.limits().room_for_output(num_prompt_tokens);
   // What the cache holds too: the last token is never fed back. Who asks for more is told so by the engine.
-  const int64_t cache_room = std::max<int64_t>(facts.block_size * facts.num_blocks - num_prompt_tokens + 1, 1);
-  const int64_t as_much_as_fits = std::min(room, cache_room);
+  const int64_t as_much_as_fits = std::min(room, std::max<int64_t>(cache_room(facts, num_prompt_tokens), 1));
   out.max_tokens =
       std::min(room, fields.max_tokens.value_or(request.kind == ApiKind::kChat ? as_much_as_fits : kCompletionTokens));
   out.min_tokens = std::min(fields.min_tokens, out.max_tokens);

@@ -7,6 +7,7 @@
 // halves the message, and summed later.
 #pragma once
 
+#include "kernels/elementwise/elementwise.h"
 #include "kernels/gemm/gemm.h"
 #include "parallel/comm/device_comm.h"
 
@@ -42,12 +43,31 @@ struct ShardedSum {
   }
 };
 
-// The sum over shards of (x [num_rows, local k] * weight^T) + bias [n], in out [num_rows, n]. weight: this shard's part
-// of K, with its part of the chunks; the bias, which every shard holds whole, is added once. `comm` is null for a group
-// of one.
+// The sum over shards of what `product` makes of a shard's part of K, + bias [n], in out [num_rows, n]; the bias, which
+// every shard holds whole, is added once. product(to [num_rows, n], its_bias): writes this shard's term plus its_bias,
+// which may be empty, in the dtype of `to`. `comm` is null for a group of one.
 //
 // If `comm` is layout-invariant, the sum is complete and has the same bits for every number of shards. Otherwise out is
 // this shard's term, rounded to its dtype, and the workspace is not used.
+template <typename Product>
+ShardedSum sum_over_shards(TensorView out, ConstTensorView bias, DeviceComm* comm, ReductionWorkspace& workspace,
+                           Stream& stream, const Product& product) {
+  if (comm == nullptr) {
+    product(out, bias);
+    return {out};
+  }
+  if (!comm->is_layout_invariant()) {
+    product(out, comm->rank() == 0 ? bias : ConstTensorView());
+    return {out, comm};
+  }
+  const TensorView sums = workspace.sums_of(out.dim(0), out.dim(1));
+  product(sums, ConstTensorView());
+  comm->all_reduce(sums, workspace.scratch, stream);
+  add_bias(out, sums, bias, stream);
+  return {out};
+}
+
+// sum_over_shards() of x [num_rows, local k] * weight^T; weight: this shard's part of K, with its part of the chunks.
 ShardedSum row_parallel_gemm(TensorView out, ConstTensorView x, const PackedWeight& weight, ConstTensorView bias,
                              DeviceComm* comm, ReductionWorkspace& workspace, Stream& stream);
 

@@ -1,6 +1,7 @@
 // What an encoder makes of a sequence.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 namespace cohort {
@@ -11,6 +12,7 @@ struct EncodingParts {
   bool pooler_output = false;
   bool embedding = false;
   bool logits = false;
+  std::vector<int32_t> logits_of = {};  // of these tokens of the prompt only; none: of all that the head reads
 
   bool any() const { return hidden_states || pooler_output || embedding || logits; }
 };
@@ -20,7 +22,7 @@ struct Encoding {
   std::vector<float> hidden_states;  // [num_tokens, hidden], after the last layer
   std::vector<float> pooler_output;  // [hidden]
   std::vector<float> embedding;      // [hidden]: pooled hidden states, normalised if the model wants it
-  std::vector<float> logits;         // [num_logits], or [num_tokens, num_logits] where the model labels tokens
+  std::vector<float> logits;         // [num_logits], or [num_tokens, num_logits] where the model labels tokens; those of logits_of
 };
 
 }  // namespace cohort

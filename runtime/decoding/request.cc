@@ -21,22 +21,22 @@ std::string_view finish_reason_name(FinishReason reason) {
   return "";
 }
 
-Status GenerationRequest::validate(int64_t vocab, int64_t max_position) const {
+Status GenerationRequest::validate(const SequenceLimits& limits) const {
   if (prompt.empty()) return invalid_argument("prompt: expected at least one token");
   const auto length = static_cast<int64_t>(prompt.size());
-  if (encoding.any() && length > max_position) {
-    return invalid_argument("prompt: " + std::to_string(length) + " tokens; the model's longest sequence is " +
-                            std::to_string(max_position));
-  }
-  if (!encoding.any() && length >= max_position) {
+  if (!encoding.any() && limits.room_for_output(length) < 1) {
     return invalid_argument("prompt: " + std::to_string(length) +
                             " tokens leave no room for output: the model's longest sequence is " +
-                            std::to_string(max_position));
+                            std::to_string(limits.max_position));
+  }
+  if (length > limits.max_position) {
+    return invalid_argument("prompt: " + std::to_string(length) + " tokens; the model's longest sequence is " +
+                            std::to_string(limits.max_position));
   }
   for (const int32_t id : prompt) {
-    if (id < 0 || id >= vocab) {
-      return invalid_argument("prompt: token id " + std::to_string(id) + " is not in [0, " + std::to_string(vocab) +
-                              ")");
+    if (id < 0 || id >= limits.vocab) {
+      return invalid_argument("prompt: token id " + std::to_string(id) + " is not in [0, " +
+                              std::to_string(limits.vocab) + ")");
     }
   }
   if (!token_types.empty() && token_types.size() != prompt.size()) {
@@ -58,21 +58,22 @@ Status GenerationRequest::validate(int64_t vocab, int64_t max_position) const {
     return invalid_argument("top_logprobs: expected 0 to " + std::to_string(kMaxTopLogprobs) + ", got " +
                             std::to_string(top_logprobs));
   }
-  return sampling.validate(vocab);
+  return sampling.validate(limits.vocab);
 }
 
-int64_t GenerationRequest::output_limit(int64_t max_position) const {
+int64_t GenerationRequest::output_limit(const SequenceLimits& limits) const {
   if (encoding.any()) return 1;
-  return std::min(max_tokens, max_position - static_cast<int64_t>(prompt.size()));
+  return std::min(max_tokens, limits.room_for_output(static_cast<int64_t>(prompt.size())));
 }
 
-FinishReason finish_reason(const GenerationRequest& request, std::span<const int32_t> output, int64_t max_position) {
+FinishReason finish_reason(const GenerationRequest& request, std::span<const int32_t> output,
+                           const SequenceLimits& limits) {
   if (output.empty()) return FinishReason::kNone;
   const bool is_stop =
       std::find(request.stop_ids.begin(), request.stop_ids.end(), output.back()) != request.stop_ids.end();
   if (is_stop && !request.ignore_stop_ids) return FinishReason::kStop;
   const auto length = static_cast<int64_t>(output.size());
-  return length >= request.output_limit(max_position) ? FinishReason::kLength : FinishReason::kNone;
+  return length >= request.output_limit(limits) ? FinishReason::kLength : FinishReason::kNone;
 }
 
 }  // namespace cohort

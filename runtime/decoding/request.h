@@ -23,6 +23,22 @@ std::string_view finish_reason_name(FinishReason reason);  // "", "stop", "lengt
 
 inline constexpr int64_t kMaxStopIds = 256;  // of a request
 
+// What a model takes.
+struct SequenceLimits {
+  int64_t vocab = 0;
+  int64_t max_position = 0;  // the longest sequence
+  bool has_source = false;  // a prompt is a source: a sequence of its own, beside that of the output and a token before
+
+  // Output tokens that can follow a prompt of so many; less than one: none.
+  int64_t room_for_output(int64_t num_prompt_tokens) const {
+    return max_position - (has_source ? 1 : num_prompt_tokens);
+  }
+  // Tokens of a prompt that leave room for so many.
+  int64_t room_for_prompt(int64_t num_output_tokens) const {
+    return max_position - (has_source ? 0 : num_output_tokens);
+  }
+};
+
 struct GenerationRequest {
   std::vector<int32_t> prompt;  // token ids, at least one
   int64_t max_tokens = 16;      // output tokens at most
@@ -42,14 +58,15 @@ struct GenerationRequest {
 
   // INVALID_ARGUMENT names the field: bad ids, an empty prompt, a prompt that leaves no room for output or, to be
   // encoded, is too long; counts, sampling. A stop id may be outside of the vocabulary, as some models' are.
-  Status validate(int64_t vocab, int64_t max_position) const;
+  Status validate(const SequenceLimits& limits) const;
 
   // Output tokens that fit: max_tokens, or what the model's longest sequence leaves. To be encoded: 1, which takes no
   // position.
-  int64_t output_limit(int64_t max_position) const;
+  int64_t output_limit(const SequenceLimits& limits) const;
 };
 
 // Why a sequence ends after `output` (whose last token was just sampled), or kNone.
-FinishReason finish_reason(const GenerationRequest& request, std::span<const int32_t> output, int64_t max_position);
+FinishReason finish_reason(const GenerationRequest& request, std::span<const int32_t> output,
+                           const SequenceLimits& limits);
 
 }  // namespace cohort

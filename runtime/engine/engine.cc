@@ -13,9 +13,9 @@ namespace {
 
 constexpr int kLeader = 0;  // in RankComms::control
 
-// Whether the keys of a position are the same whatever comes behind it.
+// Whether the keys of a position are the same whatever else there is than what comes before it.
 bool has_lasting_keys(const ModelSpec& spec) {
-  if (!spec.is_causal) return false;
+  if (!spec.is_causal || spec.has_source()) return false;
   return spec.position != PositionKind::kRotary || !varies_with_length(spec.rotary.scaling.kind);
 }
 
@@ -32,13 +32,20 @@ SchedulerOptions scheduler_options(const ModelRunner& runner, const RankComms& c
           .num_micro_batches = comms.layout.sizes().pipeline,
           .overlap_steps = options.overlap_steps,
           .shares_prefixes = options.shares_prefixes && has_lasting_keys(spec),
-          .encodes = spec.is_encoder()};
+          .encodes = spec.is_encoder(),
+          .decoder_start_token = spec.has_source() ? std::optional(spec.decoder_start_token) : std::nullopt};
 }
 
 // INVALID_ARGUMENT unless the model has what is wanted of it.
 Status check_encoding(const GenerationRequest& request, const ModelSpec& spec) {
   if (request.encoding.pooler_output && !spec.has_pooler) return invalid_argument("the model has no pooler");
   if (request.encoding.logits && num_logits(spec) == 0) return invalid_argument("the model has no logits");
+  for (const int32_t token : request.encoding.logits_of) {
+    if (!has_logits_of_tokens(spec)) return invalid_argument("logits_of: the model has no logits of tokens");
+    if (token < 0 || token >= std::ssize(request.prompt)) {
+      return invalid_argument("logits_of: " + std::to_string(token) + " is no token of the prompt");
+    }
+  }
   for (const int32_t type : request.token_types) {
     if (type < 0 || type >= std::max<int64_t>(spec.num_token_types, 1)) {
       return invalid_argument("token_types: " + std::to_string(type) + " is not in [0, " +
@@ -63,6 +70,10 @@ void send_to_followers(const wire::StepPlan& plan, const RankComms& comms) {
 }
 
 }  // namespace
+
+SequenceLimits sequence_limits(const ModelSpec& spec) {
+  return {.vocab = spec.vocab, .max_position = spec.max_position, .has_source = spec.has_source()};
+}
 
 Engine::Engine(ModelRunner& runner, const RankComms& comms)
     : runner_(runner), comms_(comms), scheduler_(scheduler_options(runner, comms)) {

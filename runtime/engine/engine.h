@@ -14,6 +14,9 @@
 
 namespace cohort {
 
+// What a model takes.
+SequenceLimits sequence_limits(const ModelSpec& spec);
+
 class Engine {
  public:
   // Both outlive the engine. Requires that the rank is the leader.

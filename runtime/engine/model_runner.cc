@@ -20,6 +20,15 @@ KvCacheShape cache_shape(const Decoder& decoder, const EngineOptions& options) {
           .dtype = decoder.dtype()};
 }
 
+// The source of `sequence` as a sequence of its own.
+Sequence source_of(const Sequence& sequence) {
+  Sequence source;
+  source.id = sequence.id;
+  source.prompt = sequence.source;
+  source.block_table = sequence.source_table;
+  return source;
+}
+
 }  // namespace
 
 std::vector<int64_t> graph_batch_sizes(int64_t max_seqs) {
@@ -43,8 +52,12 @@ ModelRunner::ModelRunner(const Decoder& decoder, const RankComms& comms, const E
       workspace_(decoder.spec(), decoder.shard(), decoder.dtype(), options.max_tokens_per_step,
                  max_logit_rows(decoder.spec(), options), stream.device()),
       batch_(options.max_tokens_per_step, options.max_seqs, max_blocks_per_seq(decoder.spec(), options),
-             options.block_size, stream.device(), logit_rows_of(decoder.spec())),
+             options.block_size, stream.device(), logit_rows_of(decoder.spec()), decoder.spec().has_source()),
       sampled_(DType::kI32, Shape{options.max_seqs}, stream.device()) {
+  if (decoder.spec().has_source()) {
+    source_batch_.emplace(options.max_tokens_per_step, options.max_seqs, max_blocks_per_seq(decoder.spec(), options),
+                          options.block_size, stream.device());
+  }
   if (!comms.layout.is_sampler()) return;
   if (decoder.spec().is_encoder()) {
     encoder_.emplace(decoder.spec(), options, stream.device());
@@ -60,10 +73,17 @@ void ModelRunner::warm_up_prefill() {
   Sequence sequence;
   sequence.prompt.assign(static_cast<size_t>(num_tokens), 0);
   for (int32_t block = 0; block * options_.block_size < num_tokens; ++block) sequence.block_table.push_back(block);
+  const GemmTuning tuning;
+  if (source_batch_) {
+    sequence.source = sequence.prompt;
+    sequence.source_table = sequence.block_table;
+    source_batch_->clear();
+    source_batch_->add(source_of(sequence), num_tokens);
+    encode_sources();
+  }
   batch_.clear();
   batch_.add(sequence, num_tokens);
   batch_.upload(stream_);
-  const GemmTuning tuning;
   forward(batch_.view());
   stream_.synchronize();
 }
@@ -108,7 +128,8 @@ void ModelRunner::start(const wire::StepPlan& plan) {
   fill_batch(plan);
   const DeviceGraph* const graph = pad_for_graph();
   if (timer_ != nullptr) timer_->begin(stream_);
-  batch_.upload(stream_);
+  encode_sources();
+  batch_.upload(stream_);  // behind the sources: see AttentionBatch
   if (decoder_.spec().is_encoder()) {
     encode_step(plan.step(), forward(batch_.view()));
   } else {
@@ -130,8 +151,12 @@ wire::StepResult ModelRunner::finish() {
 void ModelRunner::fill_batch(const wire::StepPlan& plan) {
   sequences_.apply(plan);
   batch_.clear();
+  if (source_batch_) source_batch_->clear();
   for (const wire::SequenceWork& work : plan.work()) {
     const SequenceTable::Entry& entry = sequences_.at(work.id());
+    if (entry.sequence.is_source_pending()) {
+      source_batch_.value().add(source_of(entry.sequence), entry.sequence.source_length());
+    }
     batch_.add(entry.sequence, work.num_tokens(), entry.sampled_row);
   }
   sampled_sequences_.clear();
@@ -142,6 +167,12 @@ void ModelRunner::fill_batch(const wire::StepPlan& plan) {
     entry.sampled_row = static_cast<int32_t>(sampled_sequences_.size());
     sampled_sequences_.push_back(&entry);
   }
+}
+
+void ModelRunner::encode_sources() {
+  if (!source_batch_ || source_batch_->num_seqs() == 0) return;
+  source_batch_->upload(stream_);
+  decoder_.encode(source_batch_->view(), cache_.layers(), workspace_, comms_, probe_ ? &probe_ : nullptr, stream_);
 }
 
 TensorView ModelRunner::forward(const BatchView& batch) {

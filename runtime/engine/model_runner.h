@@ -73,6 +73,8 @@ class ModelRunner {
   void warm_up_prefill();
   // Fills batch_, and sampled_sequences_ with those whose last token is in it.
   void fill_batch(const wire::StepPlan& plan);
+  // Queues the encoding of the sources in source_batch_, if any.
+  void encode_sources();
   // The graph for what is in batch_, which is padded to fit it; null if there is none.
   const DeviceGraph* pad_for_graph();
   // What a graph holds: from the fed tokens to the logits, if they are made here. Returns those.
@@ -90,6 +92,7 @@ class ModelRunner {
   KvCache cache_;
   Workspace workspace_;
   StepBatch batch_;
+  std::optional<StepBatch> source_batch_;                 // of models with sources: those that the step encodes
   Tensor sampled_;                                        // [max_seqs] int32: of the step last started
   std::optional<StepSampler> sampler_;                    // of the rank that samples
   std::optional<StepEncoder> encoder_;                    // of an encoder, in its place

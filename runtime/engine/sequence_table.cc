@@ -34,6 +34,8 @@ void SequenceTable::apply(const wire::StepPlan& plan) {
     entry.sequence.output.assign(admitted.output().begin(), admitted.output().end());
     entry.sequence.block_table.assign(admitted.block_table().begin(), admitted.block_table().end());
     entry.sequence.num_computed = admitted.num_computed();
+    entry.sequence.source.assign(admitted.source().begin(), admitted.source().end());
+    entry.sequence.source_table.assign(admitted.source_table().begin(), admitted.source_table().end());
     entry.sequence.token_types.assign(admitted.token_types().begin(), admitted.token_types().end());
     entry.encoding = read_encoding_parts(admitted.encoding());
     entry.num_known_outputs = entry.sequence.output.size();

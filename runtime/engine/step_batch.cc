@@ -8,7 +8,8 @@
 
 namespace cohort {
 
-StepBatch::Arrays::Arrays(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq, LogitRows which)
+StepBatch::Arrays::Arrays(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq, LogitRows which,
+                          bool has_sources)
     : num_bytes(0) {
   constexpr int64_t kAlignment = 16;  // of vector loads on a device
   const auto place = [&](auto& array, int64_t count) {
@@ -24,17 +25,20 @@ StepBatch::Arrays::Arrays(int64_t max_tokens, int64_t max_seqs, int64_t max_bloc
   place(query_starts, max_seqs + 1);
   place(context_lengths, max_seqs);
   place(logit_rows, which == LogitRows::kAll ? max_tokens : max_seqs);
+  place(source_lengths, has_sources ? max_seqs : 0);
+  place(source_tables, has_sources ? max_seqs * max_blocks_per_seq : 0);
   place(block_tables, max_seqs * max_blocks_per_seq);
 }
 
 StepBatch::StepBatch(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_per_seq, int64_t block_size,
-                     Device device, LogitRows logit_rows)
+                     Device device, LogitRows logit_rows, bool has_sources)
     : max_tokens_(max_tokens),
       max_seqs_(max_seqs),
       max_blocks_per_seq_(max_blocks_per_seq),
       block_size_(block_size),
       logit_rows_(logit_rows),
-      arrays_(max_tokens, max_seqs, max_blocks_per_seq, logit_rows),
+      has_sources_(has_sources),
+      arrays_(max_tokens, max_seqs, max_blocks_per_seq, logit_rows, has_sources),
       memory_(arrays_.num_bytes, device),
       copied_(device) {
   clear();
@@ -42,7 +46,7 @@ StepBatch::StepBatch(int64_t max_tokens, int64_t max_seqs, int64_t max_blocks_pe
 
 void StepBatch::clear() {
   copied_.synchronize();
-  num_tokens_ = num_seqs_ = num_logit_rows_ = max_query_length_ = max_context_length_ = 0;
+  num_tokens_ = num_seqs_ = num_logit_rows_ = max_query_length_ = max_context_length_ = max_source_length_ = 0;
   arrays_.query_starts.of(memory_.host())[0] = 0;
 }
 
@@ -74,7 +78,19 @@ void StepBatch::add(const Sequence& sequence, int64_t num_tokens, int32_t sample
   arrays_.query_starts.of(memory)[seq + 1] = static_cast<int32_t>(num_tokens_);
   std::copy(sequence.block_table.begin(), sequence.block_table.end(),
             arrays_.block_tables.of(memory) + seq * max_blocks_per_seq_);
+  if (has_sources_) add_source(sequence, seq);
   add_logit_rows(num_tokens_ - num_tokens, num_tokens_, end == sequence.length());
+}
+
+void StepBatch::add_source(const Sequence& sequence, int64_t seq) {
+  const int64_t num_blocks = std::ssize(sequence.source_table);
+  COHORT_CHECK(sequence.source_length() <= num_blocks * block_size_ && num_blocks <= max_blocks_per_seq_,
+               "the source of sequence " + std::to_string(sequence.id) + " does not fit the step");
+  char* const memory = memory_.host();
+  max_source_length_ = std::max(max_source_length_, sequence.source_length());
+  arrays_.source_lengths.of(memory)[seq] = static_cast<int32_t>(sequence.source_length());
+  std::copy(sequence.source_table.begin(), sequence.source_table.end(),
+            arrays_.source_tables.of(memory) + seq * max_blocks_per_seq_);
 }
 
 void StepBatch::add_logit_rows(int64_t begin, int64_t end, bool is_end_of_sequence) {
@@ -96,6 +112,7 @@ void StepBatch::pad_to(int64_t num_seqs) {
     arrays_.rope_lengths.of(memory)[row] = 1;
     arrays_.slots.of(memory)[row] = -1;
     arrays_.context_lengths.of(memory)[seq] = 0;
+    if (has_sources_) arrays_.source_lengths.of(memory)[seq] = 0;
     arrays_.query_starts.of(memory)[seq + 1] = static_cast<int32_t>(num_tokens_);
     arrays_.logit_rows.of(memory)[num_logit_rows_++] = static_cast<int32_t>(row);
   }
@@ -114,10 +131,19 @@ void StepBatch::feed(ConstTensorView sampled, Stream& stream) const {
   feed_tokens(tokens(arrays_.token_ids), tokens(arrays_.sources), sampled, stream);
 }
 
-BatchView StepBatch::view(int64_t max_context_length) const {
+BatchView StepBatch::view(int64_t max_context_length, int64_t max_source_length) const {
   const auto tensor = [&](const auto& array, DType dtype, const Shape& shape) {
     return ConstTensorView(array.of(memory_.device_data()), dtype, shape, memory_.device());
   };
+  AttentionBatch source_attention;
+  if (has_sources_) {
+    source_attention = {
+        .query_starts = tensor(arrays_.query_starts, DType::kI32, Shape{num_seqs_ + 1}),
+        .context_lengths = tensor(arrays_.source_lengths, DType::kI32, Shape{num_seqs_}),
+        .block_tables = tensor(arrays_.source_tables, DType::kI32, Shape{num_seqs_, max_blocks_per_seq_}),
+        .max_query_length = max_query_length_,
+        .max_context_length = max_source_length};
+  }
   return {
       .token_ids = tensor(arrays_.token_ids, DType::kI32, Shape{num_tokens_}),
       .positions = tensor(arrays_.positions, DType::kI32, Shape{num_tokens_}),
@@ -129,6 +155,7 @@ BatchView StepBatch::view(int64_t max_context_length) const {
                     .block_tables = tensor(arrays_.block_tables, DType::kI32, Shape{num_seqs_, max_blocks_per_seq_}),
                     .max_query_length = max_query_length_,
                     .max_context_length = max_context_length},
+      .source_attention = source_attention,
       .logit_rows = tensor(arrays_.logit_rows, DType::kI32, Shape{num_logit_rows_}),
   };
 }

@@ -99,6 +99,18 @@ void StepEncoder::start(int64_t step, std::span<const SequenceTable::Entry* cons
   slot.done.record(stream);
 }
 
+std::vector<float> StepEncoder::logits_of(const Row& row, const Slot& slot, int64_t index) const {
+  const int64_t width = num_logits(spec_);
+  if (!has_logits_of_tokens(spec_)) return rows_of(slot.logits, index, index + 1, width);
+  if (row.parts.logits_of.empty()) return rows_of(slot.logits, row.begin, row.begin + row.num_tokens, width);
+  std::vector<float> logits;
+  for (const int32_t token : row.parts.logits_of) {
+    const std::vector<float> one = rows_of(slot.logits, row.begin + token, row.begin + token + 1, width);
+    logits.insert(logits.end(), one.begin(), one.end());
+  }
+  return logits;
+}
+
 wire::EncodedSequence StepEncoder::encoded_sequence(const Step& step, int64_t index) const {
   const Row& row = step.rows[static_cast<size_t>(index)];
   const Slot& slot = *step.slot;
@@ -107,10 +119,7 @@ wire::EncodedSequence StepEncoder::encoded_sequence(const Step& step, int64_t in
   if (row.parts.hidden_states) encoding.hidden_states = rows_of(slot.hidden_states, row.begin, end, spec_.hidden);
   if (row.parts.pooler_output) encoding.pooler_output = rows_of(slot.pooler_output, index, index + 1, spec_.hidden);
   if (row.parts.embedding) encoding.embedding = rows_of(slot.embeddings, index, index + 1, spec_.hidden);
-  if (row.parts.logits) {
-    encoding.logits = has_logits_of_tokens(spec_) ? rows_of(slot.logits, row.begin, end, num_logits(spec_))
-                                                  : rows_of(slot.logits, index, index + 1, num_logits(spec_));
-  }
+  if (row.parts.logits) encoding.logits = logits_of(row, slot, index);
   wire::EncodedSequence message;
   message.set_id(row.id);
   if (is_bad(encoding)) {

@@ -70,6 +70,7 @@ class StepEncoder {
 
   // Queues the copy of `x` [n, width], as float32, to `to`.
   void bring(const PinnedBuffer& to, ConstTensorView x, Stream& stream);
+  std::vector<float> logits_of(const Row& row, const Slot& slot, int64_t index) const;
   wire::EncodedSequence encoded_sequence(const Step& step, int64_t index) const;
 
   const ModelSpec spec_;

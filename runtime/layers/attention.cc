@@ -48,6 +48,7 @@ Result<Attention> Attention::load(const LoadContext& context, const LayerMap& ma
                attention.alibi_slopes_->num_bytes());
     attention.params_.alibi_slopes = attention.alibi_slopes_;
   }
+  attention.params_.position_bias = context.position_bias;
   COHORT_ASSIGN_OR_RETURN(attention.qkv_, Linear::load(context, map.qkv, qkv_slices(spec, map, shard)));
   if (spec.head_norm) {
     attention.norm_eps_ = spec.norm_eps;

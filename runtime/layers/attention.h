@@ -28,7 +28,7 @@ class Attention {
   int64_t local_num_heads_ = 0;
   int64_t local_num_kv_heads_ = 0;
   int64_t head_dim_ = 0;
-  AttentionParams params_;                 // borrows alibi_slopes_
+  AttentionParams params_;                 // borrows alibi_slopes_, and LoadContext::position_bias
   Tensor alibi_slopes_;                    // [local_num_heads] float32, or empty
   std::optional<RotaryEmbedding> rotary_;  // nothing with other positions
   Linear qkv_;

@@ -14,7 +14,8 @@ struct BatchView {
   ConstTensorView rope_lengths;  // [num_tokens] int32: max(prompt length, position + 1) of the token's sequence
   ConstTensorView slots;         // [num_tokens] int64: where keys and values go
   AttentionBatch attention;
-  ConstTensorView logit_rows;  // [num_logit_rows] int32: the tokens that the head reads
+  AttentionBatch source_attention;  // of models with sources: the same queries, and what is cached of the sources
+  ConstTensorView logit_rows;       // [num_logit_rows] int32: the tokens that the head reads
 
   int64_t num_tokens() const { return token_ids.dim(0); }
   int64_t num_logit_rows() const { return logit_rows.dim(0); }

@@ -11,7 +11,11 @@ namespace {
 // Tells the source of the layers that other stages load, so that it does not miss them.
 void skip_other_stages(const WeightMap& map, const ModelShard& shard, WeightSource& source) {
   WeightMap others = map;
-  others.layers.erase(others.layers.begin() + shard.layers.begin, others.layers.begin() + shard.layers.end);
+  const auto erase = [](std::vector<LayerMap>& layers, Slice mine) {
+    layers.erase(layers.begin() + mine.begin, layers.begin() + mine.end);
+  };
+  erase(others.encoder_layers, shard.encoder_layers);
+  erase(others.layers, shard.layers);
   for (const TensorRef& tensor : all_tensors(others)) source.skip(tensor.name);
 }
 
@@ -19,6 +23,13 @@ void skip_other_stages(const WeightMap& map, const ModelShard& shard, WeightSour
 float round_to(DType dtype, float x) {
   dispatch_float(dtype, [&]<typename T>() { x = static_cast<float>(T(x)); });
   return x;
+}
+
+// residual += delta, unless that is empty.
+void add_delta(TensorView residual, ShardedSum delta, Stream& stream) {
+  if (delta.value.empty()) return;
+  delta.complete(stream);
+  add(residual, delta.value, stream);
 }
 
 }  // namespace
@@ -31,13 +42,11 @@ Result<Decoder> Decoder::load(const ModelSpec& spec, const ModelShard& shard, co
   decoder.arithmetic_ = arithmetic;
   const LoadContext context{decoder.spec_, decoder.shard_, arithmetic, source, stream};
   skip_other_stages(map, shard, source);
-  if (shard.is_first_stage) COHORT_RETURN_IF_ERROR(decoder.load_embedding(context, map));
-  for (int64_t i = shard.layers.begin; i < shard.layers.end; ++i) {
-    COHORT_ASSIGN_OR_RETURN(DecoderBlock block, DecoderBlock::load(context, map.layers[static_cast<size_t>(i)], i));
-    decoder.blocks_.push_back(std::move(block));
-  }
+  if (shard.has_embedding()) COHORT_RETURN_IF_ERROR(decoder.load_embedding(context, map));
+  if (spec.has_source()) COHORT_RETURN_IF_ERROR(decoder.load_encoder(context, map));
+  COHORT_ASSIGN_OR_RETURN(decoder.blocks_, BlockStack::load(context, map.layers, shard.layers, map.position_bias));
   if (shard.is_last_stage) COHORT_RETURN_IF_ERROR(decoder.load_head(context, map));
-  if (shard.is_first_stage && spec.embedding_scale != 1) {  // after the head, which may be packed from the same table
+  if (shard.has_embedding() && spec.embedding_scale != 1) {  // after the head, which may be packed from the same table
     COHORT_RETURN_IF_ERROR(source.wait());
     scale(decoder.embedding_, round_to(arithmetic.dtype, spec.embedding_scale), stream);
   }
@@ -59,6 +68,17 @@ Status Decoder::load_embedding(const LoadContext& context, const WeightMap& map)
   }
   if (map.embedding_norm) {
     COHORT_ASSIGN_OR_RETURN(embedding_norm_, Norm::load(context, *map.embedding_norm));
+  }
+  return ok_status();
+}
+
+Status Decoder::load_encoder(const LoadContext& context, const WeightMap& map) {
+  const ModelSpec spec = source_encoder_spec(spec_);
+  const LoadContext of_encoder{spec, shard_, arithmetic_, context.source, context.stream};
+  COHORT_ASSIGN_OR_RETURN(
+      encoder_, BlockStack::load(of_encoder, map.encoder_layers, shard_.encoder_layers, map.encoder_position_bias));
+  if (has_last_encoder_layer()) {
+    COHORT_ASSIGN_OR_RETURN(encoder_norm_, Norm::load(context, *map.encoder_norm));
   }
   return ok_status();
 }
@@ -87,7 +107,7 @@ Status Decoder::load_head(const LoadContext& context, const WeightMap& map) {
 }
 
 Status Decoder::load_vocab_head(const LoadContext& context, const WeightMap& map) {
-  if (!map.head && !map.head_bias && shard_.is_first_stage) {  // tied, and here already
+  if (!map.head && !map.head_bias && shard_.has_embedding()) {  // tied, and here already
     COHORT_RETURN_IF_ERROR(context.source.wait());
     head_ = Linear::pack(embedding_, arithmetic_, context.stream);
     return ok_status();
@@ -112,33 +132,46 @@ void Decoder::embed(TensorView residual, const BatchView& batch, Workspace& work
   if (spec_.embedding_norm) embedding_norm_.forward(residual, residual, stream);
 }
 
+void Decoder::encode(const BatchView& sources, std::span<const KvCacheView> caches, Workspace& workspace,
+                     const RankComms& comms, const ProbeFunction* probe_function, Stream& stream) const {
+  const Probe probe(probe_function, "encoder.");
+  const TensorView residual = workspace.residual->slice(0, 0, sources.num_tokens());
+  TensorView encoded = residual;
+  if (shard_.is_first_stage) {
+    embed(residual, sources, workspace, comms, stream);
+    probe("embed", residual);
+  } else {
+    comms.previous->receive(residual, 0, stream);
+  }
+  const ShardedSum delta = encoder_.forward(sources, caches, workspace, comms.tensor.get(), probe, stream);
+  if (has_last_encoder_layer()) {
+    encoded = workspace.normed->slice(0, 0, sources.num_tokens());
+    encoder_norm_.forward_add(encoded, residual, delta, stream);
+    probe.layer(shard_.encoder_layers.end - 1)("out", residual);
+    probe("final_norm", encoded);
+  } else {
+    add_delta(residual, delta, stream);
+  }
+  if (!shard_.is_last_stage) comms.next->send(encoded, 1, stream);
+  blocks_.cache_sources(encoded, sources, caches, workspace, Probe(probe_function), stream);
+}
+
 TensorView Decoder::forward(const BatchView& batch, std::span<const KvCacheView> caches, Workspace& workspace,
                             const RankComms& comms, const ProbeFunction* probe_function, Stream& stream) const {
   const Probe probe(probe_function);
   const int64_t num_tokens = batch.num_tokens();
   const TensorView residual = workspace.residual->slice(0, 0, num_tokens);
   const TensorView normed = workspace.normed->slice(0, 0, num_tokens);
-  ShardedSum delta;  // [num_tokens, hidden]: what the last block adds to the residual stream
-
-  if (shard_.is_first_stage) {
+  if (shard_.layers.size() == 0) return {};  // it reads sources only
+  if (shard_.has_first_layer()) {
     embed(residual, batch, workspace, comms, stream);
     probe("embed", residual);
   } else {
     comms.previous->receive(residual, 0, stream);
   }
-  for (int64_t i = shard_.layers.begin; i < shard_.layers.end; ++i) {
-    const auto local = static_cast<size_t>(i - shard_.layers.begin);
-    const DecoderBlock& block = blocks_[local];
-    block.enter(delta, num_tokens, workspace, probe.layer(i), stream);
-    if (local > 0) probe.layer(i - 1)("out", residual);
-    delta = block.forward(batch, caches[spec_.is_causal ? local : 0], workspace, comms.tensor.get(), probe.layer(i),
-                          stream);
-  }
+  const ShardedSum delta = blocks_.forward(batch, caches, workspace, comms.tensor.get(), probe, stream);
   if (!shard_.is_last_stage) {
-    if (!delta.value.empty()) {
-      delta.complete(stream);
-      add(residual, delta.value, stream);
-    }
+    add_delta(residual, delta, stream);
     comms.next->send(residual, 1, stream);
     return {};
   }
@@ -186,17 +219,17 @@ TensorView Decoder::make_logits(const BatchView& batch, ConstTensorView hidden, 
   const TensorView local = is_split ? workspace.local_logits->slice(0, 0, num_rows) : logits;
   if (!is_split && shard_.shard != 0) return {};  // every shard has the same
   head_.forward(local, inputs, stream);
+  if (spec_.logit_scale != 1) scale(local, spec_.logit_scale, stream);
   if (spec_.logit_soft_cap > 0) soft_cap(local, spec_.logit_soft_cap, stream);
   if (is_split) gather_logits(logits, local, spec_.vocab, *comms.tensor, workspace.logit_parts, stream);
   return logits;
 }
 
 int64_t Decoder::num_weight_bytes() const {
-  int64_t total = embedding_->num_bytes() + embedding_in_.num_bytes() + position_embedding_->num_bytes() +
-                  token_type_embedding_->num_bytes() + embedding_out_.num_bytes() + pooler_.num_bytes() +
-                  head_transform_.num_bytes() + head_.num_bytes();
-  for (const DecoderBlock& block : blocks_) total += block.num_bytes();
-  return total;
+  const int64_t total = embedding_->num_bytes() + embedding_in_.num_bytes() + position_embedding_->num_bytes() +
+                        token_type_embedding_->num_bytes() + embedding_out_.num_bytes() + pooler_.num_bytes() +
+                        head_transform_.num_bytes() + head_.num_bytes();
+  return total + encoder_.num_bytes() + blocks_.num_bytes();
 }
 
 }  // namespace cohort

@@ -1,12 +1,13 @@
 // Decoder: a transformer of one stack of blocks, from token ids to hidden states and logits, or the part of it that one
-// rank computes. Its tokens see what is before them, or, in an encoder, all of their sequence.
+// rank computes. Its tokens see what is before them, or, in an encoder, all of their sequence. Where the model has
+// sources there is a second stack, which reads those first.
 #pragma once
 
 #include <span>
 #include <vector>
 
 #include "parallel/comm/rank_comms.h"
-#include "runtime/layers/decoder_block.h"
+#include "runtime/layers/block_stack.h"
 
 namespace cohort {
 
@@ -16,6 +17,12 @@ class Decoder {
   // Loads this rank's slices of the tensors of `map` from `source`. Errors name the file and the tensor.
   static Result<Decoder> load(const ModelSpec& spec, const ModelShard& shard, const WeightMap& map,
                               const Arithmetic& arithmetic, WeightSource& source, Stream& stream);
+
+  // Runs this rank's part of whole sources, before the first step of their sequences: what the blocks of that step and
+  // of later ones attend to goes to `caches`. What a stage gets it sends to the next, as forward() does. Requires that
+  // the model has sources, and `caches` and `probe` as for forward().
+  void encode(const BatchView& sources, std::span<const KvCacheView> caches, Workspace& workspace,
+              const RankComms& comms, const ProbeFunction* probe, Stream& stream) const;
 
   // Runs this rank's part of the batch: on the first stage from token ids, on others from what the stage before sends;
   // what a stage gets it sends to the next, and the last makes logits. caches: as many as num_layer_caches() says of
@@ -38,11 +45,17 @@ class Decoder {
   const ModelShard& shard() const { return shard_; }
   DType dtype() const { return arithmetic_.dtype; }
   int64_t num_weight_bytes() const;
+  // Of them, those that only encode() reads.
+  int64_t num_encoder_bytes() const { return encoder_.num_bytes(); }
 
  private:
   Status load_embedding(const LoadContext& context, const WeightMap& map);
+  Status load_encoder(const LoadContext& context, const WeightMap& map);
   Status load_head(const LoadContext& context, const WeightMap& map);
   Status load_vocab_head(const LoadContext& context, const WeightMap& map);
+  bool has_last_encoder_layer() const {
+    return shard_.encoder_layers.size() > 0 && shard_.encoder_layers.end == spec_.num_encoder_layers;
+  }
   void embed(TensorView residual, const BatchView& batch, Workspace& workspace, const RankComms& comms,
              Stream& stream) const;
   TensorView make_logits(const BatchView& batch, ConstTensorView hidden, Workspace& workspace, const RankComms& comms,
@@ -53,13 +66,15 @@ class Decoder {
   ModelSpec spec_;
   ModelShard shard_;
   Arithmetic arithmetic_;
-  Tensor embedding_;  // [local vocab, embedding_dim]; the first stage's, like what follows
+  Tensor embedding_;  // [local vocab, embedding_dim]; of stages with ModelShard::has_embedding(), like what follows
   Linear embedding_in_;
   Tensor position_embedding_;    // [max_position, hidden], or empty
   Tensor token_type_embedding_;  // [num_token_types, hidden], or empty
   Norm embedding_norm_;
-  std::vector<DecoderBlock> blocks_;  // the stage's
-  Norm final_norm_;                   // the last stage's, like what follows
+  BlockStack encoder_;  // the stage's part of what reads the source
+  Norm encoder_norm_;   // of the stage with the last layer of that
+  BlockStack blocks_;   // the stage's
+  Norm final_norm_;     // the last stage's, like what follows
   Linear embedding_out_;
   Linear pooler_;
   Linear head_transform_;

@@ -23,6 +23,10 @@ Result<DecoderBlock> DecoderBlock::load(const LoadContext& context, const LayerM
   block.shares_norm_ = context.spec.shares_norm;
   COHORT_ASSIGN_OR_RETURN(block.attn_norm_, Norm::load(context, map.attn_norm));
   COHORT_ASSIGN_OR_RETURN(block.attention_, Attention::load(context, map, layer));
+  if (map.cross) {
+    COHORT_ASSIGN_OR_RETURN(block.cross_norm_, Norm::load(context, map.cross->norm));
+    COHORT_ASSIGN_OR_RETURN(block.cross_attention_, CrossAttention::load(context, *map.cross));
+  }
   if (!block.shares_norm_) {
     COHORT_ASSIGN_OR_RETURN(block.mlp_norm_, Norm::load(context, *map.mlp_norm));
   }
@@ -86,7 +90,14 @@ ShardedSum DecoderBlock::feed_forward(TensorView out, ConstTensorView x, const S
 }
 
 ShardedSum DecoderBlock::pre_norm(const Step& step) const {
-  const ShardedSum attn_out = attend(step.delta, step.normed, step);
+  ShardedSum attn_out = attend(step.delta, step.normed, step);
+  if (cross_attention_) {
+    cross_norm_.forward_add(step.normed, step.residual, attn_out, step.stream);
+    step.probe("cross_norm", step.normed);
+    attn_out = cross_attention_->forward(step.delta, step.normed, step.batch, step.cache, step.workspace, step.comm,
+                                         step.probe, step.stream);
+    step.probe("cross_out", attn_out, step.stream);
+  }
   mlp_norm_.forward_add(step.normed, step.residual, attn_out, step.stream);
   step.probe("mlp_norm", step.normed);
   return feed_forward(step.delta, step.normed, step);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/layers/attention.h"
+#include "runtime/layers/cross_attention.h"
 #include "runtime/layers/mlp.h"
 #include "runtime/layers/moe.h"
 #include "runtime/layers/norm.h"
@@ -10,7 +11,7 @@ namespace cohort {
 
 class DecoderBlock {
  public:
-  // Of layer `layer`, counted over all stages.
+  // Of layer `layer` of a stack, counted over all stages.
   static Result<DecoderBlock> load(const LoadContext& context, const LayerMap& map, int64_t layer);
 
   // Adds `delta`, which the block before left, to workspace.residual, and makes what the block reads.
@@ -22,7 +23,17 @@ class DecoderBlock {
   ShardedSum forward(const BatchView& batch, KvCacheView cache, Workspace& workspace, DeviceComm* comm,
                      const Probe& probe, Stream& stream) const;
 
-  int64_t num_bytes() const { return attention_.num_bytes() + mlp_.num_bytes() + moe_.num_bytes(); }
+  // What the block's attention to sources reads of them, from `encoded` [num_tokens, hidden], goes to `cache`; for
+  // models that have sources.
+  void cache_sources(ConstTensorView encoded, const BatchView& sources, KvCacheView cache, Workspace& workspace,
+                     const Probe& probe, Stream& stream) const {
+    cross_attention_->cache_sources(encoded, sources, cache, workspace, probe, stream);
+  }
+
+  int64_t num_bytes() const {
+    return attention_.num_bytes() + (cross_attention_ ? cross_attention_->num_bytes() : 0) + mlp_.num_bytes() +
+           moe_.num_bytes();
+  }
 
  private:
   struct Step;  // what a forward pass works on
@@ -40,6 +51,8 @@ class DecoderBlock {
   Norm attn_norm_;
   Attention attention_;
   Norm attn_post_norm_;
+  Norm cross_norm_;  // with cross_attention_
+  std::optional<CrossAttention> cross_attention_;
   Norm mlp_norm_;
   Mlp mlp_;
   Moe moe_;  // in its place where there are experts

@@ -15,6 +15,8 @@ struct LoadContext {
   Arithmetic arithmetic;
   WeightSource& source;
   Stream& stream;  // of the device that computes
+  // Of the stack that is loaded: AttentionParams::position_bias of this shard's heads, or empty.
+  ConstTensorView position_bias = {};
 
   Device device() const { return stream.device(); }
 };

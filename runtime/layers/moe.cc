@@ -1,7 +1,5 @@
 #include "runtime/layers/moe.h"
 
-#include "kernels/elementwise/elementwise.h"
-
 namespace cohort {
 namespace {
 
@@ -60,15 +58,9 @@ ShardedSum Moe::forward(TensorView out, ConstTensorView x, Workspace& workspace,
   const TensorView logits = workspace.router_logits->slice(0, 0, x.dim(0));
   router_.forward(logits, x, stream);
   route(workspace.moe, logits, experts_.shape, norm_topk_, stream);
-  if (comm == nullptr || !comm->is_layout_invariant()) {
-    expert_mlp(out, x, experts_, workspace.moe, stream);
-    return {out, comm};
-  }
-  const TensorView sums = workspace.reduction.sums_of(out.dim(0), out.dim(1));
-  expert_mlp(sums, x, experts_, workspace.moe, stream);
-  comm->all_reduce(sums, workspace.reduction.scratch, stream);
-  add_bias(out, sums, {}, stream);
-  return {out};
+  return sum_over_shards(out, {}, comm, workspace.reduction, stream, [&](TensorView to, ConstTensorView /*its_bias*/) {
+    expert_mlp(to, x, experts_, workspace.moe, stream);
+  });
 }
 
 int64_t Moe::num_bytes() const {

@@ -1,7 +1,9 @@
 // Probe: a look at every intermediate of a forward pass, for comparing with a reference; nothing in production.
 //
 // Names: embed; layers.N.{attn_norm, q, k, v, attn_context, attn_out, mlp_norm, mlp_out, out}; final_norm; logits. q
-// and k are those that enter attention, after rotary positions. A norm that a model has not is not shown.
+// and k are those that enter attention, after rotary positions. A norm that a model has not is not shown. Models with
+// sources have layers.N.{cross_norm, cross_q, cross_context, cross_out} too, and layers.N.{cross_k, cross_v} of the
+// source; what reads that has the first names with "encoder." before them.
 #pragma once
 
 #include <functional>
@@ -33,7 +35,7 @@ class Probe {
   }
   Probe layer(int64_t i) const {
     if (function_ == nullptr) return {};
-    return Probe(function_, "layers." + std::to_string(i) + ".");
+    return Probe(function_, prefix_ + "layers." + std::to_string(i) + ".");
   }
 
  private:

@@ -10,10 +10,10 @@
 namespace cohort {
 namespace {
 
-constexpr std::array kFamilies = {
-    &kBertFamily, &kBloomFamily,   &kDistilBertFamily, &kFalconFamily,  &kGemma2Family,    &kGpt2Family,
-    &kGptJFamily, &kGptNeoxFamily, &kLlamaFamily,      &kMistralFamily, &kMixtralFamily,   &kOptFamily,
-    &kPhi3Family, &kQwen2Family,   &kQwen3Family,      &kRobertaFamily, &kXlmRobertaFamily};
+constexpr std::array kFamilies = {&kBertFamily,    &kBloomFamily, &kDistilBertFamily, &kFalconFamily, &kGemma2Family,
+                                  &kGpt2Family,    &kGptJFamily,  &kGptNeoxFamily,    &kLlamaFamily,  &kMistralFamily,
+                                  &kMixtralFamily, &kOptFamily,   &kPhi3Family,       &kQwen2Family,  &kQwen3Family,
+                                  &kRobertaFamily, &kT5Family,    &kXlmRobertaFamily};
 constexpr int64_t kMaxConfigBytes = 16 << 20;
 
 bool has_architecture(const Family& family, std::string_view name) {

@@ -49,6 +49,7 @@ extern const Family kPhi3Family;
 extern const Family kQwen2Family;
 extern const Family kQwen3Family;
 extern const Family kRobertaFamily;
+extern const Family kT5Family;
 extern const Family kXlmRobertaFamily;
 
 std::span<const Family* const> families();

@@ -37,6 +37,15 @@ LinearSlices up_slices(const ModelSpec& spec, const LayerMap& map, const ModelSh
   return slices;
 }
 
+LinearSlices cross_kv_slices(const ModelSpec& spec, const LinearMap& map, const ModelShard& shard) {
+  LinearSlices slices{.outputs = {}, .inputs = {0, map.num_inputs()}};
+  const Slice keys = shard.kv_heads.scaled(spec.head_dim);
+  const int64_t num_keys = spec.num_kv_heads * spec.head_dim;
+  append(slices.outputs, keys);
+  append(slices.outputs, {num_keys + keys.begin, num_keys + keys.end});
+  return slices;
+}
+
 LinearSlices input_slices(const LinearMap& map, Slice inputs) { return {{{0, map.num_outputs()}}, inputs}; }
 
 LinearSlices output_slices(const LinearMap& map, Slice outputs) { return {{outputs}, {0, map.num_inputs()}}; }

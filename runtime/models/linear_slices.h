@@ -17,6 +17,8 @@ struct LinearSlices {
 LinearSlices qkv_slices(const ModelSpec& spec, const LayerMap& map, const ModelShard& shard);
 // Column-parallel: its part of the MLP, of gate and of up where it is gated.
 LinearSlices up_slices(const ModelSpec& spec, const LayerMap& map, const ModelShard& shard);
+// Column-parallel: of k and v of cross-attention the heads of the shard.
+LinearSlices cross_kv_slices(const ModelSpec& spec, const LinearMap& map, const ModelShard& shard);
 // Row-parallel: all outputs, and the inputs [begin, end).
 LinearSlices input_slices(const LinearMap& map, Slice inputs);
 // Column-parallel: the outputs [begin, end).

@@ -36,7 +36,7 @@ Status check_tensor_size(const ModelSpec& spec, int size) {
 
 // In parameters, which are what decoding reads and what fills memory. A layer's biases and norms hardly matter.
 int64_t layer_cost(const ModelSpec& spec) {
-  const int64_t heads = 2 * spec.num_heads + 2 * spec.num_kv_heads;  // q, k, v, out
+  const int64_t heads = (spec.has_source() ? 2 : 1) * (2 * spec.num_heads + 2 * spec.num_kv_heads);  // q, k, v, out
   const int64_t num_mlps = std::max<int64_t>(1, spec.num_experts);
   return spec.hidden * (heads * spec.head_dim + num_mlps * (spec.gated_mlp ? 3 : 2) * spec.ffn);
 }
@@ -52,13 +52,19 @@ int num_mlp_chunks(const ModelSpec& spec) { return choose_num_chunks(spec.ffn, 1
 Result<ModelShard> shard_model(const ModelSpec& spec, const ParallelLayout& layout) {
   const int num_shards = layout.sizes().tensor;
   COHORT_RETURN_IF_ERROR(check_tensor_size(spec, num_shards));
-  const std::vector<int64_t> costs(static_cast<size_t>(spec.num_layers), layer_cost(spec));
+  std::vector<int64_t> costs(static_cast<size_t>(spec.num_layers), layer_cost(spec));
+  if (spec.has_source()) {
+    costs.insert(costs.begin(), static_cast<size_t>(spec.num_encoder_layers), layer_cost(source_encoder_spec(spec)));
+  }
   const int64_t vocab_cost = spec.vocab * spec.hidden;
   COHORT_ASSIGN_OR_RETURN(const std::vector<Slice> stages,
                           balance_stages(costs, vocab_cost, vocab_cost, layout.sizes().pipeline));
   const int64_t shard = layout.shard();
   ModelShard part;
-  part.layers = stages[static_cast<size_t>(layout.stage())];
+  const Slice run = stages[static_cast<size_t>(layout.stage())];  // those that read the source come first
+  const auto layer_of_decoder = [&](int64_t i) { return std::max<int64_t>(i - spec.num_encoder_layers, 0); };
+  part.layers = {layer_of_decoder(run.begin), layer_of_decoder(run.end)};
+  part.encoder_layers = {std::min(run.begin, spec.num_encoder_layers), std::min(run.end, spec.num_encoder_layers)};
   part.heads = even_slice(spec.num_heads, shard, num_shards);
   const int64_t heads_per_kv_head = spec.num_heads / spec.num_kv_heads;
   part.kv_heads = {part.heads.begin / heads_per_kv_head, (part.heads.end - 1) / heads_per_kv_head + 1};
@@ -74,6 +80,7 @@ Result<ModelShard> shard_model(const ModelSpec& spec, const ParallelLayout& layo
 
 ModelShard whole_model(const ModelSpec& spec) {
   return {.layers = {0, spec.num_layers},
+          .encoder_layers = {0, spec.num_encoder_layers},
           .heads = {0, spec.num_heads},
           .kv_heads = {0, spec.num_kv_heads},
           .ffn = {0, spec.ffn},

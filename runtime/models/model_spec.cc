@@ -24,12 +24,17 @@ bool has_logits_of_tokens(const ModelSpec& spec) {
   return spec.head == HeadKind::kTokenLabels || spec.head == HeadKind::kMaskedToken;
 }
 
-int64_t num_layer_caches(const ModelSpec& spec, int64_t num_layers) {
-  return spec.is_causal ? num_layers : std::min<int64_t>(num_layers, 1);
+ModelSpec source_encoder_spec(const ModelSpec& spec) {
+  ModelSpec encoder = spec;
+  encoder.num_layers = spec.num_encoder_layers;
+  encoder.num_encoder_layers = 0;
+  encoder.is_causal = false;
+  return encoder;
 }
 
-int64_t kv_bytes_per_token(const ModelSpec& spec, DType dtype) {
-  return num_layer_caches(spec, spec.num_layers) * 2 * dtype_bytes(dtype, spec.num_kv_heads * spec.head_dim);
+int64_t num_layer_caches(const ModelSpec& spec, int64_t num_layers) {
+  if (spec.has_source()) return std::max<int64_t>(num_layers, 1);
+  return spec.is_causal ? num_layers : std::min<int64_t>(num_layers, 1);
 }
 
 }  // namespace cohort

@@ -17,7 +17,12 @@
 namespace cohort {
 
 enum class NormKind { kRmsNorm, kLayerNorm };
-enum class PositionKind { kRotary, kLearned, kAlibi };
+enum class PositionKind {
+  kRotary,
+  kLearned,
+  kAlibi,
+  kRelative,  // biases of scores, learned for runs of distances: Raffel et al. 2020, "T5", section 2.1
+};
 
 // Where the norms of a block stand, f being its attention and then its MLP.
 enum class BlockKind {
@@ -42,6 +47,7 @@ struct ModelSpec {
   int64_t vocab = 0;
   int64_t hidden = 0;
   int64_t num_layers = 0;
+  int64_t num_encoder_layers = 0;  // of a stack before it that reads the source, and is as wide: encoder-decoders
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;  // divides num_heads
   int64_t head_dim = 0;
@@ -60,9 +66,11 @@ struct ModelSpec {
   bool is_causal = true;  // a token sees those before it; else all of its sequence
 
   PositionKind position = PositionKind::kRotary;
-  RotaryConfig rotary;          // for kRotary
-  int64_t position_offset = 0;  // for kLearned: the table's row of position 0
-  float alibi_scale = 1;        // for kAlibi: of the slopes of Press et al. 2022, "Train Short, Test Long"
+  RotaryConfig rotary;                // for kRotary
+  int64_t position_offset = 0;        // for kLearned: the table's row of position 0
+  int64_t num_position_buckets = 0;   // for kRelative: runs of distances
+  int64_t max_position_distance = 0;  // likewise: from which on all are in the last
+  float alibi_scale = 1;              // for kAlibi: of the slopes of Press et al. 2022, "Train Short, Test Long"
 
   int64_t num_token_types = 0;  // segments of a sequence, whose tokens get an embedding more each
 
@@ -86,7 +94,10 @@ struct ModelSpec {
   float attention_scale = 1;     // of q . k, head_dim^-1/2 as a rule
   float attention_soft_cap = 0;  // of scores; 0 for none (Gemma Team 2024, "Gemma 2", section 2)
   float logit_soft_cap = 0;      // likewise
+  float logit_scale = 1;
   std::vector<int64_t> windows;  // of each layer: how many positions a token sees, itself counted; 0 or none given: all
+
+  int32_t decoder_start_token = 0;  // with num_encoder_layers: what stands before the output
 
   HeadKind head = HeadKind::kNextToken;
   bool has_pooler = false;                         // tanh(W x + b) of the first token, which the head reads
@@ -102,6 +113,8 @@ struct ModelSpec {
 
   // Whether it answers with what it makes of its input, and generates nothing.
   bool is_encoder() const { return head != HeadKind::kNextToken; }
+  // Whether prompts are sources: read by an encoder, whose output every token that is generated attends to.
+  bool has_source() const { return num_encoder_layers > 0; }
 };
 
 // The window of layer `i`, or 0.
@@ -113,8 +126,12 @@ int64_t num_logits(const ModelSpec& spec);
 // Whether there are logits for every token and not for every sequence.
 bool has_logits_of_tokens(const ModelSpec& spec);
 
+// What is true of the layers that read the source. Requires has_source().
+ModelSpec source_encoder_spec(const ModelSpec& spec);
+
 // How many caches of keys and values `num_layers` layers need: what is not causal is computed whole, so that no layer
-// reads what another step wrote, and one cache serves them all in turn.
+// reads what another step wrote, and one cache serves them all in turn. Where there are sources the layers that read
+// them use the first cache likewise, and then each layer of the decoder keeps their keys and values in its own.
 int64_t num_layer_caches(const ModelSpec& spec, int64_t num_layers);
 
 // What generation_config.json (config.json where it is silent) says of generation.
@@ -126,8 +143,5 @@ struct GenerationDefaults {
   float top_p = 1;
   float repetition_penalty = 1;
 };
-
-// Bytes of keys and values that one token keeps in the cache, over all layers.
-int64_t kv_bytes_per_token(const ModelSpec& spec, DType dtype);
 
 }  // namespace cohort

@@ -26,6 +26,11 @@ bool reads_vocab(const ModelSpec& spec) {
   return spec.head == HeadKind::kNextToken || spec.head == HeadKind::kMaskedToken;
 }
 
+// Of the table of embeddings, or of one like it that logits are made by.
+int64_t vocab_elements(const ModelSpec& spec, const ModelShard& shard) {
+  return shard.vocab.size() * spec.embedding_dim;
+}
+
 int64_t mlp_elements(const ModelSpec& spec, const LayerMap& map, const ModelShard& shard) {
   if (spec.num_experts == 0) {
     return linear_elements(map.up, up_slices(spec, map, shard)) +
@@ -39,41 +44,60 @@ int64_t mlp_elements(const ModelSpec& spec, const LayerMap& map, const ModelShar
   return total;
 }
 
+int64_t cross_attention_elements(const ModelSpec& spec, const std::optional<CrossAttentionMap>& map,
+                                 const ModelShard& shard) {
+  if (!map) return 0;
+  const Slice q = shard.heads.scaled(spec.head_dim);
+  return norm_elements(map->norm) + linear_elements(map->q, output_slices(map->q, q)) +
+         linear_elements(map->kv, cross_kv_slices(spec, map->kv, shard)) +
+         linear_elements(map->out, input_slices(map->out, q));
+}
+
 int64_t layer_elements(const ModelSpec& spec, const LayerMap& map, const ModelShard& shard) {
   const LinearSlices attention_inputs = input_slices(map.attn_out, shard.heads.scaled(spec.head_dim));
   return norm_elements(map.attn_norm) + linear_elements(map.qkv, qkv_slices(spec, map, shard)) +
          linear_elements(map.attn_out, attention_inputs) + norm_elements(map.mlp_norm) +
          mlp_elements(spec, map, shard) + norm_elements(map.attn_post_norm) + norm_elements(map.mlp_post_norm) +
-         tensor_elements(map.q_norm) + tensor_elements(map.k_norm);
+         tensor_elements(map.q_norm) + tensor_elements(map.k_norm) + cross_attention_elements(spec, map.cross, shard);
 }
 
 }  // namespace
 
 int64_t num_shard_elements(const ModelSpec& spec, const WeightMap& map, const ModelShard& shard) {
-  const int64_t vocab_elements = shard.vocab.size() * spec.embedding_dim;
-  int64_t total = 0;
-  if (shard.is_first_stage) {
-    total += vocab_elements + whole_elements(map.embedding_in) + norm_elements(map.embedding_norm);
-    if (map.position_embedding) total += spec.max_position * spec.hidden;
-    total += tensor_elements(map.token_type_embedding);
+  int64_t total = num_table_elements(spec, shard);
+  if (shard.has_embedding()) total += whole_elements(map.embedding_in) + norm_elements(map.embedding_norm);
+  const auto add_layers = [&](const std::vector<LayerMap>& layers, Slice slice) {
+    for (int64_t i = slice.begin; i < slice.end; ++i) {
+      total += layer_elements(spec, layers[static_cast<size_t>(i)], shard);
+    }
+  };
+  add_layers(map.encoder_layers, shard.encoder_layers);
+  add_layers(map.layers, shard.layers);
+  if (shard.encoder_layers.size() > 0) total += tensor_elements(map.encoder_position_bias);
+  if (shard.encoder_layers.size() > 0 && shard.encoder_layers.end == spec.num_encoder_layers) {
+    total += norm_elements(map.encoder_norm);
   }
-  for (int64_t i = shard.layers.begin; i < shard.layers.end; ++i) {
-    total += layer_elements(spec, map.layers[static_cast<size_t>(i)], shard);
-  }
+  if (shard.layers.size() > 0) total += tensor_elements(map.position_bias);
   if (shard.is_last_stage) {
     total += norm_elements(map.final_norm) + whole_elements(map.embedding_out);
     total += whole_elements(map.pooler) + whole_elements(map.head_transform) + norm_elements(map.head_transform_norm) +
              whole_elements(map.label_head);
     if (map.head_bias) total += shard.vocab.size();
-    if (reads_vocab(spec) && (map.head || !shard.is_first_stage)) total += vocab_elements;
+    if (reads_vocab(spec) && (map.head || !shard.has_embedding())) total += vocab_elements(spec, shard);
   }
   return total;
 }
 
+int64_t num_table_elements(const ModelSpec& spec, const ModelShard& shard) {
+  if (!shard.has_embedding()) return 0;
+  const int64_t num_positions = spec.position == PositionKind::kLearned ? spec.max_position : 0;
+  return vocab_elements(spec, shard) + (num_positions + spec.num_token_types) * spec.hidden;
+}
+
 int64_t shard_weight_bytes(const ModelSpec& spec, const WeightMap& map, const ModelShard& shard, DType dtype) {
   int64_t num_elements = num_shard_elements(spec, map, shard);
-  if (reads_vocab(spec) && !map.head && shard.is_first_stage && shard.is_last_stage) {
-    num_elements += shard.vocab.size() * spec.embedding_dim;
+  if (reads_vocab(spec) && !map.head && shard.has_embedding() && shard.is_last_stage) {
+    num_elements += vocab_elements(spec, shard);
   }
   return dtype_bytes(dtype, num_elements);
 }

@@ -37,13 +37,19 @@ void for_each_base_tensor(Map& map, F&& f) {
   if_any(map.position_embedding, f);
   if_any(map.token_type_embedding, f);
   if_any(map.embedding_norm, norm);
-  for (auto& layer : map.layers) {
+  const auto layer_tensors = [&](auto& layer) {
     norm(layer.attn_norm);
     linear(layer.qkv);
     if_any(layer.q_norm, f);
     if_any(layer.k_norm, f);
     linear(layer.attn_out);
     if_any(layer.attn_post_norm, norm);
+    if_any(layer.cross, [&](auto& cross) {
+      norm(cross.norm);
+      linear(cross.q);
+      linear(cross.kv);
+      linear(cross.out);
+    });
     if_any(layer.mlp_norm, norm);
     linear(layer.up);
     linear(layer.down);
@@ -53,7 +59,12 @@ void for_each_base_tensor(Map& map, F&& f) {
       linear(expert.down);
     }
     if_any(layer.mlp_post_norm, norm);
-  }
+  };
+  for (auto& layer : map.encoder_layers) layer_tensors(layer);
+  if_any(map.encoder_position_bias, f);
+  if_any(map.encoder_norm, norm);
+  for (auto& layer : map.layers) layer_tensors(layer);
+  if_any(map.position_bias, f);
   if_any(map.final_norm, norm);
   if_any(map.embedding_out, linear);
   if_any(map.pooler, linear);

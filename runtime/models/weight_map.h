@@ -42,6 +42,14 @@ struct ExpertMap {
   LinearMap down;  // [hidden, ffn]
 };
 
+// Attention to what the encoder made of the source.
+struct CrossAttentionMap {
+  NormMap norm;
+  LinearMap q;
+  LinearMap kv;  // outputs: k and v
+  LinearMap out;
+};
+
 struct LayerMap {
   NormMap attn_norm;
   LinearMap qkv;
@@ -50,8 +58,9 @@ struct LayerMap {
   std::optional<TensorRef> k_norm = std::nullopt;
   LinearMap attn_out;
   std::optional<NormMap> attn_post_norm = std::nullopt;  // of what attention adds
-  std::optional<NormMap> mlp_norm = std::nullopt;        // nothing where the MLP reads what attention reads
-  LinearMap up = {};  // outputs: ffn, or gate and up; nothing where there are experts
+  std::optional<CrossAttentionMap> cross = std::nullopt;
+  std::optional<NormMap> mlp_norm = std::nullopt;  // nothing where the MLP reads what attention reads
+  LinearMap up = {};                               // outputs: ffn, or gate and up; nothing where there are experts
   LinearMap down = {};
   std::optional<LinearMap> router = std::nullopt;       // hidden to num_experts
   std::vector<ExpertMap> experts = {};                  // [num_experts], or none
@@ -64,7 +73,11 @@ struct WeightMap {
   std::optional<TensorRef> position_embedding;    // [position_offset + max_position, hidden]
   std::optional<TensorRef> token_type_embedding;  // [num_token_types, hidden]
   std::optional<NormMap> embedding_norm;
+  std::vector<LayerMap> encoder_layers;            // of the stack that reads the source, if there is one
+  std::optional<TensorRef> encoder_position_bias;  // [num_position_buckets, num_heads], of all its layers
+  std::optional<NormMap> encoder_norm;             // of what it makes
   std::vector<LayerMap> layers;
+  std::optional<TensorRef> position_bias;  // as encoder_position_bias
   std::optional<NormMap> final_norm;
   std::optional<LinearMap> embedding_out;   // hidden to embedding_dim
   std::optional<LinearMap> pooler;          // hidden to hidden

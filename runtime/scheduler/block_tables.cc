@@ -27,10 +27,11 @@ bool BlockTables::take(ScheduledRequest& request, int64_t num_spare) {
   if (blocked_.id == request.id() && num_spare >= blocked_.num_spare) return false;
   Sequence& sequence = request.sequence;
   const int64_t num_blocks = blocks_for(sequence.length());
+  const int64_t num_source_blocks = blocks_for(sequence.source_length());
   const auto num_keys = static_cast<int64_t>(request.keys.size());
   const int64_t max_found = std::min(num_keys, (sequence.length() - 1) / block_size_);
   found_.clear();
-  int64_t num_taken = num_blocks;  // of those available
+  int64_t num_taken = num_blocks + num_source_blocks;  // of those available
   for (int64_t i = 0; i < max_found; ++i) {
     const int32_t block = allocator_.find(request.keys[static_cast<size_t>(i)]);
     if (block == BlockAllocator::kNone) break;
@@ -47,6 +48,7 @@ bool BlockTables::take(ScheduledRequest& request, int64_t num_spare) {
   request.num_keyed_blocks = static_cast<int64_t>(found_.size());
   sequence.num_computed = request.num_keyed_blocks * block_size_;
   while (static_cast<int64_t>(sequence.block_table.size()) < num_blocks) grow(request);
+  for (int64_t i = 0; i < num_source_blocks; ++i) sequence.source_table.push_back(allocator_.allocate());
   return true;
 }
 
@@ -76,6 +78,8 @@ void BlockTables::release(ScheduledRequest& request, bool is_bad) {
   }
   allocator_.release(sequence.block_table);
   sequence.block_table.clear();
+  allocator_.release(sequence.source_table);
+  sequence.source_table.clear();
   sequence.num_computed = 0;
   request.num_keyed_blocks = 0;
 }

@@ -25,9 +25,9 @@ class BlockTables {
 
   // Makes the keys of the prompt's full blocks.
   void add_prompt_keys(ScheduledRequest& request);
-  // Blocks for all tokens that are known, those computed before shared: they count as computed. The last token never
-  // does, so that there are logits to sample from, and it is in a block that the sequence has for itself. False, and
-  // nothing changed, if that would leave less than `num_spare` blocks available.
+  // Blocks for all tokens that are known, a source's among them, those computed before shared: they count as computed.
+  // The last token never does, so that there are logits to sample from, and it is in a block that the sequence has for
+  // itself. False, and nothing changed, if that would leave less than `num_spare` blocks available.
   bool take(ScheduledRequest& request, int64_t num_spare);
   bool has_room(const ScheduledRequest& request, int64_t num_positions) const;
   // One block more. Requires one available.

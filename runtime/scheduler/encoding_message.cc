@@ -7,13 +7,15 @@ void write_encoding_parts(wire::EncodingParts& out, const EncodingParts& parts) 
   out.set_pooler_output(parts.pooler_output);
   out.set_embedding(parts.embedding);
   out.set_logits(parts.logits);
+  out.mutable_logits_of()->Add(parts.logits_of.begin(), parts.logits_of.end());
 }
 
 EncodingParts read_encoding_parts(const wire::EncodingParts& in) {
   return {.hidden_states = in.hidden_states(),
           .pooler_output = in.pooler_output(),
           .embedding = in.embedding(),
-          .logits = in.logits()};
+          .logits = in.logits(),
+          .logits_of = {in.logits_of().begin(), in.logits_of().end()}};
 }
 
 void write_encoding(wire::EncodedSequence& out, const Encoding& encoding) {

@@ -13,6 +13,8 @@ void write_admitted(wire::AdmittedSequence& admitted, ScheduledRequest& request)
   admitted.mutable_output()->Add(sequence.output.begin(), sequence.output.end());
   admitted.mutable_block_table()->Add(sequence.block_table.begin(), sequence.block_table.end());
   admitted.set_num_computed(sequence.num_computed);
+  admitted.mutable_source()->Add(sequence.source.begin(), sequence.source.end());
+  admitted.mutable_source_table()->Add(sequence.source_table.begin(), sequence.source_table.end());
   if (request.request.encoding.any()) {
     admitted.mutable_token_types()->Add(sequence.token_types.begin(), sequence.token_types.end());
     write_encoding_parts(*admitted.mutable_encoding(), request.request.encoding);

@@ -38,6 +38,10 @@ struct ScheduledRequest {
   int64_t num_cached_tokens = -1;  // of the prompt, found in the cache when it first ran; negative before
 
   int64_t id() const { return sequence.id; }
+  // Tokens of what the client sent: of the source, where there is one.
+  int64_t num_input_tokens() const {
+    return sequence.source.empty() ? sequence.prompt_length() : sequence.source_length();
+  }
   int32_t priority() const { return request.priority; }
   bool has_run() const { return num_cached_tokens >= 0; }
   // Whether it is served before `other` when there is not enough for both.

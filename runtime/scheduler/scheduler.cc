@@ -35,8 +35,10 @@ Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options), blocks_(options.num_blocks, options.block_size, options.shares_prefixes) {
   COHORT_CHECK(options.max_tokens_per_step >= options.max_seqs && options.max_seqs >= 1,
                "a step must have room for a token of every sequence");
-  COHORT_CHECK(!options.encodes || options.max_tokens_per_step >= options.max_position,
+  const bool has_source = options.decoder_start_token.has_value();
+  COHORT_CHECK(!(options.encodes || has_source) || options.max_tokens_per_step >= options.max_position,
                "a step must have room for the longest sequence that is encoded");
+  COHORT_CHECK(!has_source || !options.shares_prefixes, "what follows a prefix depends on the source");
   COHORT_CHECK(options.num_micro_batches >= 1 && !(options.overlap_steps && options.num_micro_batches > 1),
                std::to_string(options.num_micro_batches));
 }
@@ -46,10 +48,13 @@ Result<int64_t> Scheduler::submit(GenerationRequest request, double now_s) {
     return invalid_argument(options_.encodes ? "the model encodes; it does not generate"
                                              : "the model generates; it does not encode");
   }
-  COHORT_RETURN_IF_ERROR(request.validate(options_.vocab, options_.max_position));
-  request.max_tokens = request.output_limit(options_.max_position);
+  COHORT_RETURN_IF_ERROR(request.validate(options_.limits()));
+  request.max_tokens = request.output_limit(options_.limits());
+  std::vector<int32_t> source;
+  if (options_.decoder_start_token) source = std::exchange(request.prompt, {*options_.decoder_start_token});
   // The last token that is sampled is never fed back.
-  const int64_t num_blocks = blocks_.blocks_for(static_cast<int64_t>(request.prompt.size()) + request.max_tokens - 1);
+  const int64_t num_blocks =
+      blocks_.blocks_for(std::ssize(source)) + blocks_.blocks_for(std::ssize(request.prompt) + request.max_tokens - 1);
   if (num_blocks > options_.num_blocks) {
     return invalid_argument("prompt and output need " + std::to_string(num_blocks) +
                             " blocks of the cache, which has " + std::to_string(options_.num_blocks));
@@ -61,6 +66,7 @@ Result<int64_t> Scheduler::submit(GenerationRequest request, double now_s) {
   const int64_t id = next_request_id_++;
   ScheduledRequest& added = *requests_.emplace(id, std::make_unique<ScheduledRequest>()).first->second;
   added.sequence.id = id;
+  added.sequence.source = std::move(source);
   added.sequence.prompt = std::move(request.prompt);
   added.sequence.token_types = std::move(request.token_types);
   added.request = std::move(request);
@@ -144,7 +150,7 @@ void Scheduler::start(ScheduledRequest& request) {
   request.state = ScheduledRequest::State::kRunning;
   running_.insert(std::upper_bound(running_.begin(), running_.end(), &request, goes_before), &request);
   if (request.has_run()) return;
-  const int64_t length = request.sequence.prompt_length();
+  const int64_t length = request.num_input_tokens();
   request.num_cached_tokens = request.sequence.num_computed;
   tenants_.leave_queue(*request.tenant);
   request.tenant->service += TenantShares::kPromptWeight * (length - request.num_cached_tokens);
@@ -157,14 +163,18 @@ void Scheduler::choose_prefills(std::vector<Work>& work) {
   const auto num_decodes = static_cast<int64_t>(work.size());
   int64_t num_places = max_seqs_per_plan() - num_decodes;
   int64_t num_spare = options_.max_tokens_per_step - num_decodes;
+  int64_t num_spare_source = options_.max_tokens_per_step;  // sources go through layers of their own, before the rest
   for (ScheduledRequest* request : running_) {
     if (num_places <= 0 || num_spare <= 0) return;
     const int64_t num_pending = request->sequence.num_pending();
     if (num_pending <= 0 || is_decode(*request)) continue;
-    if (options_.encodes && num_pending > num_spare) continue;  // it comes first in the next step
+    const int64_t num_source = request->sequence.is_source_pending() ? request->sequence.source_length() : 0;
+    // What is encoded is so whole: it comes first in the next step.
+    if ((options_.encodes && num_pending > num_spare) || num_source > num_spare_source) continue;
     const int64_t num_tokens = std::min(num_pending, num_spare);
     work.push_back({request, num_tokens});
     num_spare -= num_tokens;
+    num_spare_source -= num_source;
     --num_places;
   }
 }
@@ -281,7 +291,7 @@ TokenEvent Scheduler::take_token(ScheduledRequest& request, const wire::SampledT
   ++counts_.num_output_tokens;
   request.tenant->service += TenantShares::kOutputWeight;
   if (request.state == ScheduledRequest::State::kRunning) blocks_.publish(request);
-  event.finish = finish_reason(request.request, output, options_.max_position);
+  event.finish = finish_reason(request.request, output, options_.limits());
   if (event.finish != FinishReason::kNone) end(request);
   return event;
 }
@@ -302,6 +312,7 @@ void Scheduler::check_invariants() const {
   std::vector<int32_t> num_owners(static_cast<size_t>(options_.num_blocks));
   for (const ScheduledRequest* request : running_) {
     for (const int32_t block : request->sequence.block_table) ++num_owners[static_cast<size_t>(block)];
+    for (const int32_t block : request->sequence.source_table) ++num_owners[static_cast<size_t>(block)];
   }
   for (int32_t block = 0; block < static_cast<int32_t>(options_.num_blocks); ++block) {
     COHORT_CHECK(blocks().num_owners(block) == num_owners[static_cast<size_t>(block)],

@@ -52,6 +52,11 @@ struct SchedulerOptions {
   bool shares_prefixes = true;
   // The model encodes: a sequence is one prompt, in one step, which must have room for the longest.
   bool encodes = false;
+  // Of models with sources: prompts are such, and their outputs stand behind this token. A step must have room for the
+  // longest source. Requires that nothing is shared.
+  std::optional<int32_t> decoder_start_token = {};
+
+  SequenceLimits limits() const { return {vocab, max_position, decoder_start_token.has_value()}; }
 };
 
 // A token that a step sampled; or, of an encoder, what became of a sequence, without a token.

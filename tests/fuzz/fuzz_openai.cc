@@ -58,7 +58,7 @@ class Engine final : public EngineClient {
   const EngineStats& stats() const override { return stats_; }
 
   uint64_t submit(GenerationRequest request, OnEvent on_event) override {
-    require(request.validate(facts_.vocab, facts_.max_position).ok());
+    require(request.validate(facts_.limits()).ok());
     const uint64_t id = next_++;
     open_.emplace(id, Open{std::move(request), std::move(on_event)});
     return id;

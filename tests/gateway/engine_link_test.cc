@@ -20,6 +20,12 @@ using namespace std::chrono_literals;
 
 class EngineLink : public testing::Test {
  protected:
+  // A path of this test's own.
+  static std::string path_of(const std::string& extension) {
+    const std::string name = testing::UnitTest::GetInstance()->current_test_info()->name();
+    return testing::TempDir() + "engine_link_" + name + "." + extension;
+  }
+
   void connect(std::chrono::milliseconds max_silence = 60s) {
     client_ = std::make_unique<EngineLinkClient>(io_, server_->path(), max_silence,
                                                  [this](const std::string& reason) { broken_ = reason; });
@@ -67,7 +73,7 @@ class EngineLink : public testing::Test {
   }
 
   asio::io_context io_;
-  std::unique_ptr<LinkServer> server_ = std::make_unique<LinkServer>("");
+  std::unique_ptr<LinkServer> server_ = std::make_unique<LinkServer>(path_of("sock"));
   std::unique_ptr<EngineLinkClient> client_;
   std::vector<LinkServer::Received> received_;
   std::string broken_;
@@ -287,8 +293,23 @@ TEST_F(EngineLink, OnlyThisUserMayOpenTheSocket) {
   struct stat facts {};
   ASSERT_EQ(stat(server_->path().c_str(), &facts), 0);
   EXPECT_EQ(facts.st_mode & 0077, 0U);
+  server_ = std::make_unique<LinkServer>("");
+  ASSERT_EQ(stat(server_->path().c_str(), &facts), 0);
+  EXPECT_EQ(facts.st_mode & 0077, 0U);
   ASSERT_EQ(stat(std::filesystem::path(server_->path()).parent_path().c_str(), &facts), 0);
   EXPECT_EQ(facts.st_mode & 0077, 0U);
+}
+
+TEST_F(EngineLink, APrivateSocketIsGoneOnceItsGatewayIsThere) {
+  server_ = std::make_unique<LinkServer>("");
+  const std::filesystem::path path = server_->path();
+  EXPECT_EQ(talk("no hello"), "");
+  EXPECT_TRUE(std::filesystem::exists(path));
+  connect();
+  announce_ready();
+  EXPECT_FALSE(std::filesystem::exists(path.parent_path()));
+  client_->submit(full_request(), [](const EngineEvent&) {});
+  EXPECT_TRUE(receive().message->has_submit());
 }
 
 TEST_F(EngineLink, APathThatIsTakenIsAnErrorThatNamesIt) {
@@ -301,7 +322,7 @@ TEST_F(EngineLink, APathThatIsTakenIsAnErrorThatNamesIt) {
     return "";
   };
   EXPECT_EQ(error_of(server_->path()), "engine link: " + server_->path() + ": another engine listens there");
-  const std::filesystem::path file = std::filesystem::path(server_->path()).parent_path() / "file";
+  const std::filesystem::path file = path_of("file");
   std::ofstream(file) << "kept";
   EXPECT_EQ(error_of(file), "engine link: " + file.string() + ": is there already, and no socket");
   EXPECT_NE(error_of(std::string(200, 'a')), "");

@@ -57,7 +57,7 @@ FakeEngine::FakeEngine() {
 }
 
 uint64_t FakeEngine::submit(GenerationRequest request, OnEvent on_event) {
-  const Status status = request.validate(facts_.vocab, facts_.max_position);
+  const Status status = request.validate(facts_.limits());
   EXPECT_TRUE(status.ok()) << status.message();
   submitted.push_back({std::move(request), std::move(on_event)});
   return submitted.size() - 1;

@@ -15,16 +15,9 @@ inline constexpr int kNumEncoderPrompts = 4;
 inline constexpr double kBfloat16Tolerance = 4e-2;
 inline constexpr int64_t kMaskedStep = 16;  // logits over the vocabulary are kept of every so manyth token
 
-inline std::filesystem::path encoder_dir() {
-  return std::filesystem::path(COHORT_SOURCE_DIR) / "tests/data/golden_encoders";
-}
+inline std::filesystem::path encoder_dir() { return source_dir() / "tests/data/golden_encoders"; }
 
-inline std::vector<std::string> encoder_names() {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(encoder_dir())) names.push_back(entry.path().filename());
-  std::sort(names.begin(), names.end());
-  return names;
-}
+inline std::vector<std::string> encoder_names() { return names_in(encoder_dir()); }
 
 // For all that the model has of the prompt.
 inline GenerationRequest encoder_request(const Expected& expected, const ModelSpec& spec, int prompt) {

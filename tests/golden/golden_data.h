@@ -20,20 +20,25 @@ inline constexpr int kNumPrompts = 6;
 inline constexpr int64_t kNumGreedy = 32;
 inline constexpr double kTolerance = 1e-4;  // of ||actual - expected|| / ||expected||, in float32
 
-inline std::filesystem::path golden_dir() { return std::filesystem::path(COHORT_SOURCE_DIR) / "tests/data/golden"; }
+inline std::filesystem::path source_dir() { return COHORT_SOURCE_DIR; }
+inline std::filesystem::path golden_dir() { return source_dir() / "tests/data/golden"; }
+inline std::filesystem::path encoder_decoder_dir() { return source_dir() / "tests/data/golden_encoder_decoders"; }
 
-inline std::vector<std::string> golden_names() {
+// Of the checkpoints in `dir`.
+inline std::vector<std::string> names_in(const std::filesystem::path& dir) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(golden_dir())) names.push_back(entry.path().filename());
+  for (const auto& entry : std::filesystem::directory_iterator(dir)) names.push_back(entry.path().filename());
   std::sort(names.begin(), names.end());
   return names;
 }
 
-// What golden.safetensors says, by name.
+inline std::vector<std::string> golden_names() { return names_in(golden_dir()); }
+
+// What golden.safetensors says, or another file of the folder, by name.
 class Expected {
  public:
-  explicit Expected(const std::filesystem::path& dir) {
-    auto file = SafetensorsFile::open(dir / "golden.safetensors");
+  explicit Expected(const std::filesystem::path& dir, const std::string& name = "golden.safetensors") {
+    auto file = SafetensorsFile::open(dir / name);
     EXPECT_TRUE(file.ok()) << file.status().message();
     file_ = std::make_unique<SafetensorsFile>(*std::move(file));
     for (const SafetensorsEntry& entry : file_->entries()) entries_[entry.name] = &entry;

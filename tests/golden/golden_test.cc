@@ -3,39 +3,23 @@
 
 #include <map>
 
-#include "runtime/engine/engine.h"
-#include "runtime/engine/load_model.h"
 #include "tests/golden/golden_data.h"
+#include "tests/golden/model_run.h"
 
 namespace cohort {
 namespace {
 
 using test::Expected;
+using test::generate_all;
 using test::golden_dir;
 using test::golden_names;
 using test::kNumGreedy;
 using test::kNumPrompts;
 using test::kTolerance;
 using test::relative_error;
+using test::values_of;
 
 constexpr int kProbePrompt = 1;
-
-std::vector<float> to_floats(ConstTensorView x) {
-  std::vector<float> values;
-  if (x.device() != kCpuDevice) {  // the rows one after the other, as far as a strided tensor reaches
-    std::vector<float> row(static_cast<size_t>(x.num_elements() / std::max<int64_t>(x.dim(0), 1)));
-    for (int64_t i = 0; i < x.dim(0); ++i) {
-      copy_bytes(row.data(), kCpuDevice, x.row<float>(i), x.device(), static_cast<int64_t>(row.size() * sizeof(float)));
-      values.insert(values.end(), row.begin(), row.end());
-    }
-    return values;
-  }
-  const int64_t row_size = x.num_elements() / std::max<int64_t>(x.dim(0), 1);
-  for (int64_t i = 0; i < x.dim(0); ++i) {
-    values.insert(values.end(), x.row<float>(i), x.row<float>(i) + row_size);
-  }
-  return values;
-}
 
 struct GoldenCase {
   std::string name;
@@ -57,13 +41,7 @@ class GoldenTest : public testing::TestWithParam<GoldenCase> {
   void SetUp() override {
     if (GetParam().device != kCpuDevice && num_cuda_devices() == 0) GTEST_SKIP() << "no CUDA device";
     stream_ = std::make_unique<Stream>(GetParam().device, 2);
-    auto open = open_model(golden_dir() / GetParam().name, {.dtype = DType::kF32});
-    EXPECT_TRUE(open.ok()) << open.status().message();
-    if (!open.ok()) return;
-    const ModelShard whole = whole_model(open->config.spec);
-    auto model = load_model(*std::move(open), whole, nullptr, *stream_);
-    EXPECT_TRUE(model.ok()) << model.status().message();
-    if (model.ok()) model_ = *std::move(model);
+    model_ = test::load_whole(golden_dir() / GetParam().name, *stream_);
     ASSERT_NE(model_.decoder, nullptr);
   }
 
@@ -96,40 +74,22 @@ class GoldenTest : public testing::TestWithParam<GoldenCase> {
     batch.add(sequence, n);
     batch.upload(*stream_);
     BatchView view = batch.view();
-    std::vector<int32_t> all_rows;
-    for (int32_t i = 0; i < n; ++i) all_rows.push_back(i);
-    const Tensor rows(DType::kI32, Shape{n}, GetParam().device);
-    copy_bytes(rows->data(), GetParam().device, all_rows.data(), kCpuDevice, rows->num_bytes());
+    const Tensor rows = test::all_rows(n, GetParam().device);
     view.logit_rows = rows;
 
     std::map<std::string, std::vector<float>> probes;
     const ProbeFunction probe = [&](std::string_view name, ConstTensorView x) {
       stream_->synchronize();
-      EXPECT_TRUE(probes.emplace(name, to_floats(x)).second) << name << " probed twice";
+      EXPECT_TRUE(probes.emplace(name, values_of(x)).second) << name << " probed twice";
     };
     model_.decoder->forward(view, cache.layers(), workspace, comms_, &probe, *stream_);
     return probes;
   }
 
-  std::vector<std::vector<int32_t>> generate(const EngineOptions& options, std::vector<int> prompts) {
-    ModelRunner runner(*model_.decoder, comms_, options, *stream_);
-    Engine engine(runner, comms_);
-    for (const int prompt : prompts) {
-      const auto id = engine.submit(greedy_request(prompt));
-      EXPECT_TRUE(id.ok()) << id.status().message();
-    }
-    std::vector<std::vector<int32_t>> outputs(prompts.size());
-    while (engine.has_work()) {
-      for (const TokenEvent& event : engine.step()) {
-        outputs[static_cast<size_t>(event.request_id)].push_back(event.token);
-      }
-    }
-    EXPECT_EQ(engine.blocks().num_available(), engine.blocks().num_blocks());
-    return outputs;
-  }
-
   void expect_greedy(const EngineOptions& options, const std::vector<int>& prompts) {
-    const auto outputs = generate(options, prompts);
+    std::vector<GenerationRequest> requests;
+    for (const int prompt : prompts) requests.push_back(greedy_request(prompt));
+    const auto outputs = generate_all(*model_.decoder, options, requests, *stream_);
     for (size_t i = 0; i < prompts.size(); ++i) {
       EXPECT_EQ(outputs[i], expected_.ids("prompt" + std::to_string(prompts[i]) + ".greedy_ids"))
           << "prompt " << prompts[i];

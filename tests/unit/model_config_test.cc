@@ -64,7 +64,8 @@ TEST_F(ModelConfigTest, ReadsLlama) {
   EXPECT_EQ(spec.checkpoint_dtype, DType::kBF16);
   EXPECT_EQ(spec.rotary.theta, 10000);
   EXPECT_EQ(model->generation.eos_ids, std::vector<int32_t>{2});
-  EXPECT_EQ(kv_bytes_per_token(spec, DType::kBF16), 2 * 2 * 2 * 8 * 2);  // layers, k and v, heads, head_dim, bytes
+  // Layers, k and v, heads, head_dim, bytes.
+  EXPECT_EQ(shard_kv_bytes_per_token(spec, whole_model(spec), DType::kBF16), 2 * 2 * 2 * 8 * 2);
 }
 
 TEST_F(ModelConfigTest, BothFormsOfRopeScalingAreOne) {
@@ -136,6 +137,31 @@ TEST_F(ModelConfigTest, ReadsMixtral) {
   config["num_experts_per_tok"] = 9;
   EXPECT_NE(read(config).status().message().find("num_experts_per_tok: expected at most the 8 experts"),
             std::string::npos);
+}
+
+TEST_F(ModelConfigTest, TablesThatAreReadByRow) {
+  // As OPT-350M: its embeddings are half as wide as its hidden states, and the logits use the same table.
+  const nlohmann::json config = {{"architectures", {"OPTForCausalLM"}},
+                                 {"model_type", "opt"},
+                                 {"vocab_size", 100},
+                                 {"hidden_size", 64},
+                                 {"word_embed_proj_dim", 32},
+                                 {"num_hidden_layers", 2},
+                                 {"num_attention_heads", 8},
+                                 {"ffn_dim", 96},
+                                 {"max_position_embeddings", 128},
+                                 {"do_layer_norm_before", false}};
+  const auto opt = read(config);
+  ASSERT_TRUE(opt.ok()) << opt.status().message();
+  const ModelSpec& spec = opt->spec;
+  EXPECT_EQ(num_table_elements(spec, whole_model(spec)), 100 * 32 + 128 * 64);
+  const auto last_stage = shard_model(spec, ParallelLayout({.pipeline = 2}, 1));
+  ASSERT_TRUE(last_stage.ok()) << last_stage.status().message();
+  EXPECT_EQ(num_table_elements(spec, *last_stage), 0);
+
+  const auto llama = read(llama_config());
+  ASSERT_TRUE(llama.ok()) << llama.status().message();
+  EXPECT_EQ(num_table_elements(llama->spec, whole_model(llama->spec)), 100 * 64);
 }
 
 TEST_F(ModelConfigTest, GenerationConfigComesFirst) {

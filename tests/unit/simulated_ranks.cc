@@ -62,7 +62,7 @@ SimulatedOutput simulate_alone(const GenerationRequest& request, const Scheduler
       output.finish = FinishReason::kError;
     } else {
       sequence.output.push_back(token);
-      output.finish = finish_reason(request, sequence.output, options.max_position);
+      output.finish = finish_reason(request, sequence.output, options.limits());
     }
     if (output.finish == FinishReason::kNone) continue;
     output.tokens = sequence.output;
