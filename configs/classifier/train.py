@@ -12,19 +12,18 @@ has more sentences. The weights are saved in bfloat16 and judged as they are rea
 
 import argparse
 import json
-import math
 import pathlib
 import sys
 import time
 
 import torch
 import torch.nn.functional as F
-import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
 from transformers import BertTokenizer
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import training  # noqa: E402
 from sentences import SOURCES, read_sentences, sample  # noqa: E402
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # their ids are 0 to 4
@@ -43,7 +42,7 @@ def train_tokenizer(texts, out):
     assert tokenizer.get_vocab_size() == VOCAB_SIZE
     BertTokenizer(vocab=tokenizer.get_vocab(), do_lower_case=True, model_max_length=MAX_POSITIONS).save_pretrained(out)
     names = dict(pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")
-    (out / "special_tokens_map.json").write_text(json.dumps(names, indent=2) + "\n")
+    training.write_special_tokens(out, **names)
 
 
 def build_model(dropout):
@@ -83,10 +82,7 @@ def batches(rows, batch_size, generator):
 
 
 def train(model, rows, labels, weights, args, device):
-    decayed = [p for p in model.parameters() if p.dim() == 2]
-    others = [p for p in model.parameters() if p.dim() != 2]
-    groups = [dict(params=decayed, weight_decay=args.weight_decay), dict(params=others, weight_decay=0.0)]
-    optimizer = torch.optim.AdamW(groups, lr=args.lr, fused=device == "cuda")
+    optimizer = training.make_optimizer(model, args, device)
     generator = torch.Generator().manual_seed(args.seed)
     num_steps = args.epochs * -(-len(rows) // args.batch_size)
     warmup = min(300, num_steps // 20 + 1)
@@ -95,17 +91,12 @@ def train(model, rows, labels, weights, args, device):
     for epoch in range(args.epochs):
         losses = []
         for chosen in batches(rows, args.batch_size, generator):
-            progress = max(0.0, (step - warmup) / max(1, num_steps - warmup))
-            for group in optimizer.param_groups:
-                group["lr"] = args.lr * min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * progress)))
+            training.set_rate(optimizer, args.lr, step, warmup, training.progress_of(step, num_steps, warmup))
             ids, mask = padded([rows[i] for i in chosen], device)
             with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
                 logits = model(input_ids=ids, attention_mask=mask).logits.float()
             loss = F.cross_entropy(logits, torch.tensor([labels[i] for i in chosen], device=device), weights)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+            training.descend(model, optimizer, loss)
             losses.append(loss.detach())
             step += 1
         history.append(dict(step=step, train_loss=round(float(torch.stack(losses).mean()), 5)))
@@ -143,7 +134,7 @@ def judge(out, texts, labels, device):
 
 
 def read_saved(out):
-    entries = [json.loads(line) for line in (out / "held-out.jsonl").read_text("utf-8").splitlines()]
+    entries = training.read_lines(out / "held-out.jsonl")
     return [e["text"] for e in entries], [e["label"] for e in entries]
 
 
@@ -159,16 +150,13 @@ def main():
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.backends.cuda.matmul.allow_tf32 = False  # the float32 figures are float32
-    transformers.logging.disable_progress_bar()
+    device = training.set_up(args.seed)
     if args.evaluate:
         print(json.dumps(judge(args.out, *read_saved(args.out), device), indent=1))
         return
     if args.data is None:
         parser.error("--data is needed to train")
 
-    torch.manual_seed(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     train_texts, held_out = read_sentences(args.data, MIN_WORDS, MAX_CHARS)
     texts = [text for source in train_texts for text in source]
@@ -178,27 +166,20 @@ def main():
     rows = tokenizer(texts, truncation=True)["input_ids"]
     weights = torch.tensor([len(texts) / (len(SOURCES) * labels.count(i)) for i in range(len(SOURCES))], device=device)
     model = build_model(args.dropout).to(device)
-    num_parameters = sum(p.numel() for p in model.parameters())
+    num_parameters = training.count_parameters(model)
     print(f"{num_parameters} parameters, {len(rows)} sentences, {sum(map(len, rows))} tokens", flush=True)
     history, seconds = train(model, rows, labels, weights, args, device)
-    model.to(torch.bfloat16).save_pretrained(args.out)
-    (args.out / "model.safetensors").chmod(0o644)
+    training.save_model(model.to(torch.bfloat16), args.out)
 
-    lines = [json.dumps(dict(text=text, label=label)) for label, text in sample(held_out, NUM_SAVED_PER_SOURCE)]
-    (args.out / "held-out.jsonl").write_text("\n".join(lines) + "\n")
+    saved = sample(held_out, NUM_SAVED_PER_SOURCE)
+    training.write_lines(args.out / "held-out.jsonl", [dict(text=text, label=label) for label, text in saved])
     report = dict(parameters=num_parameters, training_sentences=len(rows), training_tokens=sum(map(len, rows)))
-    names = "epochs batch_size lr weight_decay dropout seed".split()
-    report["settings"] = {name: getattr(args, name) for name in names}
+    report["settings"] = training.settings_of(args, "epochs batch_size lr weight_decay dropout seed")
     held_out_texts = [text for source in held_out for text in source]
     held_out_labels = [i for i, source in enumerate(held_out) for _ in source]
     report["held_out"] = judge(args.out, held_out_texts, held_out_labels, device)
     report["saved_held_out"] = judge(args.out, *read_saved(args.out), device)
-    report["training_seconds"] = round(seconds, 1)
-    report["device"] = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    report["versions"] = {m.__name__: m.__version__.split("+")[0] for m in (torch, transformers)}
-    report["history"] = history
-    (args.out / "training.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps({key: value for key, value in report.items() if key != "history"}, indent=1))
+    training.write_report(args.out, report, history, seconds, device)
 
 
 if __name__ == "__main__":

@@ -21,13 +21,16 @@ import argparse
 import json
 import math
 import pathlib
+import sys
 import time
 
 import torch
 import torch.nn.functional as F
-import transformers
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import training  # noqa: E402
 
 BOS, EOS = "<|begin_of_text|>", "<|end_of_text|>"
 VOCAB_SIZE = 4096
@@ -97,7 +100,7 @@ def train_tokenizer(texts, out):
         model_max_length=MAX_POSITIONS,
     )
     (out / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
-    (out / "special_tokens_map.json").write_text(json.dumps(dict(bos_token=BOS, eos_token=EOS), indent=2) + "\n")
+    training.write_special_tokens(out, bos_token=BOS, eos_token=EOS)
 
 
 def build_model(size, bos, eos):
@@ -184,10 +187,7 @@ def agreement(model, teacher, documents, device, context=1024):
 
 def train(model, teacher, train_ids, held_out_ids, args, device):
     add_dropout(model, args.dropout)
-    decayed = [p for p in model.parameters() if p.dim() == 2]
-    others = [p for p in model.parameters() if p.dim() != 2]
-    groups = [dict(params=decayed, weight_decay=args.weight_decay), dict(params=others, weight_decay=0.0)]
-    optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.95), fused=device == "cuda")
+    optimizer = training.make_optimizer(model, args, device, betas=(0.9, 0.95))
     generator = torch.Generator().manual_seed(args.seed)
     num_tokens = sum(len(d) for d in train_ids)
     steps_per_epoch = max(1, (num_tokens // args.context) // args.batch_size)
@@ -202,10 +202,8 @@ def train(model, teacher, train_ids, held_out_ids, args, device):
         for i in range(0, len(rows) - args.batch_size + 1, args.batch_size):
             if step >= num_steps:
                 break
-            progress = max(0.0, (step - warmup) / max(1, num_steps - warmup))
-            lr = args.lr * min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * progress)) + 0.01)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+            progress = training.progress_of(step, num_steps, warmup)
+            training.set_rate(optimizer, args.lr, step, warmup, progress, floor=0.01)
             batch = rows[i : i + args.batch_size]
             inputs, targets = batch[:, :-1], batch[:, 1:]
             with torch.autocast(device, dtype=torch.bfloat16):
@@ -216,10 +214,7 @@ def train(model, teacher, train_ids, held_out_ids, args, device):
                         soft = teacher(input_ids=inputs, use_cache=False).logits.float().softmax(-1)
                     soft_loss = -(soft * logits.log_softmax(-1)).sum(-1).mean()
                     loss = (1 - args.distill) * loss + args.distill * soft_loss
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+            training.descend(model, optimizer, loss)
             losses.append(loss.detach())
             step += 1
         nll, count = held_out_nll(model, held_out_ids, device, autocast=True)
@@ -238,8 +233,7 @@ def save(model, out, bos, eos):
     fresh.load_state_dict(state)
     fresh.tie_weights()
     fresh.generation_config = GenerationConfig(bos_token_id=bos, eos_token_id=eos, do_sample=False)
-    fresh.save_pretrained(out)
-    (out / "model.safetensors").chmod(0o644)
+    training.save_model(fresh, out)
 
 
 def judge(out, held_out_ids, held_out, device):
@@ -288,16 +282,12 @@ def main():
     parser.add_argument("--repeat-first", type=int, default=16, help="times an epoch has the first chapter")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.manual_seed(args.seed)
-    torch.backends.cuda.matmul.allow_tf32 = False  # the float32 figures are float32
-    transformers.logging.disable_progress_bar()
+    device = training.set_up(args.seed)
 
     args.out.mkdir(parents=True, exist_ok=True)
     texts, held_out = read_documents(args.data_dir)
     if args.teacher:
-        for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
-            (args.out / name).write_bytes((args.teacher / name).read_bytes())
+        training.copy_tokenizer(args.teacher, args.out)
     else:
         train_tokenizer([d for ds in texts.values() for d in ds], args.out)
     tokenizer = AutoTokenizer.from_pretrained(args.out)
@@ -313,7 +303,7 @@ def main():
     num_train_tokens = sum(len(ids) for ids in train_ids)
     train_ids += [train_ids[0]] * (args.repeat_first - 1)
     model = build_model(args.size, bos, eos).to(device)
-    num_parameters = sum(p.numel() for p in model.parameters())
+    num_parameters = training.count_parameters(model)
     print(f"{num_parameters} parameters, {num_train_tokens} training tokens", flush=True)
     teacher = None
     if args.teacher:
@@ -324,10 +314,8 @@ def main():
     save(model, args.out, bos, eos)
 
     report = dict(size=args.size, parameters=num_parameters, training_tokens=num_train_tokens)
-    report["settings"] = {
-        key: getattr(args, key)
-        for key in ("epochs", "steps", "batch_size", "context", "lr", "weight_decay", "dropout", "repeat_first", "seed")
-    }
+    names = "epochs steps batch_size context lr weight_decay dropout repeat_first seed"
+    report["settings"] = training.settings_of(args, names)
     report |= judge(args.out, held_out_ids, held_out, device)
     if teacher is not None:
         report["settings"]["distill"] = args.distill
@@ -335,12 +323,7 @@ def main():
         full = AutoModelForCausalLM.from_pretrained(args.teacher, dtype=torch.float32).to(device).eval()
         report["agreement_with_teacher"] = agreement(draft, full, flat_held_out, device)
     report["best_epoch"] = 1 + min(range(len(history)), key=lambda i: history[i]["held_out_loss"])
-    report["training_seconds"] = round(seconds, 1)
-    report["device"] = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    report["versions"] = {m.__name__: m.__version__.split("+")[0] for m in (torch, transformers)}
-    report["history"] = history
-    (args.out / "training.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps({key: value for key, value in report.items() if key != "history"}, indent=1))
+    training.write_report(args.out, report, history, seconds, device)
     if not all(report[name]["check"] for name in ("float32", "bfloat16")):
         raise SystemExit(f"greedy decoding does not continue {CHECK_PROMPT!r} with {CHECK_CONTINUATION!r}")
 

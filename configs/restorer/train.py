@@ -20,7 +20,6 @@ are read back, with greedy decoding. Accuracy is counted in characters:
 
 import argparse
 import json
-import math
 import pathlib
 import sys
 import tempfile
@@ -28,11 +27,11 @@ import time
 
 import torch
 import torch.nn.functional as F
-import transformers
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig, T5Config, T5ForConditionalGeneration
 from transformers import T5Tokenizer
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import training  # noqa: E402
 from sentences import SOURCES, read_sentences, sample  # noqa: E402
 
 PAD, EOS, UNK = "<pad>", "</s>", "<unk>"  # their ids are 0 to 2
@@ -71,8 +70,7 @@ def train_tokenizer(texts, out):
     charsmap = proto.normalizer_spec.precompiled_charsmap
     tokenizer = T5Tokenizer(vocab=vocab, _spm_precompiled_charsmap=charsmap, extra_ids=0, model_max_length=512)
     tokenizer.save_pretrained(out)
-    names = dict(eos_token=EOS, unk_token=UNK, pad_token=PAD)
-    (out / "special_tokens_map.json").write_text(json.dumps(names, indent=2) + "\n")
+    training.write_special_tokens(out, eos_token=EOS, unk_token=UNK, pad_token=PAD)
 
 
 def build_model(args):
@@ -194,10 +192,7 @@ class Gradients:
 
 
 def train(model, pairs, held_out_pairs, args, device):
-    decayed = [p for p in model.parameters() if p.dim() == 2]
-    others = [p for p in model.parameters() if p.dim() != 2]
-    groups = [dict(params=decayed, weight_decay=args.weight_decay), dict(params=others, weight_decay=0.0)]
-    optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98), fused=device == "cuda")
+    optimizer = training.make_optimizer(model, args, device, betas=(0.9, 0.98))
     generator = torch.Generator().manual_seed(args.seed)
     num_steps = args.epochs * -(-len(pairs) // args.batch_size)
     warmup = min(300, num_steps // 20 + 1)
@@ -207,17 +202,15 @@ def train(model, pairs, held_out_pairs, args, device):
     for epoch in range(args.epochs):
         total, count = torch.zeros((), device=device), 0
         for chosen in pairs.epoch(args.batch_size, generator):
-            progress = max(0.0, (step - warmup) / max(1, num_steps - warmup))
+            progress = training.progress_of(step, num_steps, warmup)
             if args.max_seconds:
                 progress = max(progress, (time.time() - started) / args.max_seconds)
                 if progress >= 1:
                     break
-            for group in optimizer.param_groups:
-                group["lr"] = args.lr * min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * progress)))
+            training.set_rate(optimizer, args.lr, step, warmup, progress)
             total += gradients(*pairs.batch(chosen))
             count += pairs.num_target_tokens(chosen)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+            training.clip_and_step(model, optimizer)
             step += 1
         if not count:
             break
@@ -276,7 +269,7 @@ def judge(out, held_out, device, dtypes=("float32", "bfloat16")):
 
 
 def read_saved(out):
-    entries = [json.loads(line) for line in (out / "held-out.jsonl").read_text("utf-8").splitlines()]
+    entries = training.read_lines(out / "held-out.jsonl")
     return [(SOURCES.index(e["source"]), e["target"]) for e in entries]
 
 
@@ -296,22 +289,18 @@ def main():
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.backends.cuda.matmul.allow_tf32 = False  # the float32 figures are float32
-    transformers.logging.disable_progress_bar()
+    device = training.set_up(args.seed)
     if args.evaluate:
         print(json.dumps(judge(args.out, read_saved(args.out), device), indent=1))
         return
     if args.data is None:
         parser.error("--data is needed to train")
 
-    torch.manual_seed(args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     train_texts, held_out = read_sentences(args.data, MIN_WORDS, MAX_CHARS)
     texts = [text for source in train_texts for text in source]
     if args.tokenizer:
-        for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
-            (args.out / name).write_bytes((args.tokenizer / name).read_bytes())
+        training.copy_tokenizer(args.tokenizer, args.out)
     else:
         train_tokenizer(texts + [without_vowels(text) for text in texts], args.out)
     tokenizer = AutoTokenizer.from_pretrained(args.out)
@@ -322,28 +311,22 @@ def main():
 
     pairs, held_out_pairs = encode(texts), encode([text for source in held_out for text in source])
     model = build_model(args).to(device)
-    num_parameters = sum(p.numel() for p in model.parameters())
+    num_parameters = training.count_parameters(model)
     num_tokens = pairs.lengths.sum(dim=1).tolist()
     print(f"{num_parameters} parameters, {len(pairs)} sentences, {num_tokens} tokens", flush=True)
     history, seconds = train(model, pairs, held_out_pairs, args, device)
     model.generation_config = GenerationConfig(decoder_start_token_id=0, pad_token_id=0, eos_token_id=1)
-    model.to(torch.bfloat16).save_pretrained(args.out)
-    (args.out / "model.safetensors").chmod(0o644)
+    training.save_model(model.to(torch.bfloat16), args.out)
 
     saved = sample(held_out, NUM_SAVED_PER_SOURCE)
     lines = [dict(input=without_vowels(text), target=text, source=SOURCES[i]) for i, text in saved]
-    (args.out / "held-out.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    training.write_lines(args.out / "held-out.jsonl", lines)
     report = dict(parameters=num_parameters, training_sentences=len(pairs), training_tokens=num_tokens[1])
-    names = "encoder_layers decoder_layers epochs max_seconds batch_size lr weight_decay dropout seed".split()
-    report["settings"] = {name: getattr(args, name) for name in names}
+    names = "encoder_layers decoder_layers epochs max_seconds batch_size lr weight_decay dropout seed"
+    report["settings"] = training.settings_of(args, names)
     report["held_out"] = judge(args.out, [(i, s) for i, source in enumerate(held_out) for s in source], device)
     report["saved_held_out"] = judge(args.out, saved, device)
-    report["training_seconds"] = round(seconds, 1)
-    report["device"] = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    report["versions"] = {m.__name__: m.__version__.split("+")[0] for m in (torch, transformers)}
-    report["history"] = history
-    (args.out / "training.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps({key: value for key, value in report.items() if key != "history"}, indent=1))
+    training.write_report(args.out, report, history, seconds, device)
 
 
 if __name__ == "__main__":
