@@ -20,6 +20,7 @@ struct Case {
   const char* name;
   const char* config;
   DType dtype;
+  int64_t max_tokens_per_step = 11;  // prompts are cut in chunks
 };
 
 class GpuLayout : public testing::TestWithParam<Case> {
@@ -48,9 +49,9 @@ TEST_P(GpuLayout, RequestsGetTheSameTokensAndLogprobs) {
        {ParallelSizes{.tensor = world->size()}, ParallelSizes{.pipeline = world->size()}}) {
     SCOPED_TRACE("tp " + std::to_string(sizes.tensor) + " pp " + std::to_string(sizes.pipeline));
     const RankComms comms = RankComms::create(*world, sizes, device, {.deterministic = true});
-    // Chunked prompts, few blocks, more requests than run at once.
+    // Few blocks, more requests than run at once.
     const std::vector<Output> outputs = run(comms, {.num_blocks = 16,
-                                                    .max_tokens_per_step = 11,
+                                                    .max_tokens_per_step = GetParam().max_tokens_per_step,
                                                     .max_seqs = 4,
                                                     .overlap_steps = sizes.pipeline == 1,
                                                     .use_graphs = true});
@@ -64,7 +65,9 @@ INSTANTIATE_TEST_SUITE_P(, GpuLayout,
                                          Case{"llama_bf16", test::kLlamaConfig, DType::kBF16},
                                          Case{"gpt2_f32", test::kGpt2Config, DType::kF32},
                                          Case{"gpt2_f16", test::kGpt2Config, DType::kF16},
-                                         Case{"one_kv_head_bf16", test::kOneKvHeadConfig, DType::kBF16}),
+                                         Case{"one_kv_head_bf16", test::kOneKvHeadConfig, DType::kBF16},
+                                         Case{"t5_f32", test::kT5Config, DType::kF32, 96},
+                                         Case{"t5_bf16", test::kT5Config, DType::kBF16, 96}),
                          [](const auto& param) { return std::string(param.param.name); });
 
 }  // namespace

@@ -44,6 +44,7 @@ std::vector<Case> cases() {
     all.push_back({"llama", test::kLlamaConfig, dtype});
     all.push_back({"gpt2", test::kGpt2Config, dtype});
     all.push_back({"one_kv_head", test::kOneKvHeadConfig, dtype});
+    all.push_back({"t5", test::kT5Config, dtype});
   }
   for (const char* name :
        {"bloom", "falcon-7b", "falcon-40b", "falcon-rw", "gemma2", "gpt-neox", "gpt-neox-sequential", "gptj", "mistral",
@@ -83,18 +84,20 @@ class PromptRun {
   std::vector<float> logits(const std::vector<std::vector<int32_t>>& prompts, int64_t chunk) {
     const ModelSpec& spec = decoder_.spec();
     constexpr int64_t kBlockSize = 4;
-    constexpr int64_t kBlocksPerSeq = 12;
+    constexpr int32_t kBlocksPerSeq = 12;
     const auto num_seqs = static_cast<int64_t>(prompts.size());
-    KvCache cache({.num_layers = decoder_.shard().layers.size(),
+    KvCache cache({.num_layers = num_layer_caches(spec, decoder_.shard().layers.size()),
                    .num_kv_heads = decoder_.shard().kv_heads.size(),
                    .head_dim = spec.head_dim,
                    .block_size = kBlockSize,
-                   .num_blocks = kBlocksPerSeq * num_seqs,
+                   .num_blocks = 2 * kBlocksPerSeq * num_seqs,
                    .dtype = decoder_.dtype()},
                   kCpuDevice);
-    const int64_t max_tokens = chunk * num_seqs;
+    const int64_t max_source_tokens = kBlockSize * kBlocksPerSeq * num_seqs;
+    const int64_t max_tokens = std::max(chunk * num_seqs, spec.has_source() ? max_source_tokens : 0);
     Workspace workspace(spec, decoder_.shard(), decoder_.dtype(), max_tokens, max_tokens, kCpuDevice);
-    StepBatch batch(max_tokens, num_seqs, kBlocksPerSeq, kBlockSize, kCpuDevice);
+    StepBatch batch(max_tokens, num_seqs, kBlocksPerSeq, kBlockSize, kCpuDevice, LogitRows::kLast, spec.has_source());
+    StepBatch sources(max_tokens, num_seqs, kBlocksPerSeq, kBlockSize, kCpuDevice);
     std::vector<Sequence> sequences(prompts.size());
     for (size_t i = 0; i < prompts.size(); ++i) {
       sequences[i].prompt = prompts[i];
@@ -102,7 +105,17 @@ class PromptRun {
         sequences[i].block_table.push_back((kBlocksPerSeq - 1 - block) * static_cast<int32_t>(num_seqs) +
                                            static_cast<int32_t>(i));
       }
+      if (!spec.has_source()) continue;
+      Sequence source;  // another one for each prompt, in blocks behind those
+      source.prompt.assign(prompts[i].rbegin(), prompts[i].rend());
+      for (const int32_t block : sequences[i].block_table) {
+        source.block_table.push_back(block + kBlocksPerSeq * static_cast<int32_t>(num_seqs));
+      }
+      sources.add(source, source.length());
+      sequences[i].source = source.prompt;
+      sequences[i].source_table = source.block_table;
     }
+    if (spec.has_source()) decoder_.encode(sources.view(), cache.layers(), workspace, comms_, nullptr, stream_);
     std::vector<float> all;
     while (sequences[0].num_pending() > 0) {
       batch.clear();
@@ -147,7 +160,7 @@ TEST_P(LayoutTest, LogitsHaveEqualBits) {
   const std::vector<float> expected = PromptRun(*whole, solo, stream).logits({prompt}, 64);
   ASSERT_EQ(static_cast<int64_t>(expected.size()), 37 * vocab);
 
-  for_each_layout(whole->spec().num_layers, [&](const ParallelSizes& sizes) {
+  for_each_layout(whole->spec().num_encoder_layers + whole->spec().num_layers, [&](const ParallelSizes& sizes) {
     run_ranks(sizes.num_ranks(), [&](HostComm& world) {
       Stream rank_stream(kCpuDevice, 1);
       const RankComms comms = RankComms::create(world, sizes, kCpuDevice);
@@ -175,7 +188,7 @@ TEST_P(LayoutTest, RequestsGetTheSameTokensAndLogprobs) {
   Engine solo_engine(solo_runner, solo);
   const std::vector<Output> expected = generate(solo_engine, requests);
 
-  for_each_layout(whole->spec().num_layers, [&](const ParallelSizes& sizes) {
+  for_each_layout(whole->spec().num_encoder_layers + whole->spec().num_layers, [&](const ParallelSizes& sizes) {
     run_ranks(sizes.num_ranks(), [&](HostComm& world) {
       Stream rank_stream(kCpuDevice, 1);
       const RankComms comms = RankComms::create(world, sizes, kCpuDevice);
@@ -184,7 +197,7 @@ TEST_P(LayoutTest, RequestsGetTheSameTokensAndLogprobs) {
       ModelRunner runner(*part, comms,
                          {.block_size = 5,
                           .num_blocks = 40,
-                          .max_tokens_per_step = 11,
+                          .max_tokens_per_step = whole->spec().has_source() ? whole->spec().max_position : 11,
                           .max_seqs = 4,
                           .overlap_steps = sizes.pipeline == 1},
                          rank_stream);

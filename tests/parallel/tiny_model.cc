@@ -24,6 +24,12 @@ const char* const kOneKvHeadConfig = R"({
   "num_hidden_layers": 3, "num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 6,
   "intermediate_size": 96, "max_position_embeddings": 96, "rms_norm_eps": 1e-5, "rope_theta": 10000.0})";
 
+const char* const kT5Config = R"({
+  "architectures": ["T5ForConditionalGeneration"], "model_type": "t5", "vocab_size": 203, "d_model": 40, "d_kv": 10,
+  "d_ff": 76, "num_layers": 3, "num_decoder_layers": 2, "num_heads": 8, "feed_forward_proj": "gated-gelu",
+  "relative_attention_num_buckets": 8, "relative_attention_max_distance": 20, "tie_word_embeddings": false,
+  "n_positions": 96, "decoder_start_token_id": 0})";
+
 OpenModel open_tiny(const std::string& config, DType dtype, Numerics numerics) {
   static std::atomic<int> counter{0};
   const auto dir = std::filesystem::path(testing::TempDir()) /

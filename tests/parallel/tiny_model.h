@@ -14,6 +14,8 @@ extern const char* const kLlamaConfig;
 extern const char* const kGpt2Config;
 // One KV head for 8 query heads.
 extern const char* const kOneKvHeadConfig;
+// An encoder of 3 layers and a decoder of 2; heads wider in all than the model; own head.
+extern const char* const kT5Config;
 
 // Looks at the model that `config`, a config.json, describes.
 OpenModel open_tiny(const std::string& config, DType dtype, Numerics numerics = Numerics::kFast);
