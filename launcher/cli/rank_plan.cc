@@ -152,13 +152,16 @@ RankPlan make_rank_plan(Job& job, const Config& config, const OpenModel& model, 
 std::string rank_table(Job& job, const RankPlan& plan) {
   const ModelShard& shard = plan.shard;
   const MemoryPlan& memory = plan.memory;
-  const auto range = [](Slice s) { return fmt::format("{}-{}", s.begin, s.end - 1); };
+  const auto range = [](Slice s) { return s.size() > 0 ? fmt::format("{}-{}", s.begin, s.end - 1) : "none"; };
+  std::string layers = range(shard.layers);
+  if (const Slice read = shard.encoder_layers; read.size() > 0) {  // "e": of those that read sources
+    layers = "e" + range(read) + (shard.layers.size() > 0 ? " " + layers : "");
+  }
   const std::string row = fmt::format(
       "{:>4}  {:<16} {:>7} {:>5} {:>5}  {:<9} {:<9} {:<9} {:<15} {:>10.3f} {:>10.3f} {:>14.3f} {:>12.3f} {:>10.3f}\n",
-      job.rank(), job.host(), plan.layout.replica(), plan.layout.stage(), plan.layout.shard(), range(shard.layers),
-      range(shard.heads), range(shard.kv_heads), shard.vocab.size() > 0 ? range(shard.vocab) : "none",
-      gigabytes(memory.available), gigabytes(memory.weights), gigabytes(memory.workspace), gigabytes(memory.reserve),
-      gigabytes(memory.cache));
+      job.rank(), job.host(), plan.layout.replica(), plan.layout.stage(), plan.layout.shard(), layers,
+      range(shard.heads), range(shard.kv_heads), range(shard.vocab), gigabytes(memory.available),
+      gigabytes(memory.weights), gigabytes(memory.workspace), gigabytes(memory.reserve), gigabytes(memory.cache));
   std::string table =
       fmt::format("{:>4}  {:<16} {:>7} {:>5} {:>5}  {:<9} {:<9} {:<9} {:<15} {:>10} {:>10} {:>14} {:>12} {:>10}\n",
                   "rank", "host", "replica", "stage", "shard", "layers", "heads", "KV heads", "vocabulary", "free GB",

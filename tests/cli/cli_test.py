@@ -16,6 +16,7 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODEL = ROOT / "configs/quickstart/model"
 DRAFT = ROOT / "configs/quickstart/draft"
+RESTORER = ROOT / "configs/restorer"
 GOLDEN = ROOT / "tests/data/golden"
 PROMPT = "In the beginning God created"
 cohort = None
@@ -106,6 +107,12 @@ class Generate(unittest.TestCase):
                 out, err, code = run("tokenize", "--model", model, "--file", "-", "--json", "--no-special-tokens", "--parse-special", stdin=case["text"])
                 self.assertEqual(code, 0, err)
                 self.assertEqual(json.loads(out)["ids"], case["ids"])
+
+    def test_an_encoder_decoder_answers_its_source(self):
+        flags = ["--model", RESTORER, "--prompt", "Th swftr spd th bttr.", "--dtype", "float32", "--max-tokens", 64]
+        line = json.loads(self.ok(*flags, "--json")[0])
+        self.assertEqual(line["text"], "The swifter speed the better.")
+        self.assertEqual(line["finish_reason"], "stop")
 
     def test_random_weights_need_config_json_alone(self):
         with tempfile.TemporaryDirectory() as name:

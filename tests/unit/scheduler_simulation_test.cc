@@ -205,6 +205,7 @@ struct Kind {
   int64_t num_micro_batches;
   bool overlap_steps;
   bool shares_prefixes;
+  bool has_sources = false;
 };
 
 class SimulationTest : public testing::TestWithParam<Kind> {};
@@ -219,11 +220,15 @@ TEST_P(SimulationTest, EveryRequestGetsWhatItGetsAlone) {
                                    .block_size = block_size,
                                    // Room for the longest and a little more, or for several.
                                    .num_blocks = (seed % 3 == 2 ? 200 : 60) / block_size,
-                                   .max_tokens_per_step = seed % 2 == 0 ? 8 : 30,
+                                   // A source is in one step.
+                                   .max_tokens_per_step = GetParam().has_sources ? 64
+                                                          : seed % 2 == 0        ? 8
+                                                                                 : 30,
                                    .max_seqs = 8,
                                    .num_micro_batches = GetParam().num_micro_batches,
                                    .overlap_steps = GetParam().overlap_steps,
-                                   .shares_prefixes = GetParam().shares_prefixes};
+                                   .shares_prefixes = GetParam().shares_prefixes,
+                                   .decoder_start_token = GetParam().has_sources ? std::optional(5) : std::nullopt};
     Simulation simulation(seed, options);
     simulation.run(80);
     simulation.add_to(totals);
@@ -239,7 +244,8 @@ TEST_P(SimulationTest, EveryRequestGetsWhatItGetsAlone) {
 INSTANTIATE_TEST_SUITE_P(, SimulationTest,
                          testing::Values(Kind{"OneStage", 1, false, true}, Kind{"Overlap", 1, true, true},
                                          Kind{"TwoStages", 2, false, true}, Kind{"FourStages", 4, false, true},
-                                         Kind{"NothingShared", 1, true, false}),
+                                         Kind{"NothingShared", 1, true, false}, Kind{"Sources", 1, true, false, true},
+                                         Kind{"SourcesTwoStages", 2, false, false, true}),
                          [](const auto& param) { return std::string(param.param.name); });
 
 }  // namespace

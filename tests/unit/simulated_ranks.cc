@@ -20,6 +20,11 @@ uint64_t embed(int32_t token, int64_t position) {
   return mix(static_cast<uint64_t>(token), static_cast<uint64_t>(position));
 }
 
+// What a stage keeps of a position of a source.
+uint64_t source_key(const std::vector<int32_t>& source, int64_t position, int stage) {
+  return mix(embed(source[static_cast<size_t>(position)], position), static_cast<uint64_t>(1000 + stage));
+}
+
 // The next token; -1 for an error. `output`: those before.
 int32_t draw(uint64_t hidden, const SamplingParams& sampling, std::span<const int32_t> output, int64_t vocab) {
   if (sampling.seed == kFailingSeed && output.size() == 1) return -1;
@@ -44,6 +49,10 @@ int32_t draw(uint64_t hidden, const SamplingParams& sampling, std::span<const in
 SimulatedOutput simulate_alone(const GenerationRequest& request, const SchedulerOptions& options, int num_stages) {
   Sequence sequence;
   sequence.prompt = request.prompt;
+  if (options.decoder_start_token) {
+    sequence.source = request.prompt;
+    sequence.prompt = {*options.decoder_start_token};
+  }
   SamplingParams early = request.sampling;
   for (const int32_t id : request.stop_ids) early.logit_bias.emplace_back(id, -INFINITY);
   std::vector<std::vector<uint64_t>> cache(static_cast<size_t>(num_stages));
@@ -54,6 +63,9 @@ SimulatedOutput simulate_alone(const GenerationRequest& request, const Scheduler
       std::vector<uint64_t>& keys = cache[static_cast<size_t>(stage)];
       keys.push_back(mix(hidden, static_cast<uint64_t>(stage)));
       for (const uint64_t key : keys) hidden = mix(hidden, key);
+      for (int64_t i = 0; i < sequence.source_length(); ++i) {
+        hidden = mix(hidden, source_key(sequence.source, i, stage));
+      }
     }
     if (position + 1 < sequence.length()) continue;
     const bool is_early = static_cast<int64_t>(sequence.output.size()) < request.min_tokens && !request.ignore_stop_ids;
@@ -79,6 +91,9 @@ void SimulatedRanks::start(const wire::StepPlan& plan) {
   int64_t num_tokens = 0;
   for (const wire::SequenceWork& work : plan.work()) num_tokens += work.num_tokens();
   EXPECT_LE(num_tokens, options_.max_tokens_per_step);
+  int64_t num_source_tokens = 0;
+  for (const wire::AdmittedSequence& admitted : plan.admitted()) num_source_tokens += admitted.source_size();
+  EXPECT_LE(num_source_tokens, options_.max_tokens_per_step);
   EXPECT_LE(plan.work_size(), options_.max_seqs);
   stages_.front().plans.push_back({plan, std::vector<uint64_t>(static_cast<size_t>(num_tokens))});
 }
@@ -102,10 +117,16 @@ wire::StepResult SimulatedRanks::take_result() {
 void SimulatedRanks::run_sequence(Stage& stage, int stage_index, SequenceTable::Entry& entry, int64_t num_tokens,
                                   uint64_t* hidden) {
   Sequence& sequence = entry.sequence;
-  const auto slot = [&](int64_t position) -> uint64_t& {
-    const int32_t block = sequence.block_table.at(static_cast<size_t>(position / options_.block_size));
+  const auto slot_of = [&](const std::vector<int32_t>& table, int64_t position) -> uint64_t& {
+    const int32_t block = table.at(static_cast<size_t>(position / options_.block_size));
     return stage.cache.at(static_cast<size_t>(block * options_.block_size + position % options_.block_size));
   };
+  const auto slot = [&](int64_t position) -> uint64_t& { return slot_of(sequence.block_table, position); };
+  if (sequence.is_source_pending()) {
+    for (int64_t i = 0; i < sequence.source_length(); ++i) {
+      slot_of(sequence.source_table, i) = source_key(sequence.source, i, stage_index);
+    }
+  }
   for (int64_t i = 0; i < num_tokens; ++i) {
     const int64_t position = sequence.num_computed + i;
     if (stage_index == 0) {
@@ -119,6 +140,9 @@ void SimulatedRanks::run_sequence(Stage& stage, int stage_index, SequenceTable::
   for (int64_t i = 0; i < num_tokens; ++i) {
     for (int64_t position = 0; position <= sequence.num_computed + i; ++position) {
       hidden[i] = mix(hidden[i], slot(position));
+    }
+    for (int64_t position = 0; position < sequence.source_length(); ++position) {
+      hidden[i] = mix(hidden[i], slot_of(sequence.source_table, position));
     }
   }
 }
