@@ -65,6 +65,47 @@ __device__ inline char* align_tiles(char* smem) {
 // A tile as an operand of a product, from its first element of K on.
 __device__ inline uint64_t operand(const char* tile) { return matrix_descriptor<kRowBytes>(tile, 16, kGroupBytes); }
 
+// sums [64, kRows] of the warpgroup = the products of the ring's next `num_steps` stages, at least one. Of each of its
+// kBlocks blocks of kBlockK of K a stage has a tile of weights, the first operand of a product, of `weight_bytes`; then
+// of each one of x. Blocks are summed apart, so that a product need not wait for the one before.
+template <typename T, int kBlocks, int kBlockK, int kRows>
+__device__ void multiply_stages(float (&sums)[kRows / 2], Ring& ring, int num_steps, int weight_bytes) {
+  constexpr int kProductK = 16;
+  const auto release = [](SharedBarrier* empty) {
+    if (threadIdx.x % 32 == 0) empty->arrive();
+  };
+  float block_sums[kBlocks][kRows / 2] = {};
+  SharedBarrier* multiplied = nullptr;  // of the stage before, when its products are done
+  for (int step = 0; step < num_steps; ++step) {
+    ring.wait_until_full();
+    begin_products();
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b) {
+      const uint64_t weights = operand(ring.tiles() + b * weight_bytes);
+      const uint64_t x = operand(ring.tiles() + kBlocks * weight_bytes + b * kRows * kRowBytes);
+#pragma unroll
+      for (int k = 0; k < kBlockK; k += kProductK) {
+        multiply_shared<T>(block_sums[b], advance(weights, k * 2), advance(x, k * 2), 1);
+      }
+    }
+    commit_products();
+    wait_for_products<1>();
+    if (step > 0) release(multiplied);
+    multiplied = &ring.empty();
+    ring.advance();
+  }
+  wait_for_products<0>();
+  release(multiplied);
+#pragma unroll
+  for (auto& of_block : block_sums) pin(of_block);
+#pragma unroll
+  for (int i = 0; i < kRows / 2; ++i) {
+    sums[i] = block_sums[0][i];
+#pragma unroll
+    for (int b = 1; b < kBlocks; ++b) sums[i] += block_sums[b][i];
+  }
+}
+
 // Boxes of kRowBytes of `box_rows` rows of a matrix [num_rows, k].
 template <typename T>
 CUtensorMap make_tile_map(const void* data, int64_t num_rows, int64_t k, int64_t stride, int box_rows) {

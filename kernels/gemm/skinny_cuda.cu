@@ -125,42 +125,11 @@ __device__ void store_strip(const float (&sums)[kRows / 2], const SkinnyArgs& ar
 
 template <typename T, int kRows>
 __device__ void multiply(const SkinnyArgs& args, Ring ring) {
-  constexpr int kProductK = 16;
-  const int weight_bytes = args.plan.weight_tile_bytes();
-  const auto release = [](SharedBarrier* empty) {
-    if (threadIdx.x % 32 == 0) empty->arrive();
-  };
   for (int strip = static_cast<int>(blockIdx.x); strip < args.plan.num_strips; strip += static_cast<int>(gridDim.x)) {
-    float sums[kSkinnyBlocksPerStage][kRows / 2] = {};
-    SharedBarrier* multiplied = nullptr;  // of the stage before, when its products are done
-    for (int step = 0; step < args.num_steps; ++step) {
-      ring.wait_until_full();
-      begin_products();
-#pragma unroll
-      for (int b = 0; b < kSkinnyBlocksPerStage; ++b) {
-        const uint64_t weights = operand(ring.tiles() + b * weight_bytes);
-        const uint64_t x = operand(ring.tiles() + kSkinnyBlocksPerStage * weight_bytes + b * kRows * kRowBytes);
-#pragma unroll
-        for (int k = 0; k < kSkinnyBlockK; k += kProductK) {
-          multiply_shared<T>(sums[b], advance(weights, k * 2), advance(x, k * 2), 1);
-        }
-      }
-      commit_products();
-      wait_for_products<1>();
-      if (step > 0) release(multiplied);
-      multiplied = &ring.empty();
-      ring.advance();
-    }
-    wait_for_products<0>();
-    release(multiplied);
-#pragma unroll
-    for (auto& block_sums : sums) pin(block_sums);
-#pragma unroll
-    for (int b = 1; b < kSkinnyBlocksPerStage; ++b) {
-#pragma unroll
-      for (int i = 0; i < kRows / 2; ++i) sums[0][i] += sums[b][i];
-    }
-    store_strip<T, kRows>(sums[0], args, strip);
+    float sums[kRows / 2];
+    multiply_stages<T, kSkinnyBlocksPerStage, kSkinnyBlockK, kRows>(sums, ring, args.num_steps,
+                                                                    args.plan.weight_tile_bytes());
+    store_strip<T, kRows>(sums, args, strip);
   }
 }
 

@@ -164,41 +164,10 @@ __device__ void store_strip(const float (&sums)[kRows / 2], const SkinnyArgs& ar
 
 template <typename T, int kRows, bool kIsGated>
 __device__ void multiply(const SkinnyArgs& args, const ActiveExperts& active, Ring ring) {
-  constexpr int kProductK = 16;
-  const auto release = [](SharedBarrier* empty) {
-    if (threadIdx.x % 32 == 0) empty->arrive();
-  };
   for_each_strip(args, active, [&](int place, int group) {
-    float sums[kBlocksPerStage][kRows / 2] = {};
-    SharedBarrier* multiplied = nullptr;  // of the stage before, when its products are done
-    for (int step = 0; step < args.num_steps; ++step) {
-      ring.wait_until_full();
-      begin_products();
-#pragma unroll
-      for (int b = 0; b < kBlocksPerStage; ++b) {
-        const uint64_t weights = operand(ring.tiles() + b * kWeightTileBytes);
-        const uint64_t x = operand(ring.tiles() + kBlocksPerStage * kWeightTileBytes + b * kRows * kRowBytes);
-#pragma unroll
-        for (int k = 0; k < kBlockK; k += kProductK) {
-          multiply_shared<T>(sums[b], advance(weights, k * 2), advance(x, k * 2), 1);
-        }
-      }
-      commit_products();
-      wait_for_products<1>();
-      if (step > 0) release(multiplied);
-      multiplied = &ring.empty();
-      ring.advance();
-    }
-    wait_for_products<0>();
-    release(multiplied);
-#pragma unroll
-    for (auto& block_sums : sums) pin(block_sums);
-#pragma unroll
-    for (int b = 1; b < kBlocksPerStage; ++b) {
-#pragma unroll
-      for (int i = 0; i < kRows / 2; ++i) sums[0][i] += sums[b][i];
-    }
-    store_strip<T, kRows, kIsGated>(sums[0], args, active, place, group);
+    float sums[kRows / 2];
+    multiply_stages<T, kBlocksPerStage, kBlockK, kRows>(sums, ring, args.num_steps, kWeightTileBytes);
+    store_strip<T, kRows, kIsGated>(sums, args, active, place, group);
   });
 }
 
