@@ -47,9 +47,12 @@ class Ring {
   __device__ SharedBarrier& free() const { return barrier(layout_.free(index_)); }
   __device__ void wait_until_full() const { full().wait(parity_); }
   __device__ void wait_until_free() const { free().wait(parity_ ^ 1); }
-  __device__ void advance() {
-    if (++index_ == layout_.num_places) {
-      index_ = 0;
+  __device__ void advance() { advance(1); }
+  // At most as far as there are places.
+  __device__ void advance(int count) {
+    index_ += count;
+    if (index_ >= layout_.num_places) {
+      index_ -= layout_.num_places;
       parity_ ^= 1;
     }
   }

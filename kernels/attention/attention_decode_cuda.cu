@@ -2,10 +2,10 @@
 //
 // As many blocks as multiprocessors divide the tiles of all sequences among themselves (DecodeShares), from context
 // lengths that only the device knows, so that one launch serves every context. One warp of a block plans and loads:
-// tiles come by bulk copies into a ring of stages, with what is to be known of each. Four attend to all tiles alike
-// (FlashAttention-2, Dao 2023, with mma.sync), each to the positions of its own. When an item ends they leave their
-// states in shared memory and go on; others put these together and store them. What was cut between blocks is put
-// together by a second kernel.
+// tiles come by bulk copies into a ring of stages, with what is to be known of each; those that store help it begin.
+// Four attend to all tiles alike (FlashAttention-2, Dao 2023, with mma.sync), each to the positions of its own. When an
+// item ends they leave their states in shared memory and go on; others put these together and store them. What was cut
+// between blocks is put together by a second kernel.
 //
 // Both kernels read lengths and block tables, and the decode kernel keys and values of earlier steps, before they wait
 // for the kernel before. attention.h asks that nothing since the last work of the stream that was no kernel wrote
@@ -21,10 +21,12 @@ namespace cohort::cuda {
 namespace {
 
 constexpr int kNumDecodeThreads = decode::kNumWarps * 32;
+// What the decode kernel is compiled for, so that its registers leave room for a block of the merge kernel.
+constexpr int launch_bound(int dim) { return dim > 128 ? kNumDecodeThreads : 336; }
 constexpr int kMergeWarps = 8;
 
 template <typename T, int kDim, bool kIsPlain>
-__global__ void __launch_bounds__(kNumDecodeThreads, 1)
+__global__ void __launch_bounds__(launch_bound(kDim), 1)
     attention_decode_kernel(const __grid_constant__ AttentionArgs args) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   extern __shared__ __align__(16) char shared[];
@@ -37,14 +39,17 @@ __global__ void __launch_bounds__(kNumDecodeThreads, 1)
     publish_barriers();
   }
   let_next_begin();
+  decode::Loader<kIsPlain> loader(args, layout, stages);
+  if (decode::warp_index() >= decode::kLoader) loader.plan();
   __syncthreads();  // the barriers are there
-  if (decode::warp_index() == decode::kLoader) {
-    decode::Loader<kIsPlain>(args, layout, stages).run();
+  if (decode::warp_index() < kDecodeWarps) {
+    wait_for_previous();
+    decode::Attender<T, kDim, kIsPlain>(args, layout).run(stages, results);
     return;
   }
-  wait_for_previous();
-  if (decode::warp_index() < kDecodeWarps) {
-    decode::Attender<T, kDim, kIsPlain>(args, layout).run(stages, results);
+  loader.begin();
+  if (decode::warp_index() == decode::kLoader) {
+    loader.run();
   } else {
     decode::Finisher<T, kDim>(args, layout).run(results);
   }
@@ -147,11 +152,39 @@ int merge_warps_of_row(const AttentionArgs& args) {
   return row_warps;
 }
 
+// Calls f.operator()<T, kDim, kIsPlain>() for the dtype, the dimension, and whether attention is plain. The largest
+// kDim is for every dimension that has no instance of its own.
+template <typename F>
+void dispatch_decode(DType dtype, int head_dim, bool is_plain, F&& f) {
+  const auto with_kind = [&]<typename T, int kDim>() {
+    return is_plain ? f.template operator()<T, kDim, true>() : f.template operator()<T, kDim, false>();
+  };
+  const auto with_dim = [&]<typename T>() {
+    switch (head_dim) {
+      case 64:
+        return with_kind.template operator()<T, 64>();
+      case 80:
+        return with_kind.template operator()<T, 80>();
+      case 96:
+        return with_kind.template operator()<T, 96>();
+      case 128:
+        return with_kind.template operator()<T, 128>();
+      default:
+        return with_kind.template operator()<T, kMaxTileDim>();
+    }
+  };
+  if (dtype == DType::kBF16) {
+    with_dim.template operator()<__nv_bfloat16>();
+  } else {
+    with_dim.template operator()<__half>();
+  }
+}
+
 }  // namespace
 
 void launch_decode(const AttentionArgs& args, DType dtype, cudaStream_t stream) {
   const int max_rows = args.max_decode_queries * args.group_size;
-  dispatch_tile(dtype, args.head_dim, args.is_plain, [&]<typename T, int kDim, bool kIsPlain>() {
+  dispatch_decode(dtype, args.head_dim, args.is_plain, [&]<typename T, int kDim, bool kIsPlain>() {
     const int num_bytes = DecodeLayout{args.head_dim, max_rows}.num_bytes();
     set_shared_memory(attention_decode_kernel<T, kDim, kIsPlain>, num_bytes);
     const auto num_blocks = static_cast<unsigned>(args.decode_workspace.num_blocks);

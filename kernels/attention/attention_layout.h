@@ -121,17 +121,17 @@ struct DecodeLayout {
   COHORT_HOST_DEVICE constexpr int note() const { return queries() + max_rows * query_row_bytes(); }
   COHORT_HOST_DEVICE constexpr int stage_bytes() const { return note() + kNoteBytes; }
 
-  // A row of a warp's state, within a result: float32 values, the largest score and the sum. Eight floats more than
-  // values make rows that are written together begin in different groups of banks.
+  // A row of a warp's state, within a result: float32 values, the largest score and the sum. Four floats more than
+  // values make every other row, which are written together, begin in different groups of banks.
   COHORT_HOST_DEVICE constexpr int state_row(int warp, int row) const {
-    return kNoteBytes + (warp * max_rows + row) * (head_dim + 8) * 4;
+    return kNoteBytes + (warp * max_rows + row) * (head_dim + 4) * 4;
   }
   COHORT_HOST_DEVICE constexpr int max_and_sum() const { return head_dim * 4; }  // within the row
 
   COHORT_HOST_DEVICE constexpr RingLayout results() const {
     return {0, kBarrierBytes, state_row(kDecodeWarps, 0), max_rows > 8 ? 1 : 2};
   }
-  // With heads of 128, 96 KB are on their way while a tile is attended to.
+  // With heads of 128, 96 KB are on their way while two tiles are attended to.
   COHORT_HOST_DEVICE constexpr RingLayout stages() const {
     const int first = results().end();
     const int fitting = (kMaxSharedBytes - first) / stage_bytes();
@@ -147,7 +147,7 @@ struct DecodeLayout {
   }
 
   static constexpr int kMaxSharedBytes = 227 * 1024;  // of a block of sm_90
-  static constexpr int kRingBytes = 132 * 1024;
+  static constexpr int kRingBytes = 160 * 1024;
   static constexpr int kMaxStages = 8;
   static constexpr int kBarrierBytes = 256;
   static constexpr int kNoteBytes = 32;

@@ -38,6 +38,13 @@ __device__ inline void load_matrices_transposed(uint32_t (&x)[4], const void* ro
                : "memory");
 }
 
+// An 8 x 8 matrix of 16-bit elements, of which lane l has the columns 2 (l % 4) and + 1 of row l / 4.
+__device__ inline uint32_t transpose(uint32_t x) {
+  uint32_t y;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
+  return y;
+}
+
 // sums [16, 8] += a [16, 16] b [16, 8]
 template <typename T>
 __device__ void multiply_add(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1);
