@@ -120,7 +120,8 @@ std::optional<ApiError> OpenAiModel::check_size(const PreparedRequest& request, 
                               " tokens, and the prompt has " + std::to_string(num_tokens);
     const int64_t room = facts.limits().room_for_output(num_tokens);
     if (room < 1 || num_tokens > facts.max_position) {
-      return context_length_error(name + ": " + limit + ", which leaves no room for output", name);
+      return context_length_error(name + ": " + limit + (facts.has_source ? "" : ", which leaves no room for output"),
+                                  name);
     }
     if (fields.max_tokens.value_or(0) > room) {
       return context_length_error("max_tokens: " + limit + ", so at most " + std::to_string(room) +
