@@ -79,9 +79,7 @@ class LinkServer::Impl {
   ~Impl() {
     asio::post(io_, [this] { close_when_sent(); });
     thread_.join();
-    std::error_code ignored;
-    std::filesystem::remove(path_, ignored);
-    if (is_private_) std::filesystem::remove(std::filesystem::path(path_).parent_path(), ignored);
+    remove_files();
   }
 
   const std::string& path() const { return path_; }
@@ -160,12 +158,22 @@ class LinkServer::Impl {
       if (message->has_hello()) {
         if (message->hello().version() != kLinkVersion) throw std::runtime_error("another version of the engine link");
         connection.has_greeted = true;
+        if (is_private_) {  // nothing is left behind then, however this process ends
+          acceptor_.close();
+          remove_files();
+        }
         if (!greeting_.empty()) write(id, connection, greeting_);
         continue;
       }
       if (!connection.has_greeted) throw std::runtime_error("no hello");
       deliver({id, *std::move(message)});
     }
+  }
+
+  void remove_files() {
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+    if (is_private_) std::filesystem::remove(std::filesystem::path(path_).parent_path(), ignored);
   }
 
   void deliver(Received received) {

@@ -19,8 +19,9 @@ namespace cohort {
 
 class LinkServer {
  public:
-  // Listens at `path`, or for an empty one in a new directory that only this user may enter. Throws std::runtime_error
-  // that names the path and what is wrong with it.
+  // Listens at `path`, or for an empty one in a new directory that only this user may enter, for one gateway: once it
+  // has said hello, nobody else can connect, and the directory is gone. Throws std::runtime_error that names the path
+  // and what is wrong with it.
   explicit LinkServer(const std::string& path);
   // Sends what is left to send, for a short while, and disconnects everybody.
   ~LinkServer();
