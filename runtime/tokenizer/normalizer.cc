@@ -31,20 +31,25 @@ class SequenceNormalizer final : public Normalizer {
   std::vector<std::unique_ptr<Normalizer>> steps_;
 };
 
-class FormNormalizer final : public Normalizer {
+// By a table of what becomes of characters: Unicode's, or the one that a SentencePiece model brings along.
+template <typename Table>
+class TableNormalizer final : public Normalizer {
  public:
-  explicit FormNormalizer(UnicodeForm form) : form_(UnicodeNormalizer::get(form)) {}
+  explicit TableNormalizer(Table table) : table_(std::forward<Table>(table)) {}
   void normalize(std::string& text, RegexScratch&) const override {
     std::string out;
     out.reserve(text.size() + text.size() / 8);
-    form_.append(text, out);
+    table_.append(text, out);
     text = std::move(out);
   }
-  bool is_trivial(std::string_view text) const override { return form_.is_trivial(text); }
+  bool is_trivial(std::string_view text) const override { return table_.is_trivial(text); }
 
  private:
-  const UnicodeNormalizer& form_;
+  Table table_;
 };
+
+using FormNormalizer = TableNormalizer<const UnicodeNormalizer&>;
+using CharsmapNormalizer = TableNormalizer<Charsmap>;
 
 class LowercaseNormalizer final : public Normalizer {
  public:
@@ -159,21 +164,6 @@ class ByteLevelNormalizer final : public Normalizer {
   }
 };
 
-class CharsmapNormalizer final : public Normalizer {
- public:
-  explicit CharsmapNormalizer(Charsmap charsmap) : charsmap_(std::move(charsmap)) {}
-  void normalize(std::string& text, RegexScratch&) const override {
-    std::string out;
-    out.reserve(text.size() + text.size() / 8);
-    charsmap_.append(text, out);
-    text = std::move(out);
-  }
-  bool is_trivial(std::string_view text) const override { return charsmap_.is_trivial(text); }
-
- private:
-  Charsmap charsmap_;
-};
-
 // What the machine translation systems at Google did before SentencePiece: no control characters, and a " " for what is
 // a space in some sense.
 class NmtNormalizer final : public Normalizer {
@@ -249,10 +239,10 @@ NormalizerResult parse_nested(const JsonNode& node, int depth) {
   COHORT_ASSIGN_OR_RETURN(const JsonNode type_node, node.at("type"));
   COHORT_ASSIGN_OR_RETURN(const std::string type, type_node.as_string());
   if (type == "Sequence") return parse_sequence(node, depth);
-  if (type == "NFC") return NormalizerPtr(new FormNormalizer(UnicodeForm::kNfc));
-  if (type == "NFD") return NormalizerPtr(new FormNormalizer(UnicodeForm::kNfd));
-  if (type == "NFKC") return NormalizerPtr(new FormNormalizer(UnicodeForm::kNfkc));
-  if (type == "NFKD") return NormalizerPtr(new FormNormalizer(UnicodeForm::kNfkd));
+  if (type == "NFC") return NormalizerPtr(new FormNormalizer(UnicodeNormalizer::get(UnicodeForm::kNfc)));
+  if (type == "NFD") return NormalizerPtr(new FormNormalizer(UnicodeNormalizer::get(UnicodeForm::kNfd)));
+  if (type == "NFKC") return NormalizerPtr(new FormNormalizer(UnicodeNormalizer::get(UnicodeForm::kNfkc)));
+  if (type == "NFKD") return NormalizerPtr(new FormNormalizer(UnicodeNormalizer::get(UnicodeForm::kNfkd)));
   if (type == "Lowercase") return NormalizerPtr(new LowercaseNormalizer);
   if (type == "StripAccents") return NormalizerPtr(new StripAccentsNormalizer);
   if (type == "Strip") return parse_strip(node);

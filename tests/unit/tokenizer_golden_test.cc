@@ -4,25 +4,18 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "runtime/tokenizer/tokenizer.h"
+#include "tests/unit/tokenizer_testing.h"
 
 namespace cohort {
 namespace {
 
-const std::filesystem::path kDataDir = std::filesystem::path(COHORT_SOURCE_DIR) / "tests" / "data";
-
-std::string read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return std::move(text).str();
-}
+using test::kDataDir;
+using test::read_file;
 
 std::string from_hex(const std::string& hex) {
   std::string bytes;

@@ -2,9 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <random>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -12,21 +10,15 @@
 #include "runtime/tokenizer/stream_decoder.h"
 #include "runtime/tokenizer/tokenizer.h"
 #include "runtime/tokenizer/unicode.h"
+#include "tests/unit/tokenizer_testing.h"
 
 namespace cohort {
 namespace {
 
-const std::filesystem::path kDataDir = std::filesystem::path(COHORT_SOURCE_DIR) / "tests" / "data";
+using test::kDataDir;
+using test::read_file;
 
-std::string read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return std::move(text).str();
-}
-
-// Whether some byte token of the run that ends before `id` could be followed by text only of valid
-// UTF-8.
+// Whether `id` is one byte, as SentencePiece spells it.
 bool is_byte_token(const Tokenizer& tokenizer, int32_t id) {
   const std::string token = tokenizer.id_to_token(id);
   return token.size() == 6 && token.starts_with("<0x") && token.ends_with(">");
