@@ -11,6 +11,7 @@ namespace cohort::cuda {
 int num_devices();  // 0 where there is no driver or no GPU
 int64_t num_free_bytes(int device);
 std::string device_name(int device);
+std::string device_uuid(int device);  // 32 hexadecimal digits, of no other device of the world
 int num_multiprocessors(int device);
 int runtime_version();  // 13000 for 13.0
 int driver_version();   // likewise: the latest that the driver can run

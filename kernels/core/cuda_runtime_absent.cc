@@ -11,6 +11,7 @@ namespace {
 int num_devices() { return 0; }
 int64_t num_free_bytes(int) { absent(); }
 std::string device_name(int) { absent(); }
+std::string device_uuid(int) { absent(); }
 int num_multiprocessors(int) { absent(); }
 int runtime_version() { absent(); }
 int driver_version() { absent(); }

@@ -42,6 +42,16 @@ std::string device_name(int device) {
   return properties.name;
 }
 
+std::string device_uuid(int device) {
+  cudaDeviceProp properties{};
+  COHORT_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+  std::string text;
+  for (const char byte : properties.uuid.bytes) {
+    for (const int digit : {byte >> 4 & 15, byte & 15}) text += "0123456789abcdef"[digit];
+  }
+  return text;
+}
+
 int num_multiprocessors(int device) {
   int count = 0;
   COHORT_CUDA_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device));

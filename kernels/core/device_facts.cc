@@ -30,4 +30,10 @@ DeviceFacts device_facts(Device device) {
           version_text(cuda::runtime_version()), version_text(cuda::driver_version())};
 }
 
+std::vector<std::string> cuda_device_ids() {
+  std::vector<std::string> ids;
+  for (int i = 0; i < num_cuda_devices(); ++i) ids.push_back(cuda::device_uuid(i));
+  return ids;
+}
+
 }  // namespace cohort

@@ -1,7 +1,8 @@
-// What a device is, for the head of a table of measurements.
+// What a device is, for the head of a table of measurements, and which one it is.
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "kernels/core/device.h"
 
@@ -16,5 +17,8 @@ struct DeviceFacts {
 };
 
 DeviceFacts device_facts(Device device);
+
+// By CUDA ordinal, what tells each device that this process can use from every other device of the world.
+std::vector<std::string> cuda_device_ids();
 
 }  // namespace cohort

@@ -1,19 +1,22 @@
 #include "launcher/bootstrap/job.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sched.h>
 #include <unistd.h>
 
 #include <condition_variable>
 #include <cstdio>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <sstream>
 #include <thread>
 
 #include "kernels/core/check.h"
-#include "kernels/core/device.h"
+#include "kernels/core/device_facts.h"
 #include "kernels/core/thread_pool.h"
+#include "launcher/bootstrap/device_choice.h"
 #include "launcher/bootstrap/mpi_session.h"
 #include "launcher/cli/command.h"
 #include "parallel/comm/mpi_comm.h"
@@ -158,17 +161,21 @@ void Job::set_last_words(std::function<void(const std::string& reason)> last_wor
   last_words_ = std::move(last_words);
 }
 
-Device Job::choose_device(const std::string& kind) const {
-  const int num_devices = kind == "cpu" ? 0 : num_cuda_devices();
-  if (kind == "cpu" || (kind == "auto" && num_devices == 0)) return kCpuDevice;
-  if (num_devices == 0) throw UsageError("--device: cuda, but this process can use no CUDA device");
-  // A launcher may show each rank its own device only; then that is number 0 for all.
-  if (num_devices == 1) return {DeviceKind::kCuda, 0};
-  if (local_rank_ >= num_devices) {
-    throw UsageError(fmt::format("--device: {} ranks on host {}, which has {} CUDA devices; expected one rank a device",
-                                 local_size_, host(), num_devices));
+Device Job::choose_device(const std::string& kind) {
+  const std::vector<std::string> mine = kind == "cpu" ? std::vector<std::string>() : cuda_device_ids();
+  std::vector<std::vector<std::string>> ids_of;
+  for (const std::string& ids : all_gather(*world_, fmt::format("{}", fmt::join(mine, " ")))) {
+    std::istringstream words(ids);
+    ids_of.emplace_back(std::istream_iterator<std::string>(words), std::istream_iterator<std::string>());
   }
-  return {DeviceKind::kCuda, local_rank_};
+  if (kind == "cpu" || (kind == "auto" && mine.empty())) return kCpuDevice;
+  if (mine.empty()) throw UsageError("--device: cuda, but this process can use no CUDA device");
+  const int ordinal = choose_devices(ids_of)[static_cast<size_t>(rank())];
+  if (ordinal < 0) {
+    throw UsageError(fmt::format("--device: {} ranks on host {}, which has {} CUDA devices; expected one rank a device",
+                                 local_size_, host(), mine.size()));
+  }
+  return {DeviceKind::kCuda, ordinal};
 }
 
 int Job::num_threads(int configured) const {

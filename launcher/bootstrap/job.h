@@ -66,9 +66,9 @@ class Job {
   // somebody a word. It has a second or so. Empty for none.
   void set_last_words(std::function<void(const std::string& reason)> last_words);
 
-  // "cpu", "cuda", or "auto" for CUDA where the process can use a device. Which one the local rank says. Throws
-  // UsageError.
-  Device choose_device(const std::string& kind) const;
+  // "cpu", "cuda", or "auto" for CUDA where the process can use a device; which one, device_choice.h says. Every rank
+  // calls it. Throws UsageError.
+  Device choose_device(const std::string& kind);
   // `configured`, or if that is 0 as many as the process may run on, shared with the host's ranks that may run there
   // too.
   int num_threads(int configured) const;

@@ -95,6 +95,9 @@ RankModel open_rank_model(Job& job, const Config& config) {
   RankModel opened;
   job.agree([&] {
     opened.layout = make_layout(job, config);
+    return ok_status();
+  });
+  job.agree([&] {
     opened.device = job.choose_device(config.device.kind);
     return ok_status();
   });
