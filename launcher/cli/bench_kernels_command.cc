@@ -1,6 +1,7 @@
 // cohort bench kernels: how fast a model's operations are on one device.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "launcher/bootstrap/build_facts.h"
@@ -30,6 +31,13 @@ Status run_bench_kernels(const BenchKernelsFlags& flags) {
   KernelModel model{config.spec, {}, config.spec.checkpoint_dtype};
   COHORT_ASSIGN_OR_RETURN(model.shard,
                           shard_model(config.spec, ParallelLayout({.tensor = flags.tensor_parallel_size}, 0)));
+  const std::vector<std::string> operations = kernel_operation_names(config.spec);
+  for (const std::string& name : flags.bench.operations) {
+    if (std::find(operations.begin(), operations.end(), name) == operations.end()) {
+      throw UsageError(
+          fmt::format("--operations: {}: expected some of {}, which the model has", name, fmt::join(operations, ",")));
+    }
+  }
   if (flags.dtype != "auto") model.dtype = *dtype_from_name(flags.dtype);
 
   KernelBenchReport report;
@@ -41,7 +49,9 @@ Status run_bench_kernels(const BenchKernelsFlags& flags) {
   report.facts = device_facts(report.device);
   Stream stream(report.device);
   report.ceilings = measure_ceilings(model.dtype, stream);
-  report.results = measure_kernels(model, report.ceilings, flags.bench, stream);
+  BenchKernelsOptions bench = flags.bench;
+  if (bench.operations.empty()) bench.operations = operations;
+  report.results = measure_kernels(model, report.ceilings, bench, stream);
   fmt::print("{}", flags.bench.json ? format_kernel_json(report) + "\n" : format_kernel_table(report));
   return flush_output();
 }
@@ -79,8 +89,9 @@ void add_bench_kernels(CLI::App& bench, Run& run) {
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
       ->option_text("N,...");
   kernels
-      .add_option("--operations", flags->bench.operations,
-                  fmt::format("Some of {}", fmt::join(kernel_operation_names(), ",")))
+      .add_option(
+          "--operations", flags->bench.operations,
+          fmt::format("Some of {}; if not given, all that the model has", fmt::join(kernel_operation_names(), ",")))
       ->delimiter(',')
       ->check(CLI::IsMember(kernel_operation_names()))
       ->option_text("NAMES");

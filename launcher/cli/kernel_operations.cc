@@ -6,92 +6,25 @@
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <set>
 
 #include "kernels/attention/attention.h"
 #include "kernels/core/check.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/embedding/embedding.h"
-#include "kernels/gemm/gemm.h"
+#include "kernels/moe/moe.h"
 #include "kernels/norm/norm.h"
 #include "kernels/position/rotary_cache.h"
 #include "kernels/random/random.h"
 #include "kernels/sampling/sampled_logprobs.h"
 #include "kernels/sampling/sampling_plan.h"
+#include "launcher/cli/kernel_operands.h"
+#include "runtime/layers/workspace.h"
 
 namespace cohort {
 namespace {
 
-constexpr int64_t kRotatedBytes = int64_t{256} << 20;  // of all sets: several times what a device caches
-constexpr int64_t kMaxSets = 4096;
-constexpr int64_t kAlignment = 256;
 constexpr int64_t kBlockSize = 16;  // positions of a block of the cache
-
-int64_t aligned(int64_t num_bytes) { return (num_bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-int num_sets_of(int64_t num_bytes) {
-  return static_cast<int>(std::clamp<int64_t>(kRotatedBytes / std::max<int64_t>(1, num_bytes) + 1, 1, kMaxSets));
-}
-
-struct Operand {
-  DType dtype;
-  Shape shape;
-};
-
-// Sets of operands, of random floating-point values, in one allocation.
-class OperandSets {
- public:
-  OperandSets(std::vector<Operand> operands, Stream& stream) : operands_(std::move(operands)) {
-    for (const Operand& operand : operands_) {
-      offsets_.push_back(set_bytes_);
-      set_bytes_ += aligned(dtype_bytes(operand.dtype, operand.shape.num_elements()));
-    }
-    num_sets_ = num_sets_of(set_bytes_);
-    // Normal values of bfloat16 are, taken two at a time, finite float32, and float16 as well.
-    const Shape all{num_sets_ * set_bytes_ / 2};
-    memory_ = Tensor(DType::kBF16, all, stream.device());
-    fill_random(memory_, {random_key(1, "bench"), {0, 1}}, all, 0, 0, stream);
-  }
-
-  int num_sets() const { return num_sets_; }
-  TensorView at(int set, size_t operand) const {
-    const auto& [dtype, shape] = operands_[operand];
-    return {static_cast<char*>(memory_->data()) + set * set_bytes_ + offsets_[operand], dtype, shape,
-            memory_->device()};
-  }
-
- private:
-  std::vector<Operand> operands_;
-  std::vector<int64_t> offsets_;
-  int64_t set_bytes_ = 0;
-  int num_sets_ = 0;
-  Tensor memory_;
-};
-
-template <typename T, typename F>
-Tensor make_ints(DType dtype, const Shape& shape, Device device, const F& value) {
-  std::vector<T> values(static_cast<size_t>(shape.num_elements()));
-  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<T>(value(static_cast<int64_t>(i)));
-  Tensor tensor(dtype, shape, device);
-  copy_bytes(tensor->data(), device, values.data(), kCpuDevice, tensor->num_bytes());
-  return tensor;
-}
-
-template <typename F>
-Tensor make_int32(const Shape& shape, Device device, const F& value) {
-  return make_ints<int32_t>(DType::kI32, shape, device, value);
-}
-
-// Numbers of [0, count) without an order that hardware could foresee.
-int64_t scattered(int64_t i, int64_t count) {
-  return static_cast<int64_t>((static_cast<uint64_t>(i) * 0x9e3779b97f4a7c15u >> 20) % static_cast<uint64_t>(count));
-}
-
-// As peaked as a model's.
-Tensor make_logits(const Shape& shape, Stream& stream) {
-  Tensor logits(DType::kF32, shape, stream.device());
-  fill_random(logits, {random_key(4, "bench"), {0, 3}}, shape, 0, 0, stream);
-  return logits;
-}
 
 struct Context {
   const KernelModel& model;
@@ -104,18 +37,18 @@ struct Context {
 
 KernelOperation embedding_operation(const Context& c) {
   const int64_t rows = c.load.num_rows();
-  const int64_t hidden = c.model.spec.hidden;
+  const int64_t dim = c.model.spec.embedding_dim;
   const int64_t vocab = c.model.shard.vocab.size();
   const bool is_whole = c.model.shard.num_shards == 1;
   const DType out_dtype = is_whole ? c.model.dtype : DType::kF32;
-  const auto sets = std::make_shared<OperandSets>(std::vector<Operand>{{out_dtype, {rows, hidden}}}, c.stream);
-  const auto table = std::make_shared<Tensor>(c.model.dtype, Shape{vocab, hidden}, c.device());
+  const auto sets = std::make_shared<OperandSets>(std::vector<Operand>{{out_dtype, {rows, dim}}}, c.stream);
+  const auto table = std::make_shared<Tensor>(c.model.dtype, Shape{vocab, dim}, c.device());
   fill_random(*table, {random_key(2, "bench"), {0, 1}}, (*table)->shape(), 0, 0, c.stream);
   const auto ids = std::make_shared<Tensor>(
       make_int32({sets->num_sets(), rows}, c.device(), [&](int64_t i) { return scattered(i, vocab); }));
   KernelOperation operation;
-  operation.sizes = fmt::format("{} of {} x {}", rows, vocab, hidden);
-  operation.num_bytes = c.element_bytes(rows * hidden) + dtype_bytes(out_dtype, rows * hidden) + 4 * rows;
+  operation.sizes = fmt::format("{} of {} x {}", rows, vocab, dim);
+  operation.num_bytes = c.element_bytes(rows * dim) + dtype_bytes(out_dtype, rows * dim) + 4 * rows;
   operation.num_sets = sets->num_sets();
   operation.run = [=, &stream = c.stream](int set) {
     const TensorView own_ids = (*ids)->slice(0, set, set + 1).reshape({rows});
@@ -148,12 +81,8 @@ KernelOperation norm_operation(const Context& c) {
 
 // out [rows, n] = x [rows, k] * weight^T
 KernelOperation product(int64_t rows, int64_t n, int64_t k, DType dtype, DType out_dtype, Stream& stream) {
-  const Tensor values(dtype, {n, k}, stream.device());
-  fill_random(values, {random_key(3, "bench"), {0, 0.02f}}, values->shape(), 0, 0, stream);
-  const auto weights = std::make_shared<std::vector<PackedWeight>>();
-  for (int i = 0; i < num_sets_of(values->num_bytes()); ++i) {
-    weights->push_back(PackedWeight::pack(values, WeightLayout::kOutIn, dtype, 1, stream));
-  }
+  const auto weights = std::make_shared<std::vector<PackedWeight>>(
+      make_weights(num_sets_of(dtype_bytes(dtype, n * k)), n, k, dtype, stream));
   const auto sets =
       std::make_shared<OperandSets>(std::vector<Operand>{{out_dtype, {rows, n}}, {dtype, {rows, k}}}, stream);
   prepare_gemm(stream);
@@ -272,6 +201,58 @@ KernelOperation activation_operation(const Context& c) {
   return operation;
 }
 
+// From the router's logits to the sum over a token's experts. What is read of weights are the experts that are chosen,
+// by random logits: with few tokens not all.
+KernelOperation experts_operation(const Context& c) {
+  struct State {
+    std::vector<ExpertWeights> experts;  // by set
+    MoeWorkspace workspace;
+    Tensor logits;  // [rows, num_experts] float32
+  };
+  const int64_t rows = c.load.num_rows();
+  const MoeShape shape = moe_shape(c.model.spec, c.model.shard);
+  const int64_t expert_elements = 3 * shape.ffn * shape.hidden;
+  const bool is_stacked = c.device().kind == DeviceKind::kCuda;
+  const int num_matrices = is_stacked ? 1 : static_cast<int>(shape.num_local_experts);
+  const int64_t stacked = is_stacked ? shape.num_local_experts : 1;  // experts of a matrix
+  const auto state = std::make_shared<State>();
+  state->logits = make_logits({rows, shape.num_experts}, c.stream);
+  state->workspace = MoeWorkspace(shape, c.model.dtype, rows, c.device());
+  prepare_gemm(c.stream);
+  for (int i = 0; i < num_sets_of(c.element_bytes(shape.experts_per_token * expert_elements)); ++i) {
+    state->experts.push_back(
+        {shape, c.model.spec.activation,
+         make_weights(num_matrices, stacked * 2 * shape.ffn, shape.hidden, c.model.dtype, c.stream),
+         make_weights(num_matrices, stacked * shape.hidden, shape.ffn, c.model.dtype, c.stream)});
+  }
+  const Operand tokens{c.model.dtype, {rows, shape.hidden}};
+  const auto sets = std::make_shared<OperandSets>(std::vector<Operand>{tokens, tokens}, c.stream);
+
+  const auto send = [renormalizes = c.model.spec.norm_topk, shape, state, &stream = c.stream] {
+    route(state->workspace, state->logits, shape, renormalizes, stream);
+  };
+  send();
+  c.stream.synchronize();
+  std::vector<int32_t> first_rows(static_cast<size_t>(shape.num_local_experts) + 1);
+  copy_bytes(first_rows.data(), kCpuDevice, state->workspace.first_rows->data(), c.device(),
+             state->workspace.first_rows->num_bytes());
+  const auto num_chosen = static_cast<int64_t>(std::set<int32_t>(first_rows.begin(), first_rows.end()).size()) - 1;
+
+  KernelOperation operation;
+  operation.sizes =
+      fmt::format("{} to {} of {} x {} x {}", rows, num_chosen, shape.num_local_experts, shape.hidden, shape.ffn);
+  operation.num_bytes =
+      c.element_bytes(num_chosen * expert_elements + 2 * rows * shape.hidden) + state->logits->num_bytes();
+  operation.num_flops = 2 * static_cast<double>(expert_elements) * first_rows.back();
+  operation.num_sets = static_cast<int>(state->experts.size());
+  operation.run = [=, &stream = c.stream](int set) {
+    const int own = set % sets->num_sets();
+    send();
+    expert_mlp(sets->at(own, 0), sets->at(own, 1), state->experts[static_cast<size_t>(set)], state->workspace, stream);
+  };
+  return operation;
+}
+
 // Sampling as `params` say for every sequence, with num_outputs tokens before it that penalties are for. Logits come
 // from the product before, and so from the cache.
 KernelOperation sample_operation(const Context& c, const SamplingParams& params, int64_t num_outputs) {
@@ -343,9 +324,15 @@ KernelOperation model_product(const Context& c, int64_t n, int64_t k) {
   return product(c.load.num_rows(), n, k, c.model.dtype, c.model.dtype, c.stream);
 }
 
+// The models that have an operation.
+bool is_of_all(const ModelSpec&) { return true; }
+bool has_experts(const ModelSpec& spec) { return spec.num_experts > 0; }
+bool has_one_mlp(const ModelSpec& spec) { return spec.num_experts == 0; }
+
 struct NamedOperation {
   std::string name;
   KernelOperation (*make)(const Context&);
+  bool (*is_of)(const ModelSpec&) = is_of_all;
 };
 
 const std::vector<NamedOperation>& operations() {
@@ -367,13 +354,22 @@ const std::vector<NamedOperation>& operations() {
       {"mlp_up",
        [](const Context& c) {
          return model_product(c, (c.model.spec.gated_mlp ? 2 : 1) * c.model.shard.ffn.size(), c.model.spec.hidden);
-       }},
-      {"activation", activation_operation},
-      {"mlp_down", [](const Context& c) { return model_product(c, c.model.spec.hidden, c.model.shard.ffn.size()); }},
+       },
+       has_one_mlp},
+      {"activation", activation_operation, has_one_mlp},
+      {"mlp_down", [](const Context& c) { return model_product(c, c.model.spec.hidden, c.model.shard.ffn.size()); },
+       has_one_mlp},
+      {"router",
+       [](const Context& c) {
+         return product(c.load.num_rows(), c.model.spec.num_experts, c.model.spec.hidden, c.model.dtype, DType::kF32,
+                        c.stream);
+       },
+       has_experts},
+      {"experts", experts_operation, has_experts},
       {"logits",
        [](const Context& c) {
-         return product(c.load.num_seqs, c.model.shard.vocab.size(), c.model.spec.hidden, c.model.dtype, DType::kF32,
-                        c.stream);
+         return product(c.load.num_seqs, c.model.shard.vocab.size(), c.model.spec.embedding_dim, c.model.dtype,
+                        DType::kF32, c.stream);
        }},
       {"sample_greedy", [](const Context& c) { return sample_operation(c, {.temperature = 0}, 0); }},
       {"sample_top_p",
@@ -401,12 +397,20 @@ const std::vector<std::string>& kernel_operation_names() {
   return names;
 }
 
+std::vector<std::string> kernel_operation_names(const ModelSpec& spec) {
+  std::vector<std::string> names;
+  for (const NamedOperation& operation : operations()) {
+    if (operation.is_of(spec)) names.push_back(operation.name);
+  }
+  return names;
+}
+
 KernelOperation make_kernel_operation(const std::string& name, const KernelModel& model, const KernelLoad& load,
                                       Stream& stream) {
   for (const NamedOperation& operation : operations()) {
-    if (operation.name == name) return operation.make({model, load, stream});
+    if (operation.name == name && operation.is_of(model.spec)) return operation.make({model, load, stream});
   }
-  check_failed(__FILE__, __LINE__, "an operation", name);
+  check_failed(__FILE__, __LINE__, "an operation of the model", name);
 }
 
 KernelOperation make_copy(int64_t num_bytes, Stream& stream) {

@@ -41,10 +41,11 @@ struct KernelOperation {
   std::function<void(int set)> reset = nullptr;
 };
 
-// The names of the operations, in the order of a step.
+// The names of the operations, in the order of a step: all that there are, and those of a model.
 const std::vector<std::string>& kernel_operation_names();
+std::vector<std::string> kernel_operation_names(const ModelSpec& spec);
 
-// Takes memory of the stream's device. Throws CheckError for a name that is not known.
+// Takes memory of the stream's device. Throws CheckError for a name that is not of the model.
 KernelOperation make_kernel_operation(const std::string& name, const KernelModel& model, const KernelLoad& load,
                                       Stream& stream);
 

@@ -249,9 +249,28 @@ class Others(unittest.TestCase):
         self.assertEqual(loads["norm"], [(1, 1, 20), (3, 1, 20), (1, 16, 16)])
         self.assertEqual(loads["attention"], [(1, 1, 20), (1, 1, 40), (3, 1, 20), (3, 1, 40), (1, 16, 16)])
         self.assertEqual(len(loads), 15)
+        self.assertNotIn("experts", loads)
         table = self.ok(*flags, "--operations", "norm,activation").splitlines()
         self.assertIn("tensor parallel 2, float32", table[0])
         self.assertEqual([line.split()[0] for line in table[4:]], ["norm"] * 3 + ["activation"] * 3)
+
+    def test_bench_kernels_of_experts(self):
+        flags = ("bench", "kernels", "--model", GOLDEN / "mixtral", "--device", "cpu", "--batch", "1,5",
+                 "--prompt", 64)  # fmt: skip
+        report = json.loads(self.ok(*flags, "--operations", "router,experts", "--json"))
+        experts = [result for result in report["results"] if result["operation"] == "experts"]
+        config = json.loads((GOLDEN / "mixtral/config.json").read_text())
+        num_experts, per_token = config["num_local_experts"], config["num_experts_per_tok"]
+        sizes = f"x {config['hidden_size']} x {config['intermediate_size']}"
+        self.assertEqual(experts[0]["sizes"], f"1 to {per_token} of {num_experts} {sizes}")
+        self.assertEqual(experts[2]["sizes"], f"64 to {num_experts} of {num_experts} {sizes}")
+        for result in experts:
+            flops = 6 * config["hidden_size"] * config["intermediate_size"] * per_token
+            flops *= result["sequences"] * result["queries"]
+            self.assertAlmostEqual(result["tflops"] * result["median_us"] * 1e6 / flops, 1, delta=0.01)
+        _, err, code = run(*flags, "--operations", "mlp_up")
+        self.assertEqual(code, 2)
+        self.assertIn("mlp_up", err)
 
     def test_bench_latency_measures_each_batch(self):
         flags = ("bench", "latency", "--model", MODEL, "--weights", "random", "--device", "cpu", "--batch", "1,3",
