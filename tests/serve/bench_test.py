@@ -10,16 +10,13 @@ import pathlib
 import socket
 import subprocess
 import sys
-import tempfile
 import unittest
 import xml.etree.ElementTree
 
 import server
-from server import MODEL, Server
+from server import KEY, MODEL, KeyedServer
 
 cohort = None
-
-KEY = "a-key-of-the-tests"
 
 
 def bench(*flags, key=KEY):
@@ -29,17 +26,10 @@ def bench(*flags, key=KEY):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=variables)
 
 
-class Bench(unittest.TestCase):
+class Bench(KeyedServer, unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.folder = pathlib.Path(folder.name)
-        (cls.folder / "keys").write_text(KEY)
-        flags = ["--num-blocks", 256, "--max-seqs", 4, "--max-waiting", 12, "--api-key-file", cls.folder / "keys"]
-        cls.server = Server(cohort, *flags)
-        cls.addClassCleanup(cls.server.__exit__)
-        cls.server.await_ready()
+        cls.start_keyed(cohort, "--num-blocks", 256, "--max-seqs", 4, "--max-waiting", 12)
 
     def measured(self, *flags):
         """Standard output and the object of --save-json."""

@@ -10,23 +10,20 @@ import json
 import pathlib
 import subprocess
 import sys
-import tempfile
 import unittest
 
 import openai
 
 import server
-from server import MODEL, PROMPT, ROOT, Server, completion
+from server import GOLDEN, KEY, PROMPT, KeyedServer, completion
 
 cohort = None
 
-KEY = "a-key-of-the-tests"
 NAME = "scripture"
 TEMPLATE = (
     "{% for message in messages %}<{{ message.role }}> {{ message.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
-GOLDEN = json.loads((ROOT / f"tests/data/quickstart/{MODEL.name}.json").read_text())
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "And the king said"}]
 # What goes beyond OpenAI's own API.
 EXACT = {"ignore_eos": True, "return_token_ids": True}
@@ -45,30 +42,17 @@ def pieces(stream):
     return {index: "".join(parts) for index, parts in texts.items()}, usage
 
 
-class Clients:
+class Clients(KeyedServer):
     """Each subclass has a layout."""
 
     maxDiff = 2000
 
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.folder = pathlib.Path(folder.name)
-        (cls.folder / "keys").write_text(f"{KEY}\n")
-        (cls.folder / "template.jinja").write_text(TEMPLATE)
-        flags = ["--served-model-name", NAME, "--api-key-file", cls.folder / "keys", "--num-blocks", 256]
-        flags += ["--chat-template", cls.folder / "template.jinja"]
-        cls.server = Server(cohort, *flags, tensor=cls.tensor, pipeline=cls.pipeline)
-        cls.addClassCleanup(cls.server.__exit__)
-        cls.server.headers = {"Authorization": f"Bearer {KEY}"}
-        cls.server.await_ready()
+        flags = ["--served-model-name", NAME, "--num-blocks", 256, "--chat-template", "FOLDER/template.jinja"]
+        files = {"template.jinja": TEMPLATE}
+        cls.start_keyed(cohort, *flags, files=files, tensor=cls.tensor, pipeline=cls.pipeline)
         cls.client = openai.OpenAI(base_url=f"{cls.server.url}/v1", api_key=KEY, max_retries=0, timeout=60)
-
-    @classmethod
-    def tearDownClass(cls):
-        code = cls.server.stop()
-        assert code == 0, f"code {code}: {cls.server.job.err}"
 
     def complete(self, prompt=PROMPT, **fields):
         return self.client.completions.create(model=NAME, prompt=prompt, **({"temperature": 0} | fields))

@@ -8,7 +8,6 @@ import json
 import pathlib
 import subprocess
 import sys
-import tempfile
 import unittest
 
 import numpy as np
@@ -16,14 +15,12 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
 import server
-from server import MODEL, PROMPT, ROOT, Server, completion
+from server import GOLDEN, KEY, PROMPT, KeyedServer, completion
 
 cohort = None
 
-KEY = "a-key-of-the-tests"
 KEYS = {"Authorization": f"Bearer {KEY}"}  # the client adds to what it is given: it gets copies
 NAME = "scripture"
-GOLDEN = json.loads((ROOT / f"tests/data/quickstart/{MODEL.name}.json").read_text())
 TYPES = {"BYTES": np.object_, "INT32": np.int32, "FP32": np.float32, "BOOL": np.bool_, "UINT64": np.uint64}
 
 
@@ -45,31 +42,18 @@ def texts(result, name="text_output"):
     return [e.decode() if isinstance(e, bytes) else e for e in elements]
 
 
-class Clients(unittest.TestCase):
+class Clients(KeyedServer, unittest.TestCase):
     maxDiff = 2000
 
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.folder = pathlib.Path(folder.name)
-        (cls.folder / "keys").write_text(f"{KEY}\n")
-        flags = ["--served-model-name", NAME, "--api-key-file", cls.folder / "keys", "--num-blocks", 256]
-        cls.server = Server(cohort, *flags, tensor=2)
-        cls.addClassCleanup(cls.server.__exit__)
-        cls.server.headers = KEYS
-        cls.server.await_ready()
+        cls.start_keyed(cohort, "--served-model-name", NAME, "--num-blocks", 256, tensor=2)
         cls.client = triton.InferenceServerClient(cls.server.url.removeprefix("http://"), network_timeout=60)
         cls.addClassCleanup(cls.client.close)
         prompts = GOLDEN["prompts"][:3]
         cls.prompts = [prompt["text"] for prompt in prompts]
         # What the OpenAI side answers, whose tokens are compared with Hugging Face's elsewhere.
         cls.expected = [cls.openai(prompt, max_tokens=8) for prompt in cls.prompts]
-
-    @classmethod
-    def tearDownClass(cls):
-        code = cls.server.stop()
-        assert code == 0, f"code {code}: {cls.server.job.err}"
 
     @classmethod
     def openai(cls, prompt, **fields):

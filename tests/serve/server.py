@@ -8,6 +8,7 @@ import pathlib
 import re
 import signal
 import sys
+import tempfile
 import time
 import unittest
 
@@ -19,6 +20,9 @@ import job  # noqa: E402
 MODEL = ROOT / "configs/quickstart/model"
 READY_S = 60
 PROMPT = "In the beginning God created"
+# What Hugging Face makes of the model.
+GOLDEN = json.loads((ROOT / f"tests/data/quickstart/{MODEL.name}.json").read_text())
+KEY = "a-key-of-the-tests"
 
 
 class Answer:
@@ -258,6 +262,29 @@ async def open_streams(running, count, min_tokens=2, **fields):
 async def read_all(port, bodies):
     """A stream of each body, read to its end, all at once."""
     return await asyncio.gather(*(Stream(port, "/v1/completions", body).read() for body in bodies))
+
+
+class KeyedServer:
+    """For a test case: one server for all its tests, in cls.server, that asks for KEY; cls.folder has its files."""
+
+    @classmethod
+    def start_keyed(cls, cohort, *flags, files=None, **options):
+        """files: text by name; a flag FOLDER/NAME stands for the path of one."""
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = pathlib.Path(folder.name)
+        for name, text in ({"keys": f"{KEY}\n"} | (files or {})).items():
+            (cls.folder / name).write_text(text)
+        flags = [str(flag).replace("FOLDER", folder.name) for flag in flags]
+        cls.server = Server(cohort, "--api-key-file", cls.folder / "keys", *flags, **options)
+        cls.addClassCleanup(cls.server.__exit__)
+        cls.server.headers = {"Authorization": f"Bearer {KEY}"}
+        cls.server.await_ready()
+
+    @classmethod
+    def tearDownClass(cls):
+        code = cls.server.stop()
+        assert code == 0, f"code {code}: {cls.server.job.err}"
 
 
 class ServerTest(unittest.TestCase):
