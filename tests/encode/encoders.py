@@ -15,12 +15,16 @@ MASKED_STEP = 16  # logits over the vocabulary are kept of every so manyth token
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 VOCAB = SPECIAL + list(LETTERS) + [f"##{c}" for c in LETTERS] + [f"{a}{b}" for a in LETTERS for b in LETTERS]
-CLS, SEP = 2, 3
+CLS, SEP, MASK = 2, 3, 4
 
 
 def golden(name):
+    return read_golden(GOLDEN / name)
+
+
+def read_golden(checkpoint):
     """The tensors of golden.safetensors as flat lists, and their shapes, by name."""
-    data = (GOLDEN / name / "golden.safetensors").read_bytes()
+    data = (checkpoint / "golden.safetensors").read_bytes()
     size = int.from_bytes(data[:8], "little")
     tensors = {}
     for key, entry in json.loads(data[8 : 8 + size]).items():
@@ -52,8 +56,12 @@ def token_ids(text):
 
 
 def with_tokenizer(name, folder):
-    """Copies a checkpoint to `folder`, with a WordPiece tokenizer of VOCAB beside it."""
-    shutil.copytree(GOLDEN / name, folder)
+    """Copies the checkpoint of a name to `folder`, with a WordPiece tokenizer of VOCAB beside it."""
+    return copy_with_tokenizer(GOLDEN / name, folder)
+
+
+def copy_with_tokenizer(checkpoint, folder):
+    shutil.copytree(checkpoint, folder)
     special = [
         dict(id=i, content=token, single_word=False, lstrip=False, rstrip=False, normalized=False, special=True)
         for i, token in enumerate(SPECIAL)
