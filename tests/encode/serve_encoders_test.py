@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""`cohort serve` of encoders: /v1/embeddings by the `openai` package, /v1/classify, /v1/score and /v1/rerank.
+"""`cohort serve` of encoders: /v1/embeddings by the `openai` package, /v1/classify, /v1/score, /v1/rerank and
+/v1/fill-mask.
 
 Run: serve_encoders.sh VENV_DIR PATH_OF_COHORT [unittest arguments]
 """
@@ -135,6 +136,7 @@ class Encoders(unittest.TestCase):
             self.assertEqual(item["label"], f"LABEL_{expected.index(max(expected))}")
             self.assertEqual((item["index"], item["num_classes"]), (i, 2))
         self.error(server.post("/v1/score", {"text_1": "a", "text_2": "b"}), 400, "more than one label")
+        self.error(server.post("/v1/fill-mask", {"input": "[MASK]"}), 400, "no head for masked tokens")
 
     def test_the_classifier(self):
         server, _ = self.serve("configs/classifier", tensor=2)
@@ -151,6 +153,43 @@ class Encoders(unittest.TestCase):
         for token in item["tokens"]:
             self.assertIn(token["label"], ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"))
             self.assertAlmostEqual(sum(token["probs"]), 1, places=5)
+
+    def test_masks(self):
+        server, client = self.serve("bert-masked")
+        expected = json.loads((encoders.GOLDEN / "bert-masked/fill_mask.json").read_text())
+        for text, top_k, masks in expected:
+            answer = server.post("/v1/fill-mask", {"model": "bert-masked", "input": text, "top_k": top_k}).json
+            (item,) = answer["data"]
+            masks = masks if isinstance(masks[0], list) else [masks]  # the pipeline of a lone mask has one list
+            ids = [CLS, *token_ids(text), SEP]
+            positions = [i for i, token in enumerate(ids) if token == encoders.MASK]
+            self.assertEqual([mask["position"] for mask in item["masks"]], positions)
+            for mask, fills in zip(item["masks"], masks):
+                for fill, right in zip(mask["predictions"], fills, strict=True):
+                    self.assertAlmostEqual(fill.pop("score"), right.pop("score"), delta=1e-5)
+                    self.assertEqual(fill, right)
+        # Several inputs, as texts and as ids, and by the package.
+        inputs = [text for text, _, _ in expected]
+        together = server.post("/v1/fill-mask", {"input": inputs}).json
+        ids = [[CLS, *token_ids(text), SEP] for text in inputs]
+        self.assertEqual(together["usage"]["prompt_tokens"], sum(map(len, ids)))
+        self.assertEqual(client.post("/fill-mask", body={"input": ids}, cast_to=object)["data"], together["data"])
+        self.assertEqual([len(mask["predictions"]) for item in together["data"] for mask in item["masks"]], [5] * 6)
+        for body, word in (
+            ({"input": "an ox"}, "[MASK]"),
+            ({"input": ["[MASK]", "an ox"]}, "input[1]"),
+            ({"input": "[MASK]", "top_k": 0}, "top_k"),
+            ({"input": ["[MASK]"] * 129}, "128"),
+            ({}, "input"),
+        ):
+            self.error(server.post("/v1/fill-mask", body), 400, word)
+        self.error(server.post("/v1/classify", {"input": "an ox"}), 400, "no labels")
+
+    def test_masks_in_shards(self):
+        server, _ = self.serve("bert-masked-split", tensor=2)
+        (item,) = server.post("/v1/fill-mask", {"input": "an ox [MASK] to be"}).json["data"]
+        scores = [fill["score"] for fill in item["masks"][0]["predictions"]]
+        self.assertEqual(scores, sorted(scores, reverse=True))
 
     def test_scores_of_a_cross_encoder(self):
         server, _ = self.serve("bert-score")

@@ -1,4 +1,4 @@
-// What is asked of an encoder: /v1/embeddings, /v1/classify, /v1/score, /v1/rerank.
+// What is asked of an encoder: /v1/embeddings, /v1/classify, /v1/score, /v1/rerank, /v1/fill-mask.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -150,6 +150,58 @@ TEST(OpenAiEncodings, ACrossEncoderReadsBothTexts) {
   EXPECT_EQ(results[0]["index"], 1);
   EXPECT_EQ(results[0]["document"]["text"], "king");
   EXPECT_EQ(results[0]["relevance_score"], 0.5);
+}
+
+TEST(OpenAiEncodings, LikeliestTokensForMasks) {
+  EncoderTester tester(options_of(HeadKind::kMaskedToken));
+  const int32_t mask = tester.tokenizer_->mask_id().value();
+  const int32_t the = tester.ids("the")[0];
+  const int32_t king = tester.ids("king")[0];
+  const auto answered = tester.post("/v1/fill-mask", {{"input", {"and [MASK]", "[MASK] the [MASK]"}}, {"top_k", 2}});
+  ASSERT_EQ(tester.engine.submitted.size(), 2u);
+  const GenerationRequest& first = tester.engine.submitted[0].request;
+  EXPECT_EQ(first.prompt, (std::vector<int32_t>{kCls, tester.ids("and")[0], mask, kSep}));
+  EXPECT_TRUE(first.encoding.logits);
+  EXPECT_EQ(first.encoding.logits_of, std::vector<int32_t>{2});
+  EXPECT_EQ(tester.engine.submitted[1].request.encoding.logits_of, (std::vector<int32_t>{1, 3}));
+  const auto vocab = static_cast<size_t>(tester.tokenizer_->vocab_size());
+  const auto logits_of = [&](int32_t best, int32_t next) {  // of 0.75, 0.25 and nothing for others
+    std::vector<float> logits(vocab, -100.0F);
+    logits[static_cast<size_t>(best)] = std::log(3.0F);
+    logits[static_cast<size_t>(next)] = 0;
+    return logits;
+  };
+  tester.send_logits(0, logits_of(the, king));
+  std::vector<float> both = logits_of(king, the);
+  const std::vector<float> second = logits_of(the, mask);
+  both.insert(both.end(), second.begin(), second.end());
+  tester.send_logits(1, both);
+  ASSERT_EQ(answered->status, 200) << answered->body;
+  const json data = answered->json()["data"];
+  const json masks = data[0]["masks"];
+  ASSERT_EQ(masks.size(), 1u);
+  EXPECT_EQ(masks[0]["position"], 2);
+  ASSERT_EQ(masks[0]["predictions"].size(), 2u);
+  EXPECT_NEAR(masks[0]["predictions"][0]["score"].get<double>(), 0.75, 1e-6);
+  EXPECT_EQ(masks[0]["predictions"][0]["token"], the);
+  EXPECT_EQ(masks[0]["predictions"][0]["token_str"], "the");
+  EXPECT_EQ(masks[0]["predictions"][0]["sequence"], "and the");
+  EXPECT_EQ(masks[0]["predictions"][1]["sequence"], "and king");
+  EXPECT_EQ(data[1]["masks"][0]["predictions"][0]["sequence"], "[CLS] king the [MASK] [SEP]");
+  EXPECT_EQ(data[1]["masks"][1]["predictions"][0]["sequence"], "[CLS] [MASK] the the [SEP]");
+}
+
+TEST(OpenAiEncodings, MasksThatCannotBeFilled) {
+  EncoderTester tester(options_of(HeadKind::kMaskedToken));
+  expect_refused(*tester.post("/v1/fill-mask", {{"input", {"[MASK]", "and the"}}}), "input[1]");
+  expect_refused(*tester.post("/v1/fill-mask", {{"input", "[MASK]"}, {"top_k", 0}}), "top_k");
+  std::string many;
+  for (int i = 0; i < 13; ++i) many += "[MASK] ";
+  expect_refused(*tester.post("/v1/fill-mask", {{"input", std::vector<std::string>(10, many)}}), "input");
+  expect_refused(*tester.post("/v1/fill-mask", json::object()), "input");
+  EXPECT_TRUE(tester.engine.submitted.empty());
+  EncoderTester classifier(options_of(HeadKind::kSequenceLabels, {"no", "yes"}));
+  expect_refused(*classifier.post("/v1/fill-mask", {{"input", "[MASK]"}}), "model");
 }
 
 TEST(OpenAiEncodings, FailuresOfOneFailAll) {

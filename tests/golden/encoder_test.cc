@@ -94,6 +94,21 @@ TEST_P(EncoderTest, AnswersHaveTheBitsOfEachPromptAlone) {
   }
 }
 
+TEST_P(EncoderTest, LogitsOfChosenTokens) {
+  if (!has_logits_of_tokens(spec())) GTEST_SKIP() << "the head reads one token";
+  std::vector<GenerationRequest> requests = {encoder_request(expected_, spec(), 2),
+                                             encoder_request(expected_, spec(), 2)};
+  requests[1].encoding.logits_of = {30, 0, 7};
+  const std::vector<Encoding> encodings =
+      run({.block_size = 16, .num_blocks = 32, .max_tokens_per_step = 128, .max_seqs = 8}, requests);
+  std::vector<float> chosen;
+  for (const int64_t token : {30, 0, 7}) {
+    const auto row = encodings[0].logits.begin() + token * num_logits(spec());
+    chosen.insert(chosen.end(), row, row + num_logits(spec()));
+  }
+  EXPECT_EQ(encodings[1].logits, chosen);
+}
+
 TEST_P(EncoderTest, RefusesWhatItCannotEncode) {
   ModelRunner runner(*model_.decoder, comms_,
                      {.block_size = 16, .num_blocks = 32, .max_tokens_per_step = 128, .max_seqs = 8}, *stream_);
@@ -107,6 +122,11 @@ TEST_P(EncoderTest, RefusesWhatItCannotEncode) {
   request.token_types = {0, 0};
   EXPECT_EQ(engine.submit(request).status().code(), StatusCode::kInvalidArgument);
   request.token_types = {};
+  request.encoding.logits = true;
+  request.encoding.logits_of = {3};
+  EXPECT_EQ(engine.submit(request).status().code(), StatusCode::kInvalidArgument);
+  request.encoding.logits = false;
+  request.encoding.logits_of = {};
   request.prompt.assign(71, 5);
   EXPECT_EQ(engine.submit(request).status().message(), "prompt: 71 tokens; the model's longest sequence is 70");
   request.prompt.assign(70, 5);

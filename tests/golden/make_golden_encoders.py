@@ -11,6 +11,10 @@ Each checkpoint is a folder as `save_pretrained` leaves it (config.json, model.s
     promptP.pooler_output      [hidden]                    of base models with a pooler
     promptP.logits             [num_logits] or [num_tokens, num_logits]; of masked-token models only of tokens 0, 16, 32, ...
 
+and, of bert-masked with the tokenizer of tests/encode/encoders.py,
+
+  fill_mask.json      [[text, top_k, what the pipeline `fill-mask` makes of it], ...]
+
 Everything is computed on the CPU in float32 with eager attention, from the checkpoint as read back from disk.
 
 Run: python3 tests/golden/make_golden_encoders.py [--out tests/data/golden_encoders] [--only NAME ...]
@@ -21,10 +25,16 @@ import json
 import math
 import pathlib
 import shutil
+import sys
+import tempfile
 
 import torch
 import transformers
 from safetensors.torch import save_file
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "encode"))
+
+from encoders import copy_with_tokenizer  # noqa: E402
 
 PROMPT_LENGTHS = [1, 7, 33, 70]
 MASKED_STEP = 16  # logits over the vocabulary are many: of every so manyth token
@@ -37,6 +47,7 @@ ROBERTA = BERT | dict(max_position_embeddings=72, type_vocab_size=1, layer_norm_
 DISTILBERT = dict(
     vocab_size=1003, dim=24, n_layers=2, n_heads=4, hidden_dim=77, max_position_embeddings=70, pad_token_id=0
 )
+MASKED_TEXTS = [("an ox [MASK] to be", 5), ("[MASK]", 3), ("we [MASK] go [MASK] [MASK] on", 2), ("he is [MASK]", 1)]
 LABELS = {i: name for i, name in enumerate(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])}
 
 # name -> architecture, its config, and what is noteworthy.
@@ -104,6 +115,14 @@ def outputs(model, ids, types):
     return dict(logits=logits[::MASKED_STEP] if "MaskedLM" in type(model).__name__ else logits)
 
 
+def fill_masks(folder):
+    with tempfile.TemporaryDirectory() as temporary:
+        model = copy_with_tokenizer(folder, pathlib.Path(temporary) / folder.name)
+        pipe = transformers.pipeline("fill-mask", model=str(model), device="cpu")
+        answers = [[text, top_k, pipe(text, top_k=top_k)] for text, top_k in MASKED_TEXTS]
+    (folder / "fill_mask.json").write_text(json.dumps(answers, indent=1) + "\n")
+
+
 def make(name, root):
     architecture, config, remark = SPECS[name]
     folder = root / name
@@ -129,6 +148,8 @@ def make(name, root):
         torch=torch.__version__.split("+")[0], prompt_lengths=PROMPT_LENGTHS, masked_step=MASKED_STEP,
     )  # fmt: skip
     (folder / "golden.json").write_text(json.dumps(meta, indent=2) + "\n")
+    if name == "bert-masked":
+        fill_masks(folder)
     for path in folder.iterdir():
         path.chmod(0o644)
     print(f"{name:24} {sum(path.stat().st_size for path in folder.iterdir()):7} bytes", flush=True)
