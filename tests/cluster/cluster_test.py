@@ -28,18 +28,14 @@ def flags(tensor=1, pipeline=1, dtype="float32"):
     return words + [word for prompt in PROMPTS for word in ("--prompt", prompt)]
 
 
-class Layouts(unittest.TestCase):
+class Layouts(job.PlacedTest):
     """Each subclass prepares a place and calls same()."""
 
     maxDiff = 2000
 
     @classmethod
     def prepare(cls, make_place):
-        try:
-            cls.place = make_place()
-        except job.Skip as skip:
-            raise unittest.SkipTest(str(skip)) from None
-        cls.addClassCleanup(cls.place.close)
+        super().prepare(make_place)
         cls.expected = {}
         for dtype in ("float32", "bfloat16"):
             one = subprocess.run([cohort, *map(str, flags(dtype=dtype))], capture_output=True, text=True, timeout=60)

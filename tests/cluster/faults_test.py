@@ -50,16 +50,8 @@ def gone(rank, host):
     ])  # fmt: skip
 
 
-class Faults(unittest.TestCase):
+class Faults(job.PlacedTest):
     """Each subclass has a place."""
-
-    @classmethod
-    def prepare(cls, make_place):
-        try:
-            cls.place = make_place()
-        except job.Skip as skip:
-            raise unittest.SkipTest(str(skip)) from None
-        cls.addClassCleanup(cls.place.close)
 
     def start(self, command):
         running = Job(command, self.place.variables)

@@ -246,6 +246,18 @@ class Slurm:
         self._holder.close()
 
 
+class PlacedTest(unittest.TestCase):
+    """Tests at a place, one of the classes above, which a subclass prepares for all of them."""
+
+    @classmethod
+    def prepare(cls, make_place):
+        try:
+            cls.place = make_place()
+        except Skip as skip:
+            raise unittest.SkipTest(str(skip)) from None
+        cls.addClassCleanup(cls.place.close)
+
+
 def main():
     """unittest.main(), but for exit code 77 and the reason when all was skipped."""
     result = unittest.main(exit=False).result
