@@ -2,26 +2,13 @@
 #pragma once
 
 #include <algorithm>
-#include <numeric>
 
 #include "kernels/attention/attention.h"
 #include "kernels/core/device_graph.h"
+#include "tests/op/attention_testing.h"
 #include "tests/op/cuda_op_test.h"
 
 namespace cohort::test {
-
-struct Heads {
-  int64_t num_heads;
-  int64_t num_kv_heads;
-  int64_t head_dim;
-};
-
-// Queries [begin, end) of sequence `id`; positions [0, end) are in the cache. From -1 to 0 it fills a batch up.
-struct Chunk {
-  uint32_t id;
-  int64_t begin;
-  int64_t end;
-};
 
 // How a batch is laid out and run.
 struct Options {
@@ -75,7 +62,7 @@ class Batch {
     keys_ = nan_tensor({num_blocks, heads.num_kv_heads, options.block_size, heads.head_dim});
     values_ = nan_tensor(keys_->shape());
     qkv_ = nan_tensor({num_tokens_, (heads.num_heads + 2 * heads.num_kv_heads) * heads.head_dim});
-    make_tables(num_blocks, max_blocks);
+    tables_ = shuffled_tables(chunks, options.block_size, num_blocks, max_blocks, options.shuffle);
     int64_t row = 0;
     for (size_t seq = 0; seq < chunks.size(); ++seq) {
       fill_cache(seq);
@@ -90,28 +77,18 @@ class Batch {
   // What run(kCuda) gives for each of the lengths, of one recorded call.
   std::vector<Tensor> replay(const std::vector<std::vector<int32_t>>& lengths) const {
     Stream stream(kCuda);
-    const Tensor qkv = copy_to(qkv_, kCuda);
-    const Tensor keys = copy_to(keys_, kCuda);
-    const Tensor values = copy_to(values_, kCuda);
-    const Tensor starts = copy_to(starts_, kCuda);
-    const Tensor tables = copy_to(tables_, kCuda);
-    const Tensor current(DType::kI32, lengths_->shape(), kCuda);
-    const int64_t width = heads_.num_heads * heads_.head_dim;
-    const Tensor out(dtype_, {num_tokens_, heads_.num_heads, heads_.head_dim}, kCuda);
-    const AttentionBatch batch{starts, current, tables, max_query_length_, max_context_length_};
+    const Inputs in = inputs_on(kCuda);
+    const Tensor out(dtype_, out_shape(), kCuda);
+    const AttentionBatch batch = batch_of(in, 0);
     const Tensor workspace = workspace_of(batch, kCuda);
-    const DeviceGraph graph = DeviceGraph::capture(stream, [&] {
-      paged_attention(out, qkv->slice(1, 0, width).reshape(out->shape()), {keys, values}, batch,
-                      {scale(), options_.deterministic}, workspace, stream);
-    });
+    const DeviceGraph graph = DeviceGraph::capture(stream, [&] { attend(out, in, batch, workspace, stream); });
     std::vector<Tensor> outs;
     for (const std::vector<int32_t>& l : lengths) {
-      copy_bytes(current->data(), kCuda, l.data(), kCpuDevice, current->num_bytes());
+      copy_bytes(in.lengths->data(), kCuda, l.data(), kCpuDevice, in.lengths->num_bytes());
       poison(out);
       graph.launch(stream);
       stream.synchronize();
-      outs.emplace_back(dtype_, Shape{num_tokens_, width});
-      copy_bytes(outs.back()->data(), kCpuDevice, out->data(), kCuda, out->num_bytes());
+      outs.push_back(rows_on_cpu(out));
     }
     return outs;
   }
@@ -119,22 +96,13 @@ class Batch {
   // The output rows, [num_tokens, num_heads * head_dim] on the CPU. Expects that nothing else was written.
   Tensor run(Device device) const {
     Stream stream(device);
-    const Tensor qkv = copy_to(qkv_, device);
-    const Tensor keys = copy_to(keys_, device);
-    const Tensor values = copy_to(values_, device);
-    const Tensor starts = copy_to(starts_, device);
-    const Tensor lengths = copy_to(lengths_, device);
-    const Tensor tables = copy_to(tables_, device);
-    const int64_t width = heads_.num_heads * heads_.head_dim;
-    Tensor storage(dtype_, {num_tokens_ + 2, width + 2 * options_.margin});
+    const Inputs in = inputs_on(device);
+    Tensor storage(dtype_, {num_tokens_ + 2, width() + 2 * options_.margin});
     std::memset(storage->data(), 0xff, static_cast<size_t>(storage->num_bytes()));
     const Tensor out = copy_to(storage, device);
-    const AttentionBatch batch{starts, lengths, tables, max_query_length_ + options_.slack,
-                               max_context_length_ + options_.slack};
+    const AttentionBatch batch = batch_of(in, options_.slack);
     const Tensor workspace = workspace_of(batch, device);
-    paged_attention(rows_of(out).reshape({num_tokens_, heads_.num_heads, heads_.head_dim}),
-                    qkv->slice(1, 0, width).reshape({num_tokens_, heads_.num_heads, heads_.head_dim}), {keys, values},
-                    batch, {scale(), options_.deterministic}, workspace, stream);
+    attend(rows_of(out).reshape(out_shape()), in, batch, workspace, stream);
     stream.synchronize();
     copy_bytes(storage->data(), kCpuDevice, out->data(), device, storage->num_bytes());
     return take_rows(storage);
@@ -148,27 +116,18 @@ class Batch {
     const Tensor k = copy_to(queries_part_of(keys_), kCuda);
     const Tensor v = copy_to(queries_part_of(values_), kCuda);
     const Tensor slots = copy_to(slots_of_queries(), kCuda);
-    const Tensor qkv = copy_to(qkv_, kCuda);
-    const Tensor keys = copy_to(keys_, kCuda);
-    const Tensor values = copy_to(values_, kCuda);
-    const Tensor starts = copy_to(starts_, kCuda);
-    const Tensor lengths = copy_to(lengths_, kCuda);
-    const Tensor tables = copy_to(tables_, kCuda);
-    const int64_t width = heads_.num_heads * heads_.head_dim;
-    const Tensor out(dtype_, {num_tokens_, heads_.num_heads, heads_.head_dim}, kCuda);
-    const AttentionBatch batch{starts, lengths, tables, max_query_length_, max_context_length_};
+    const Inputs in = inputs_on(kCuda);
+    const Tensor out(dtype_, out_shape(), kCuda);
+    const AttentionBatch batch = batch_of(in, 0);
     const Tensor workspace = workspace_of(batch, kCuda);
     const DeviceGraph graph = DeviceGraph::capture(stream, [&] {
-      write_kv({keys, values}, nan, nan, slots, stream);
-      write_kv({keys, values}, k, v, slots, stream);
-      paged_attention(out, qkv->slice(1, 0, width).reshape(out->shape()), {keys, values}, batch,
-                      {scale(), options_.deterministic}, workspace, stream);
+      write_kv({in.keys, in.values}, nan, nan, slots, stream);
+      write_kv({in.keys, in.values}, k, v, slots, stream);
+      attend(out, in, batch, workspace, stream);
     });
     for (int i = 0; i < 3; ++i) graph.launch(stream);
     stream.synchronize();
-    Tensor rows(dtype_, {num_tokens_, width});
-    copy_bytes(rows->data(), kCpuDevice, out->data(), kCuda, out->num_bytes());
-    return rows;
+    return rows_on_cpu(out);
   }
 
   // Bytes of the output rows of each chunk.
@@ -185,7 +144,42 @@ class Batch {
   }
 
  private:
+  // What attention reads.
+  struct Inputs {
+    Tensor qkv;
+    Tensor keys;
+    Tensor values;
+    Tensor starts;
+    Tensor lengths;
+    Tensor tables;
+  };
+
   float scale() const { return 1 / std::sqrt(static_cast<float>(heads_.head_dim)); }
+  int64_t width() const { return heads_.num_heads * heads_.head_dim; }
+  Shape out_shape() const { return {num_tokens_, heads_.num_heads, heads_.head_dim}; }
+
+  Inputs inputs_on(Device device) const {
+    return {copy_to(qkv_, device),    copy_to(keys_, device),    copy_to(values_, device),
+            copy_to(starts_, device), copy_to(lengths_, device), copy_to(tables_, device)};
+  }
+
+  // slack: by how much the host's numbers exceed the truth.
+  AttentionBatch batch_of(const Inputs& in, int64_t slack) const {
+    return {in.starts, in.lengths, in.tables, max_query_length_ + slack, max_context_length_ + slack};
+  }
+
+  void attend(TensorView out, const Inputs& in, const AttentionBatch& batch, TensorView workspace,
+              Stream& stream) const {
+    paged_attention(out, in.qkv->slice(1, 0, width()).reshape(out_shape()), {in.keys, in.values}, batch,
+                    {scale(), options_.deterministic}, workspace, stream);
+  }
+
+  // [num_tokens, num_heads * head_dim] of the device's out.
+  Tensor rows_on_cpu(const Tensor& out) const {
+    Tensor rows(dtype_, {num_tokens_, width()});
+    copy_bytes(rows->data(), kCpuDevice, out->data(), kCuda, out->num_bytes());
+    return rows;
+  }
 
   Tensor nan_tensor(const Shape& shape) const {
     Tensor x(dtype_, shape);
@@ -207,8 +201,7 @@ class Batch {
   }
 
   TensorView rows_of(const Tensor& storage) const {
-    return storage->slice(0, 1, num_tokens_ + 1)
-        .slice(1, options_.margin, options_.margin + heads_.num_heads * heads_.head_dim);
+    return storage->slice(0, 1, num_tokens_ + 1).slice(1, options_.margin, options_.margin + width());
   }
 
   Tensor take_rows(const Tensor& storage) const {
@@ -224,21 +217,6 @@ class Batch {
     EXPECT_TRUE(std::all_of(begin, begin + storage->num_bytes(), [](unsigned char x) { return x == 0xff; }))
         << "wrote outside of its rows";
     return out;
-  }
-
-  void make_tables(int64_t num_blocks, int64_t max_blocks) {
-    std::vector<int32_t> order(static_cast<size_t>(num_blocks));
-    std::iota(order.begin(), order.end(), 0);
-    std::shuffle(order.begin(), order.end(), std::mt19937(options_.shuffle));
-    tables_ = Tensor(DType::kI32, {static_cast<int64_t>(chunks_.size()), max_blocks});
-    std::fill_n(tables_->data<int32_t>(), tables_->num_elements(), -1);
-    for (size_t seq = 0; seq < chunks_.size(); ++seq) {
-      int32_t* const table = tables_->row<int32_t>(static_cast<int64_t>(seq));
-      for (int64_t i = 0; i * options_.block_size < chunks_[seq].end; ++i) {
-        table[i] = order.back();
-        order.pop_back();
-      }
-    }
   }
 
   void fill_cache(size_t seq) {

@@ -1,27 +1,13 @@
 #include "kernels/attention/attention.h"
 
 #include <algorithm>
-#include <numeric>
 
-#include "tests/op/op_test.h"
+#include "tests/op/attention_testing.h"
 
 namespace cohort {
 namespace {
 
 using namespace test;
-
-struct Heads {
-  int64_t num_heads;
-  int64_t num_kv_heads;
-  int64_t head_dim;
-};
-
-// Queries [begin, end) of sequence `id`; positions [0, end) are in the cache.
-struct Chunk {
-  uint32_t id;
-  int64_t begin;
-  int64_t end;
-};
 
 // How a batch is laid out and run: none of it may be seen in the result.
 struct Layout {
@@ -76,7 +62,7 @@ class Batch {
     lengths_ = int32_tensor(lengths);
     q_ = std::make_unique<GuardedTensor>(dtype, num_tokens, heads.num_heads * heads.head_dim, heads.head_dim);
     out_ = std::make_unique<GuardedTensor>(dtype, num_tokens, heads.num_heads * heads.head_dim, heads.head_dim);
-    make_tables(num_blocks, max_blocks);
+    tables_ = shuffled_tables(chunks, layout.block_size, num_blocks, max_blocks, layout.shuffle);
     fill_sequences(dtype);
   }
 
@@ -99,21 +85,6 @@ class Batch {
   float scale() const { return 1 / std::sqrt(static_cast<float>(heads_.head_dim)); }
 
  private:
-  void make_tables(int64_t num_blocks, int64_t max_blocks) {
-    std::vector<int32_t> order(static_cast<size_t>(num_blocks));
-    std::iota(order.begin(), order.end(), 0);
-    std::shuffle(order.begin(), order.end(), std::mt19937(layout_.shuffle));
-    tables_ = Tensor(DType::kI32, {static_cast<int64_t>(chunks_.size()), max_blocks});
-    std::fill_n(tables_->data<int32_t>(), tables_->num_elements(), -1);
-    for (size_t seq = 0; seq < chunks_.size(); ++seq) {
-      int32_t* const table = tables_->row<int32_t>(static_cast<int64_t>(seq));
-      for (int64_t i = 0; i * layout_.block_size < chunks_[seq].end; ++i) {
-        table[i] = order.back();
-        order.pop_back();
-      }
-    }
-  }
-
   void fill_sequences(DType dtype) {
     Stream stream(kCpuDevice, 1);
     int64_t row = 0;
