@@ -7,7 +7,7 @@ namespace {
 
 ModelSpec read_spec(ConfigReader& config) {
   ModelSpec spec = read_llama_like_spec(config);
-  spec.windows = read_windows(config, spec.num_layers, [](int64_t) { return true; });
+  spec.windows = read_windows(config, spec.num_layers);
   return spec;
 }
 

@@ -11,7 +11,7 @@ namespace {
 
 ModelSpec read_spec(ConfigReader& config) {
   ModelSpec spec = read_llama_like_spec(config);
-  spec.windows = read_windows(config, spec.num_layers, [](int64_t) { return true; });
+  spec.windows = read_windows(config, spec.num_layers);
   spec.num_experts = config.positive_int("num_local_experts");
   spec.experts_per_token = config.positive_int("num_experts_per_tok");
   spec.norm_topk = true;

@@ -54,9 +54,13 @@ std::vector<int64_t> read_windows(ConfigReader& config, int64_t num_layers, bool
   return windows;
 }
 
+std::vector<int64_t> read_windows(ConfigReader& config, int64_t num_layers) {
+  return read_windows(config, num_layers, [](int64_t) { return true; });
+}
+
 std::vector<int64_t> read_upper_windows(ConfigReader& config, int64_t num_layers) {
   if (!config.boolean("use_sliding_window", false)) return {};
-  std::vector<int64_t> windows = read_windows(config, num_layers, [](int64_t) { return true; });
+  std::vector<int64_t> windows = read_windows(config, num_layers);
   if (config.has("layer_types")) return windows;
   const int64_t first = config.positive_int("max_window_layers", 28);
   std::fill_n(windows.begin(), std::min<int64_t>(first, std::ssize(windows)), 0);

@@ -12,8 +12,9 @@ namespace cohort {
 ModelSpec read_llama_like_spec(ConfigReader& config);
 
 // Windows as Hugging Face has them: `layer_types` says which layers have the window `sliding_window`; where it does not
-// say, those for which `has_window` is true. None if sliding_window is null.
+// say, those for which `has_window` is true, or all of them. None if sliding_window is null.
 std::vector<int64_t> read_windows(ConfigReader& config, int64_t num_layers, bool (*has_window)(int64_t layer));
+std::vector<int64_t> read_windows(ConfigReader& config, int64_t num_layers);
 
 // The same of models that say `use_sliding_window`: the layers from `max_window_layers` on have it.
 std::vector<int64_t> read_upper_windows(ConfigReader& config, int64_t num_layers);
