@@ -33,6 +33,7 @@ void destroy_stream(void* stream) noexcept;
 void* create_event(int device);
 void record_event(void* event, void* stream);
 void synchronize_event(void* event);
+bool is_event_done(void* event);
 double elapsed_ms(void* start, void* stop);
 void destroy_event(void* event) noexcept;
 

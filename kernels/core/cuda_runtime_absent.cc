@@ -30,6 +30,7 @@ void destroy_stream(void*) noexcept {}
 void* create_event(int) { absent(); }
 void record_event(void*, void*) { absent(); }
 void synchronize_event(void*) { absent(); }
+bool is_event_done(void*) { absent(); }
 double elapsed_ms(void*, void*) { absent(); }
 void destroy_event(void*) noexcept {}
 void begin_capture(void*) { absent(); }

@@ -155,6 +155,16 @@ void record_event(void* event, void* stream) {
 
 void synchronize_event(void* event) { COHORT_CUDA_CHECK(cudaEventSynchronize(static_cast<cudaEvent_t>(event))); }
 
+bool is_event_done(void* event) {
+  const cudaError_t result = cudaEventQuery(static_cast<cudaEvent_t>(event));
+  if (result == cudaErrorNotReady) {
+    cudaGetLastError();  // else the next check of a launch finds it
+    return false;
+  }
+  COHORT_CUDA_CHECK(result);
+  return true;
+}
+
 double elapsed_ms(void* start, void* stop) {
   float ms = 0;
   COHORT_CUDA_CHECK(cudaEventElapsedTime(&ms, static_cast<cudaEvent_t>(start), static_cast<cudaEvent_t>(stop)));

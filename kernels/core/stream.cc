@@ -51,6 +51,8 @@ void Event::synchronize() {
   if (handle_ != nullptr) cuda::synchronize_event(handle_);
 }
 
+bool Event::is_done() const { return handle_ == nullptr || cuda::is_event_done(handle_); }
+
 double Event::milliseconds_since(const Event& start) const {
   if (handle_ != nullptr) return cuda::elapsed_ms(start.handle_, handle_);
   return std::chrono::duration<double, std::milli>(time_ - start.time_).count();

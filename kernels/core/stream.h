@@ -53,6 +53,8 @@ class Event {
   void record(Stream& stream);
   // Returns when the work before the record is done.
   void synchronize();
+  // Whether that work is done.
+  bool is_done() const;
   // Milliseconds of the device's time since `start`. Requires that both are recorded and done.
   double milliseconds_since(const Event& start) const;
 

@@ -4,6 +4,7 @@
 // ones by different threads at once.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,6 +28,10 @@ class HostComm {
   virtual std::optional<std::string> try_receive(int peer) = 0;
   // Waits for it.
   virtual std::string receive(int peer) = 0;
+  // How long a wait keeps its core, so that it ends within microseconds of the message; then it looks twice a
+  // millisecond. Processes that compute on the cores want it short, as it is at first; those that wait for devices do
+  // not. Threads of one process need none.
+  virtual void set_patience(std::chrono::milliseconds) {}
 
   // A communicator of the ranks that give the same color, in the order of their ranks here. Every rank takes part.
   virtual std::unique_ptr<HostComm> split(int color) = 0;

@@ -222,12 +222,14 @@ class MpiHostComm : public HostComm {
   }
 
   std::string receive(int peer) override {
-    Backoff backoff(kMessagePatience);
+    Backoff backoff(patience_);
     for (;;) {
       if (auto message = try_receive(peer)) return *std::move(message);
       backoff.pause();
     }
   }
+
+  void set_patience(std::chrono::milliseconds patience) override { patience_ = patience; }
 
   std::unique_ptr<HostComm> split(int color) override {
     MPI_Comm part = MPI_COMM_NULL;
@@ -258,6 +260,7 @@ class MpiHostComm : public HostComm {
   MpiHandle comm_;
   int rank_;
   int size_;
+  std::chrono::milliseconds patience_ = kMessagePatience;
   std::deque<Outgoing> outgoing_;
 };
 

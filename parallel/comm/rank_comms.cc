@@ -5,6 +5,9 @@
 namespace cohort {
 namespace {
 
+// For plans and results: longer than a step, and short beside the time between two requests of a server at rest.
+constexpr std::chrono::milliseconds kDevicePatience{500};
+
 std::unique_ptr<DeviceComm> make_comm(HostComm& group, const char* name, bool is_tensor_group, Device device,
                                       const RankCommsOptions& options) {
   if (device.kind == DeviceKind::kCpu) return group.make_cpu_comm(name);
@@ -32,6 +35,7 @@ RankComms RankComms::create(HostComm& world, const ParallelSizes& sizes, Device 
   if (world.size() == 1) return comms;
 
   comms.control = world.split(layout.replica());
+  if (device != kCpuDevice) comms.control->set_patience(kDevicePatience);
   const int stage_color = layout.rank() / sizes.tensor;
   if (sizes.tensor > 1) {
     comms.tensor = make_comm(*world.split(stage_color), "tensor", true, device, options);

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <optional>
+#include <thread>
 #include <utility>
 
 #include "kernels/core/check.h"
@@ -69,6 +71,28 @@ void send_to_followers(const wire::StepPlan& plan, const RankComms& comms) {
   for (int peer = 1; peer < comms.control->size(); ++peer) comms.control->send(peer, message);
 }
 
+// The plan that comes before the oldest step under way is done and while another may be started; nothing if none does.
+std::optional<std::string> receive_before_result(const ModelRunner& runner, const RankComms& comms) {
+  const Deadline deadline(runner.monitor(), "a step", runner.options().step_timeout);
+  while (!runner.is_done()) {
+    if (runner.num_under_way() < ModelRunner::kMaxUnderWay) {
+      if (auto plan = comms.control->try_receive(kLeader)) return plan;
+    }
+    std::this_thread::yield();
+  }
+  return std::nullopt;
+}
+
+// The leader's next plan. The rank that samples answers steps meanwhile, as they are done, so that a plan that is there
+// is on the device before the step before it ends.
+std::string receive_plan(ModelRunner& runner, const RankComms& comms) {
+  while (comms.layout.is_sampler() && runner.num_under_way() > 0) {
+    if (auto plan = receive_before_result(runner, comms)) return *std::move(plan);
+    comms.control->send(kLeader, runner.finish().SerializeAsString());
+  }
+  return comms.control->receive(kLeader);
+}
+
 }  // namespace
 
 SequenceLimits sequence_limits(const ModelSpec& spec) {
@@ -128,10 +152,9 @@ std::vector<TokenEvent> Engine::step() {
 void follow(ModelRunner& runner, const RankComms& comms) {
   for (;;) {
     wire::StepPlan plan;
-    COHORT_CHECK(plan.ParseFromString(comms.control->receive(kLeader)), "torn plan");
+    COHORT_CHECK(plan.ParseFromString(receive_plan(runner, comms)), "torn plan");
     if (plan.stop()) return;
     runner.start(plan);
-    if (comms.layout.is_sampler()) comms.control->send(kLeader, runner.finish().SerializeAsString());
   }
 }
 

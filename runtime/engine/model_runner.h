@@ -31,6 +31,8 @@ std::vector<int64_t> graph_batch_sizes(int64_t max_seqs);
 
 class ModelRunner {
  public:
+  static constexpr int64_t kMaxUnderWay = StepSampler::kMaxUnderWay;
+
   // All arguments outlive the runner; `monitor` may be null. Takes the memory of the cache and the workspace here and
   // none later but that of graphs.
   ModelRunner(const Decoder& decoder, const RankComms& comms, const EngineOptions& options, Stream& stream,
@@ -44,8 +46,12 @@ class ModelRunner {
   // Starts this rank's part of the step.
   void start(const wire::StepPlan& plan);
   // What the oldest step that was started and not finished has sampled or encoded; waits for it. Requires the rank that
-  // samples.
+  // samples, as what follows does.
   wire::StepResult finish();
+  // Steps that were started and not finished. With kMaxUnderWay no other may be started.
+  int64_t num_under_way() const { return encoder_ ? encoder_->num_under_way() : sampler_.value().num_under_way(); }
+  // Whether finish() would not wait. Requires a step under way.
+  bool is_done() const { return encoder_ ? encoder_->is_done() : sampler_.value().is_done(); }
 
   // Called with every intermediate of every step from now on; for tests. Null switches it off.
   void set_probe(ProbeFunction probe) { probe_ = std::move(probe); }

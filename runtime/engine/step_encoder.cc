@@ -72,7 +72,7 @@ void StepEncoder::bring(const PinnedBuffer& to, ConstTensorView x, Stream& strea
 
 void StepEncoder::start(int64_t step, std::span<const SequenceTable::Entry* const> sequences, const StepBatch& batch,
                         const EncodedStep& encoded, Stream& stream) {
-  COHORT_CHECK(static_cast<int64_t>(under_way_.size()) < kMaxUnderWay, "step " + std::to_string(step));
+  COHORT_CHECK(num_under_way() < kMaxUnderWay, "step " + std::to_string(step));
   COHORT_CHECK(static_cast<int64_t>(sequences.size()) == batch.num_seqs(), "a sequence was not computed whole");
   Slot& slot = slots_[next_slot_];
   next_slot_ = (next_slot_ + 1) % slots_.size();

@@ -32,6 +32,8 @@ struct EncodedStep {
 
 class StepEncoder {
  public:
+  static constexpr int64_t kMaxUnderWay = 2;
+
   // For steps of up to options.max_tokens_per_step tokens and max_seqs sequences. Takes all memory here.
   StepEncoder(const ModelSpec& spec, const EngineOptions& options, Device device);
   // Of the device that such a one takes.
@@ -44,9 +46,11 @@ class StepEncoder {
   // Waits for the oldest step under way and returns what it has. Requires that there is one.
   wire::StepResult finish();
 
- private:
-  static constexpr int64_t kMaxUnderWay = 2;
+  int64_t num_under_way() const { return static_cast<int64_t>(under_way_.size()); }
+  // As StepSampler's.
+  bool is_done() const { return under_way_.front().slot->done.is_done(); }
 
+ private:
   // What a step brings to the host, all float32.
   struct Slot {
     Slot(const ModelSpec& spec, const EngineOptions& options, Device device);

@@ -19,6 +19,8 @@ namespace cohort {
 
 class StepSampler {
  public:
+  static constexpr int64_t kMaxUnderWay = 2;
+
   // For steps of up to max_seqs sequences of up to max_position positions. Takes all memory here.
   StepSampler(int64_t max_seqs, int64_t vocab, int64_t max_position, Device device);
   // Of the device that such a sampler takes.
@@ -32,10 +34,10 @@ class StepSampler {
   wire::StepResult finish();
 
   int64_t num_under_way() const { return static_cast<int64_t>(under_way_.size()); }
+  // Whether finish() would not wait. Requires a step under way.
+  bool is_done() const { return under_way_.front().slot->done.is_done(); }
 
  private:
-  static constexpr int64_t kMaxUnderWay = 2;
-
   // What a step brings to the host.
   struct Slot {
     Slot(int64_t max_seqs, Device device)
