@@ -94,7 +94,7 @@ struct ModelSpec {
   float attention_scale = 1;     // of q . k, head_dim^-1/2 as a rule
   float attention_soft_cap = 0;  // of scores; 0 for none (Gemma Team 2024, "Gemma 2", section 2)
   float logit_soft_cap = 0;      // likewise
-  float logit_scale = 1;
+  float logit_scale = 1;         // of the logits
   std::vector<int64_t> windows;  // of each layer: how many positions a token sees, itself counted; 0 or none given: all
 
   int32_t decoder_start_token = 0;  // with num_encoder_layers: what stands before the output
