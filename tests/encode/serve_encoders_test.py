@@ -124,6 +124,25 @@ class Encoders(unittest.TestCase):
         server = self.check_embeddings("bert-split", tensor=2, pipeline=2)
         self.assertEqual(server.stop(), 0)
 
+    def test_embeddings_of_families(self):
+        for name, layout in (
+            ("roberta", {}),
+            ("distilbert", {}),
+            ("split-roberta", dict(tensor=2, pipeline=2)),
+            ("split-distilbert", dict(tensor=2, pipeline=2)),
+        ):
+            with self.subTest(name):
+                server, client = self.serve(name, **layout)
+                tensors = golden(name)
+                inputs = [tensors[f"prompt{i}.ids"][0] for i in range(encoders.NUM_PROMPTS)]
+                answer = client.embeddings.create(model=name, input=inputs)
+                for i, item in enumerate(answer.data):
+                    states, (num_tokens, hidden) = tensors[f"prompt{i}.last_hidden_state"]
+                    mean = [sum(states[j::hidden]) / num_tokens for j in range(hidden)]
+                    norm = math.sqrt(sum(x * x for x in mean))
+                    self.assertLess(relative_error(item.embedding, [x / norm for x in mean]), TOLERANCE)
+                self.assertEqual(server.stop(), 0)
+
     def test_classes(self):
         server, _ = self.serve("distilbert-classifier")
         tensors = golden("distilbert-classifier")

@@ -83,6 +83,12 @@ SPECS = {
     ),
     "distilbert-tokens": ("DistilBertForTokenClassification", DISTILBERT | dict(id2label=LABELS), ""),
     "distilbert-masked": ("DistilBertForMaskedLM", DISTILBERT, ""),
+    "split-distilbert": ("DistilBertModel", DISTILBERT | dict(dim=32, n_heads=8, hidden_dim=80), "as many shards as bert-split"),
+    "split-roberta": (
+        "RobertaModel",
+        ROBERTA | dict(hidden_size=32, num_attention_heads=8, intermediate_size=80),
+        "as many shards as bert-split",
+    ),
 }  # fmt: skip
 
 

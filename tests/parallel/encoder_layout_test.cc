@@ -66,7 +66,8 @@ TEST_P(EncoderLayoutTest, AnswersHaveEqualBits) {
 }
 
 INSTANTIATE_TEST_SUITE_P(, EncoderLayoutTest,
-                         testing::Values("bert-split", "bert-classifier-split", "bert-masked-split"),
+                         testing::Values("bert-split", "bert-classifier-split", "bert-masked-split", "split-distilbert",
+                                         "split-roberta"),
                          [](const auto& param) {
                            std::string name = param.param;
                            std::replace(name.begin(), name.end(), '-', '_');
