@@ -75,7 +75,9 @@ Result<Latency> measure_latency(RankEngine& rank, Engine& engine, int64_t batch,
   }
   const double context = static_cast<double>(flags.input_length) + static_cast<double>(flags.output_length) / 2;
   const StepBytes bytes = step_bytes(rank.runner().decoder());
-  latency.floor_ms = (bytes.weights + static_cast<double>(batch) * context * bytes.cache_per_position) / bytes_per_ms;
+  const int num_stages = rank.comms().layout.sizes().pipeline;  // among whose steps the sequences are shared out
+  const auto num_seqs = static_cast<double>((batch + num_stages - 1) / num_stages);
+  latency.floor_ms = (bytes.weights + num_seqs * context * bytes.cache_per_position) / bytes_per_ms;
   return latency;
 }
 
