@@ -28,6 +28,7 @@ Result<Tensor> load_position_bias(const LoadContext& context, const TensorRef& m
   Tensor buckets(DType::kF32, map.shape, context.source.device());
   COHORT_RETURN_IF_ERROR(context.source.load_into(buckets, map.name, map.shape, 0, 0, map.shape[0]));
   COHORT_RETURN_IF_ERROR(context.source.wait());
+  context.stream.synchronize();  // what wait() leaves under way on the stream, the host does not wait for
   const Tensor on_host = move_to(std::move(buckets), kCpuDevice);
 
   const int64_t max_distance = spec.max_position_distance;
