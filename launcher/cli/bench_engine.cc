@@ -55,6 +55,7 @@ Result<Latency> measure_latency(RankEngine& rank, Engine& engine, int64_t batch,
   if (!run.ok()) return run.status();
 
   Latency latency{.batch = batch};
+  const int num_stages = rank.comms().layout.sizes().pipeline;  // among whose steps the sequences are shared out
   // The prefill ends with the step after which every sequence has a token.
   size_t first_decode = 0;
   for (int64_t seen = 0; first_decode < run->num_tokens.size() && seen < batch;)
@@ -71,11 +72,15 @@ Result<Latency> measure_latency(RankEngine& rank, Engine& engine, int64_t batch,
   if (first_decode < num_timed) {
     latency.device_ms =
         quantile({times.step_ms.begin() + static_cast<std::ptrdiff_t>(first_decode), times.step_ms.end()}, 0.5);
-    latency.idle_share = idle_share(times, first_decode, num_timed);
+    // Behind the prefills that later stages of a pipeline still had before them, and before a sequence ends.
+    const size_t steady = first_decode + static_cast<size_t>(num_stages);
+    size_t first_end = num_timed;
+    for (const std::vector<size_t>& results : run->results_of) first_end = std::min(first_end, results.back());
+    latency.idle_share =
+        steady < first_end ? idle_share(times, steady, first_end) : idle_share(times, first_decode, num_timed);
   }
   const double context = static_cast<double>(flags.input_length) + static_cast<double>(flags.output_length) / 2;
   const StepBytes bytes = step_bytes(rank.runner().decoder());
-  const int num_stages = rank.comms().layout.sizes().pipeline;  // among whose steps the sequences are shared out
   const auto num_seqs = static_cast<double>((batch + num_stages - 1) / num_stages);
   latency.floor_ms = (bytes.weights + num_seqs * context * bytes.cache_per_position) / bytes_per_ms;
   return latency;

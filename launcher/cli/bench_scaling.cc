@@ -155,7 +155,11 @@ Result<BatchRun> run_batch(RankEngine& rank, Engine& engine, int64_t batch, int6
   measure.itl_ms = percentiles(all_intervals);
   measure.output_tokens_per_second = 1e3 * static_cast<double>(batch * output_length) / ms.back();
   const StepTimer::Times times = timer.times();
-  if (times.step_ms.size() >= first_end) measure.idle_share = idle_share(times, all_begun + 1, first_end);
+  // Behind the prefills that later stages of a pipeline still had before them.
+  const size_t steady = all_begun + 1 + static_cast<size_t>(rank.comms().layout.sizes().pipeline);
+  if (steady < first_end && first_end <= times.step_ms.size()) {
+    measure.idle_share = idle_share(times, steady, first_end);
+  }
   return found;
 }
 
