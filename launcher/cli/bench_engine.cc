@@ -58,8 +58,11 @@ Result<Latency> measure_latency(RankEngine& rank, Engine& engine, int64_t batch,
   const int num_stages = rank.comms().layout.sizes().pipeline;  // among whose steps the sequences are shared out
   // The prefill ends with the step after which every sequence has a token.
   size_t first_decode = 0;
-  for (int64_t seen = 0; first_decode < run->num_tokens.size() && seen < batch;)
-    seen += run->num_tokens[first_decode++];
+  size_t first_end = run->result_ms.size();
+  for (const std::vector<size_t>& results : run->results_of) {
+    first_decode = std::max(first_decode, results.front() + 1);
+    first_end = std::min(first_end, results.back());
+  }
   latency.prefill_ms = run->result_ms[first_decode - 1];
   std::vector<double> intervals;
   for (size_t i = first_decode; i < run->result_ms.size(); ++i) {
@@ -74,10 +77,8 @@ Result<Latency> measure_latency(RankEngine& rank, Engine& engine, int64_t batch,
         quantile({times.step_ms.begin() + static_cast<std::ptrdiff_t>(first_decode), times.step_ms.end()}, 0.5);
     // Behind the prefills that later stages of a pipeline still had before them, and before a sequence ends.
     const size_t steady = first_decode + static_cast<size_t>(num_stages);
-    size_t first_end = num_timed;
-    for (const std::vector<size_t>& results : run->results_of) first_end = std::min(first_end, results.back());
-    latency.idle_share =
-        steady < first_end ? idle_share(times, steady, first_end) : idle_share(times, first_decode, num_timed);
+    latency.idle_share = steady < first_end && first_end <= num_timed ? idle_share(times, steady, first_end)
+                                                                      : idle_share(times, first_decode, num_timed);
   }
   const double context = static_cast<double>(flags.input_length) + static_cast<double>(flags.output_length) / 2;
   const StepBytes bytes = step_bytes(rank.runner().decoder());
