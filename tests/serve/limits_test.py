@@ -5,6 +5,7 @@ Run: limits_test.py PATH_OF_COHORT [unittest arguments]
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import pathlib
@@ -111,7 +112,9 @@ def poison(model, token):
 
 class Strangers(ServerTest):
     def test_random_bytes(self):
-        running = self.start(tensor=2)
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        running = self.start("--link", f"{folder.name}/cohort.sock", tensor=2)
         draw = random.Random(11)
         paths = self.local_sockets(running)
         self.assertTrue(paths, "no local socket of the engine link was found")
@@ -127,14 +130,19 @@ class Strangers(ServerTest):
         self.answers(running)
         self.assertEqual(running.stop(), 0)
 
+    def test_nobody_connects_to_a_link_of_its_own(self):
+        running = self.start(tensor=2)
+        self.answers(running)
+        self.assertEqual(self.local_sockets(running), [])
+
     def local_sockets(self, running):
         """Paths of the local sockets that the leader listens at."""
         inodes = set()
         folder = pathlib.Path(f"/proc/{running.job.rank_pid(0)}/fd")
         for link in folder.iterdir():
-            match = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(link))
-            if match:
-                inodes.add(match[1])
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                if match := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(link)):
+                    inodes.add(match[1])
         rows = (line.split() for line in pathlib.Path("/proc/net/unix").read_text().splitlines()[1:])
         # Flags 00010000: it listens.
         paths = [row[7] for row in rows if len(row) > 7 and row[3] == "00010000" and row[6] in inodes]
