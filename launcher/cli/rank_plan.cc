@@ -22,6 +22,8 @@ int64_t available_bytes(const Job& job, Device device) {
   return device == kCpuDevice ? available_host_bytes() / job.local_size() : num_free_cuda_bytes(device);
 }
 
+int64_t blocks_for(int64_t num_positions, int64_t block_size) { return (num_positions + block_size - 1) / block_size; }
+
 // Blocks of the cache that the requests fill when all run at once, and that the largest of them fills.
 struct CacheNeed {
   int64_t num_requests = 0;
@@ -33,10 +35,10 @@ CacheNeed cache_need(const std::vector<GenerationRequest>& requests, const Model
   CacheNeed need;
   for (const GenerationRequest& request : requests) {
     const int64_t num_outputs = std::max<int64_t>(request.output_limit(sequence_limits(spec)), 1);
-    const auto blocks_for = [&](int64_t num_positions) { return (num_positions + block_size - 1) / block_size; };
     const auto length = static_cast<int64_t>(request.prompt.size());
-    const int64_t num_blocks =
-        spec.has_source() ? blocks_for(length) + blocks_for(1 + num_outputs) : blocks_for(length + num_outputs);
+    const int64_t num_blocks = spec.has_source()
+                                   ? blocks_for(length, block_size) + blocks_for(1 + num_outputs, block_size)
+                                   : blocks_for(length + num_outputs, block_size);
     ++need.num_requests;
     need.all += num_blocks;
     need.largest = std::max(need.largest, num_blocks);
@@ -90,7 +92,7 @@ EngineOptions engine_options(const Config& config, const ParallelLayout& layout,
 int64_t useful_blocks(const EngineOptions& engine, const ModelSpec& spec, Device device) {
   if (device != kCpuDevice) return std::numeric_limits<int64_t>::max();
   const int64_t num_sequences = engine.max_seqs * (spec.has_source() ? 2 : 1);  // a source is one too
-  return num_sequences * ((spec.max_position + engine.block_size - 1) / engine.block_size);
+  return num_sequences * blocks_for(spec.max_position, engine.block_size);
 }
 
 // Of an encoder, whose sequences keep nothing behind their step: those of the steps under way, each sequence's last

@@ -39,11 +39,9 @@ Result<Tensor> load_position_bias(const LoadContext& context, const TensorRef& m
       biases.push_back(on_host->data<float>()[bucket * num_heads + h]);
     }
   }
-  const Tensor table(DType::kF32, Shape{heads.size(), 2 * max_distance + 1}, kCpuDevice);
-  std::copy(biases.begin(), biases.end(), table->data<float>());
-  Tensor moved(DType::kF32, table->shape(), context.device());
-  copy_bytes(moved->data(), context.device(), table->data(), kCpuDevice, table->num_bytes());
-  return moved;
+  Tensor table(DType::kF32, Shape{heads.size(), 2 * max_distance + 1}, context.device());
+  copy_bytes(table->data(), context.device(), biases.data(), kCpuDevice, table->num_bytes());
+  return table;
 }
 
 }  // namespace cohort
