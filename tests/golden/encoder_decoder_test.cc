@@ -13,6 +13,10 @@
 namespace cohort {
 namespace {
 
+using test::case_name;
+using test::checkpoint_cases;
+using test::CheckpointCase;
+using test::encoder_decoder_dir;
 using test::Expected;
 using test::generate_all;
 using test::kNumGreedy;
@@ -25,26 +29,13 @@ constexpr int kNumSources = 4;
 constexpr int kProbeSource = 1;
 constexpr int64_t kBlockSize = 16;
 
-struct Case {
-  std::string name;
-  Device device;
-};
-
-std::vector<Case> cases() {
-  std::vector<Case> all;
-  for (const Device device : {kCpuDevice, Device{DeviceKind::kCuda, 0}}) {
-    for (const std::string& name : test::names_in(test::encoder_decoder_dir())) all.push_back({name, device});
-  }
-  return all;
-}
-
-class EncoderDecoderTest : public testing::TestWithParam<Case> {
+class EncoderDecoderTest : public testing::TestWithParam<CheckpointCase> {
  protected:
-  EncoderDecoderTest() : expected_(test::encoder_decoder_dir() / GetParam().name) {}
+  EncoderDecoderTest() : expected_(encoder_decoder_dir() / GetParam().name) {}
   void SetUp() override {
     if (GetParam().device != kCpuDevice && num_cuda_devices() == 0) GTEST_SKIP() << "no CUDA device";
     stream_ = std::make_unique<Stream>(GetParam().device, 2);
-    model_ = load_whole(test::encoder_decoder_dir() / GetParam().name, *stream_);
+    model_ = load_whole(encoder_decoder_dir() / GetParam().name, *stream_);
     ASSERT_NE(model_.decoder, nullptr);
   }
 
@@ -175,7 +166,7 @@ TEST_P(EncoderDecoderTest, EveryShardLoads) {
   for (const ParallelSizes sizes : {ParallelSizes{.tensor = 2}, ParallelSizes{.tensor = 4},
                                     ParallelSizes{.pipeline = 2}, ParallelSizes{.pipeline = 4}}) {
     for (int rank = 0; rank < sizes.num_ranks(); ++rank) {
-      auto open = open_model(test::encoder_decoder_dir() / GetParam().name, {.dtype = DType::kF32});
+      auto open = open_model(encoder_decoder_dir() / GetParam().name, {.dtype = DType::kF32});
       ASSERT_TRUE(open.ok());
       const auto shard = shard_model(open->config.spec, ParallelLayout(sizes, rank));
       ASSERT_TRUE(shard.ok()) << shard.status().message();
@@ -191,7 +182,7 @@ TEST_P(EncoderDecoderTest, EveryShardLoads) {
 // What each distance adds to a score, by the bucket that it is in.
 TEST_P(EncoderDecoderTest, DistancesAreInTheBucketsOfTransformers) {
   const ModelSpec& spec = model_.decoder->spec();
-  const Expected weights(test::encoder_decoder_dir() / GetParam().name, "model.safetensors");
+  const Expected weights(encoder_decoder_dir() / GetParam().name, "model.safetensors");
   for (const bool is_causal : {false, true}) {
     const std::string stack = is_causal ? "decoder" : "encoder";
     const std::vector<float> biases =
@@ -211,11 +202,7 @@ TEST_P(EncoderDecoderTest, DistancesAreInTheBucketsOfTransformers) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, EncoderDecoderTest, testing::ValuesIn(cases()), [](const auto& param) {
-  std::string name = param.param.name + (param.param.device == kCpuDevice ? "" : "_cuda");
-  std::replace(name.begin(), name.end(), '-', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(, EncoderDecoderTest, testing::ValuesIn(checkpoint_cases(encoder_decoder_dir())), case_name);
 
 // The answers of the trained model, where no rounding decides between two tokens.
 class RestorerTest : public testing::TestWithParam<Device> {};

@@ -9,10 +9,12 @@
 namespace cohort {
 namespace {
 
+using test::case_name;
+using test::checkpoint_cases;
+using test::CheckpointCase;
 using test::Expected;
 using test::generate_all;
 using test::golden_dir;
-using test::golden_names;
 using test::kNumGreedy;
 using test::kNumPrompts;
 using test::kTolerance;
@@ -21,21 +23,7 @@ using test::values_of;
 
 constexpr int kProbePrompt = 1;
 
-struct GoldenCase {
-  std::string name;
-  Device device;
-};
-
-// Every checkpoint on the CPU, and on the first GPU.
-std::vector<GoldenCase> golden_cases() {
-  std::vector<GoldenCase> cases;
-  for (const Device device : {kCpuDevice, Device{DeviceKind::kCuda, 0}}) {
-    for (const std::string& name : golden_names()) cases.push_back({name, device});
-  }
-  return cases;
-}
-
-class GoldenTest : public testing::TestWithParam<GoldenCase> {
+class GoldenTest : public testing::TestWithParam<CheckpointCase> {
  protected:
   GoldenTest() : expected_(golden_dir() / GetParam().name) {}
   void SetUp() override {
@@ -153,11 +141,7 @@ TEST_P(GoldenTest, GreedyContinuationsInChunksWithFewBlocks) {
   expect_greedy({.block_size = 5, .num_blocks = 30, .max_tokens_per_step = 9, .max_seqs = 3}, {5, 0, 4, 1, 3, 2, 5});
 }
 
-INSTANTIATE_TEST_SUITE_P(, GoldenTest, testing::ValuesIn(golden_cases()), [](const auto& param) {
-  std::string name = param.param.name + (param.param.device == kCpuDevice ? "" : "_cuda");
-  std::replace(name.begin(), name.end(), '-', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(, GoldenTest, testing::ValuesIn(checkpoint_cases(golden_dir())), case_name);
 
 }  // namespace
 }  // namespace cohort

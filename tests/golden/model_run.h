@@ -3,14 +3,38 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <numeric>
 #include <vector>
 
 #include "runtime/engine/engine.h"
 #include "runtime/engine/load_model.h"
+#include "tests/golden/golden_data.h"
 
 namespace cohort::test {
+
+// A checkpoint by its folder's name, and where it runs.
+struct CheckpointCase {
+  std::string name;
+  Device device;
+};
+
+// Every checkpoint of `dir` on the CPU, and on the first GPU.
+inline std::vector<CheckpointCase> checkpoint_cases(const std::filesystem::path& dir) {
+  std::vector<CheckpointCase> cases;
+  for (const Device device : {kCpuDevice, Device{DeviceKind::kCuda, 0}}) {
+    for (const std::string& name : names_in(dir)) cases.push_back({name, device});
+  }
+  return cases;
+}
+
+// As a test's name may be.
+inline std::string case_name(const testing::TestParamInfo<CheckpointCase>& info) {
+  std::string name = info.param.name + (info.param.device == kCpuDevice ? "" : "_cuda");
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
 
 // The whole model of `dir` in float32. Fails the test, and gives no decoder, where it cannot be loaded.
 inline LoadedModel load_whole(const std::filesystem::path& dir, Stream& stream) {
