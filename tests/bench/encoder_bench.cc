@@ -3,18 +3,16 @@
 //   encoder_bench [cpu|cuda] [float32|bfloat16] [sentences] [tokens of each] [tokens a step]
 //
 // Prints a JSON object for each of three runs, after one that warms up.
-#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "kernels/core/device_facts.h"
 #include "runtime/engine/engine.h"
 #include "runtime/engine/load_model.h"
 #include "runtime/engine/step_timer.h"
+#include "tests/files.h"
 
 namespace cohort {
 namespace {
@@ -33,11 +31,9 @@ struct Options {
 };
 
 OpenModel open_bert(DType dtype) {
-  const auto dir = std::filesystem::temp_directory_path() / ("encoder_bench_" + std::to_string(getpid()));
-  std::filesystem::create_directories(dir);
-  std::ofstream(dir / "config.json") << kBertBase;
-  auto model = open_model(dir, {.dtype = dtype, .random_weights = true});
-  std::filesystem::remove_all(dir);
+  const test::TemporaryDirectory dir;
+  test::write_file(dir / "config.json", kBertBase);
+  auto model = open_model(dir.path(), {.dtype = dtype, .random_weights = true});
   COHORT_CHECK(model.ok(), model.status().message());
   return *std::move(model);
 }

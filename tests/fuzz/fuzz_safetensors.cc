@@ -5,7 +5,6 @@
 // files are tried whose data is not there to be read; after them comes the file.
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -14,6 +13,7 @@
 
 #include "runtime/json/json.h"
 #include "runtime/weights/safetensors.h"
+#include "tests/files.h"
 
 namespace {
 
@@ -35,11 +35,9 @@ void check_entries(std::span<const SafetensorsEntry> entries, int64_t file_bytes
 
 // The whole file, mapped: every byte of every tensor must be readable.
 void check_mapped(const uint8_t* data, size_t size) {
-  static const std::filesystem::path path =
-      std::filesystem::temp_directory_path() / ("fuzz_safetensors_" + std::to_string(std::rand()));
-  std::FILE* file = std::fopen(path.c_str(), "wb");
-  require(file != nullptr && std::fwrite(data, 1, size, file) == size);
-  std::fclose(file);
+  static const test::TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "model.safetensors";
+  test::write_file(path, {reinterpret_cast<const char*>(data), size});
   const Result<SafetensorsFile> opened = SafetensorsFile::open(path);
   std::filesystem::remove(path);
   require(opened.ok());

@@ -4,13 +4,13 @@
 
 #include <boost/asio.hpp>
 #include <filesystem>
-#include <fstream>
 #include <thread>
 
 #include "launcher/gateway/engine_link_client.h"
 #include "launcher/link/frame.h"
 #include "launcher/link/link_server.h"
 #include "launcher/link/messages.h"
+#include "tests/files.h"
 
 namespace cohort {
 namespace {
@@ -20,12 +20,6 @@ using namespace std::chrono_literals;
 
 class EngineLink : public testing::Test {
  protected:
-  // A path of this test's own.
-  static std::string path_of(const std::string& extension) {
-    const std::string name = testing::UnitTest::GetInstance()->current_test_info()->name();
-    return testing::TempDir() + "engine_link_" + name + "." + extension;
-  }
-
   void connect(std::chrono::milliseconds max_silence = 60s) {
     client_ = std::make_unique<EngineLinkClient>(io_, server_->path(), max_silence,
                                                  [this](const std::string& reason) { broken_ = reason; });
@@ -72,8 +66,9 @@ class EngineLink : public testing::Test {
     return {std::istreambuf_iterator<char>(stream), {}};
   }
 
+  const test::TemporaryDirectory directory_;
   asio::io_context io_;
-  std::unique_ptr<LinkServer> server_ = std::make_unique<LinkServer>(path_of("sock"));
+  std::unique_ptr<LinkServer> server_ = std::make_unique<LinkServer>(directory_ / "sock");
   std::unique_ptr<EngineLinkClient> client_;
   std::vector<LinkServer::Received> received_;
   std::string broken_;
@@ -322,11 +317,10 @@ TEST_F(EngineLink, APathThatIsTakenIsAnErrorThatNamesIt) {
     return "";
   };
   EXPECT_EQ(error_of(server_->path()), "engine link: " + server_->path() + ": another engine listens there");
-  const std::filesystem::path file = path_of("file");
-  std::ofstream(file) << "kept";
+  const std::filesystem::path file = directory_ / "file";
+  test::write_file(file, "kept");
   EXPECT_EQ(error_of(file), "engine link: " + file.string() + ": is there already, and no socket");
   EXPECT_NE(error_of(std::string(200, 'a')), "");
-  std::filesystem::remove(file);
 }
 
 TEST(FrameReader, TakesMessagesApartWhereverTheBytesAreCut) {

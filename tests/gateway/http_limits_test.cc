@@ -15,12 +15,12 @@ namespace cohort {
 namespace {
 
 using std::chrono::milliseconds;
-using testing::get;
-using testing::gzip;
-using testing::HttpAnswer;
-using testing::HttpTestClient;
-using testing::HttpTestServer;
-using testing::post;
+using test::get;
+using test::gzip;
+using test::HttpAnswer;
+using test::HttpTestClient;
+using test::HttpTestServer;
+using test::post;
 
 using Clock = std::chrono::steady_clock;
 using Exchange = std::shared_ptr<HttpExchange>;

@@ -25,9 +25,9 @@
 namespace cohort {
 namespace {
 
-using testing::get;
-using testing::HttpTestClient;
-using testing::HttpTestServer;
+using test::get;
+using test::HttpTestClient;
+using test::HttpTestServer;
 
 using Clock = std::chrono::steady_clock;
 using Exchange = std::shared_ptr<HttpExchange>;

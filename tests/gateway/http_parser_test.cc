@@ -17,9 +17,9 @@
 namespace cohort {
 namespace {
 
-using testing::get;
-using testing::gzip;
-using testing::post;
+using test::get;
+using test::gzip;
+using test::post;
 
 struct Parsed {
   int status = 0;  // 0: more is needed; 200: a whole request

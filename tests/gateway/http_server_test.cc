@@ -17,12 +17,12 @@
 namespace cohort {
 namespace {
 
-using testing::get;
-using testing::gzip;
-using testing::HttpAnswer;
-using testing::HttpTestClient;
-using testing::HttpTestServer;
-using testing::post;
+using test::get;
+using test::gzip;
+using test::HttpAnswer;
+using test::HttpTestClient;
+using test::HttpTestServer;
+using test::post;
 
 using Exchange = std::shared_ptr<HttpExchange>;
 

@@ -16,7 +16,7 @@
 #include <stdexcept>
 #include <utility>
 
-namespace cohort::testing {
+namespace cohort::test {
 
 using std::chrono::milliseconds;
 
@@ -230,4 +230,4 @@ bool HttpTestClient::is_closed(milliseconds within) {
   return num_bytes == 0 || (num_bytes < 0 && errno != EAGAIN);
 }
 
-}  // namespace cohort::testing
+}  // namespace cohort::test

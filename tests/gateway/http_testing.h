@@ -12,7 +12,7 @@
 
 #include "launcher/gateway/http_server.h"
 
-namespace cohort::testing {
+namespace cohort::test {
 
 // "GET /path", with what makes it whole.
 std::string get(std::string_view path, std::string_view more_headers = {});
@@ -90,4 +90,4 @@ class HttpTestClient {
   std::string buffer_;
 };
 
-}  // namespace cohort::testing
+}  // namespace cohort::test

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "tests/files.h"
 #include "tests/gateway/openai_testing.h"
 
 namespace cohort {
@@ -218,7 +219,7 @@ int64_t num_special(const Tokenizer& tokenizer, const std::vector<int32_t>& ids)
 class OpenAiChatSafety : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    auto loaded = Tokenizer::load(std::string(COHORT_SOURCE_DIR "/") + GetParam());
+    auto loaded = Tokenizer::load(test::source_dir() / GetParam());
     ASSERT_TRUE(loaded.ok()) << loaded.status().message();
     tokenizer_ = *std::move(loaded);
     for (int32_t id = 0; id < tokenizer_->vocab_size(); ++id) {

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "tests/files.h"
+
 namespace cohort {
 namespace {
 
@@ -153,7 +155,7 @@ std::vector<HttpRoute> TestedApi::routes() {
 }
 
 OpenAiTester::OpenAiTester(const OpenAiOptions& options, const std::string& model_dir) {
-  auto tokenizer = Tokenizer::load(COHORT_SOURCE_DIR "/" + model_dir);
+  auto tokenizer = Tokenizer::load(test::source_dir() / model_dir);
   if (!tokenizer.ok()) throw std::runtime_error(tokenizer.status().message());
   tokenizer_ = *std::move(tokenizer);
   engine.facts_.vocab = tokenizer_->vocab_size();

@@ -1,4 +1,5 @@
 #include "launcher/gateway/token_texts.h"
+#include "tests/files.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +7,7 @@ namespace cohort {
 namespace {
 
 std::unique_ptr<Tokenizer> load(const std::string& folder) {
-  auto tokenizer = Tokenizer::load(COHORT_SOURCE_DIR "/" + folder);
+  auto tokenizer = Tokenizer::load(test::source_dir() / folder);
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.status().message();
   return *std::move(tokenizer);
 }

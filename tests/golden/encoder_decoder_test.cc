@@ -7,6 +7,7 @@
 #include "runtime/json/json.h"
 #include "runtime/layers/position_bias.h"
 #include "runtime/models/shard_size.h"
+#include "tests/files.h"
 #include "tests/golden/golden_data.h"
 #include "tests/golden/model_run.h"
 
@@ -213,7 +214,7 @@ TEST_P(RestorerTest, AnswersAreThoseOfTransformers) {
   Stream stream(GetParam(), 2);
   const LoadedModel model = load_whole(test::source_dir() / "configs/restorer", stream);
   ASSERT_NE(model.decoder, nullptr);
-  const auto file = read_json_file(test::source_dir() / "tests/data/restorer.json", 16 << 20);
+  const auto file = read_json_file(test::data_dir() / "restorer.json", 16 << 20);
   ASSERT_TRUE(file.ok()) << file.status().message();
   std::vector<GenerationRequest> requests;
   std::vector<std::vector<int32_t>> expected;

@@ -6,6 +6,7 @@
 
 #include "runtime/engine/engine.h"
 #include "runtime/engine/load_model.h"
+#include "tests/files.h"
 #include "tests/golden/golden_data.h"
 
 namespace cohort::test {
@@ -15,7 +16,7 @@ inline constexpr int kNumEncoderPrompts = 4;
 inline constexpr double kBfloat16Tolerance = 4e-2;
 inline constexpr int64_t kMaskedStep = 16;  // logits over the vocabulary are kept of every so manyth token
 
-inline std::filesystem::path encoder_dir() { return source_dir() / "tests/data/golden_encoders"; }
+inline std::filesystem::path encoder_dir() { return data_dir() / "golden_encoders"; }
 
 inline std::vector<std::string> encoder_names() { return names_in(encoder_dir()); }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "runtime/weights/safetensors.h"
+#include "tests/files.h"
 
 namespace cohort::test {
 
@@ -20,9 +21,8 @@ inline constexpr int kNumPrompts = 6;
 inline constexpr int64_t kNumGreedy = 32;
 inline constexpr double kTolerance = 1e-4;  // of ||actual - expected|| / ||expected||, in float32
 
-inline std::filesystem::path source_dir() { return COHORT_SOURCE_DIR; }
-inline std::filesystem::path golden_dir() { return source_dir() / "tests/data/golden"; }
-inline std::filesystem::path encoder_decoder_dir() { return source_dir() / "tests/data/golden_encoder_decoders"; }
+inline std::filesystem::path golden_dir() { return data_dir() / "golden"; }
+inline std::filesystem::path encoder_decoder_dir() { return data_dir() / "golden_encoder_decoders"; }
 
 // Of the checkpoints in `dir`.
 inline std::vector<std::string> names_in(const std::filesystem::path& dir) {

@@ -28,6 +28,8 @@ DATA_FOLDERS = ("configs/quickstart/", "configs/classifier/", "configs/restorer/
 BINARY_FOLDERS = DATA_FOLDERS + ("tests/fuzz/corpus/",)
 MAX_DATA_BYTES = 1_000_000
 MAX_LINES = 500
+# Where tests have their files from.
+TEST_FILES = "tests/files.h"
 # How files end of which a build has one.
 ALTERNATIVE = re.compile(r"_(absent|cuda|portable|x86)\.\w+$")
 
@@ -163,6 +165,15 @@ def check_words(tree):
                 yield f"{name}:{number}: {match[1]}: expected it done or written down elsewhere"
 
 
+def check_temporary(tree):
+    """Tests run at the same time: what they write is in a directory that no other has."""
+    shared = re.compile(r"\bTempDir\(|\btemp_directory_path\(")
+    for name in tree.ending(CXX):
+        for number, line in enumerate(tree.lines(name), 1):
+            if name.startswith("tests/") and name != TEST_FILES and shared.search(line):
+                yield f"{name}:{number}: expected TemporaryDirectory of {TEST_FILES}"
+
+
 def check_scripts(tree):
     """Shell scripts parse."""
     for name in tree.files:
@@ -226,8 +237,8 @@ def check_format(tree):
 
 
 CHECKS = {function.__name__.removeprefix("check_"): function
-          for function in (check_includes, check_tree, check_headers, check_length, check_words, check_scripts,
-                           check_listed, check_definitions, check_format)}
+          for function in (check_includes, check_tree, check_headers, check_length, check_words, check_temporary,
+                           check_scripts, check_listed, check_definitions, check_format)}
 
 
 def main(arguments):

@@ -108,6 +108,11 @@ class LintTest(unittest.TestCase):
             self.expect("words", {"runtime/a.cc": f"\n// {word}: later\n"}, f"runtime/a.cc:2: {word}")
         self.assertEqual(run({"tests/a.sh": "mktemp /tmp/" + "X" * 6}, ["words"])[0], 0)
 
+    def test_temporary(self):
+        for line in ('testing::TempDir() + "x"', "std::filesystem::temp_directory_path()"):
+            self.expect("temporary", {"tests/unit/a.cc": f"\n{line};\n"}, "tests/unit/a.cc:2: expected TemporaryDirectory")
+            self.assertEqual(run({"tests/files.h": line, "launcher/a.cc": line}, ["temporary"])[0], 0)
+
     def test_scripts(self):
         self.expect("scripts", {"tests/a.sh": "if true; then\n"}, "tests/a.sh: ")
         self.expect("scripts", {"slurm/a.sbatch": "for\n"}, "slurm/a.sbatch: ")

@@ -4,11 +4,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "runtime/cache/kv_cache.h"
+#include "tests/files.h"
 #include "tests/parallel/rank_test.h"
 #include "tests/parallel/tiny_model.h"
 #include "tests/parallel/tiny_requests.h"
@@ -32,9 +30,7 @@ struct Case {
 
 // The configuration of a checkpoint of tests/data/golden, of which two stages and four shards can each hold a part.
 std::string golden_config(const std::string& name) {
-  std::ifstream file(std::filesystem::path(COHORT_SOURCE_DIR) / "tests/data/golden" / name / "config.json");
-  EXPECT_TRUE(file.good()) << name;
-  return {std::istreambuf_iterator<char>(file), {}};
+  return test::read_file(test::data_dir() / "golden" / name / "config.json");
 }
 
 // One of every family, with weights of their own, in all dtypes for those whose shapes hurt most.

@@ -11,6 +11,7 @@
 #include "parallel/tensor/row_parallel.h"
 #include "parallel/tensor/vocab_parallel.h"
 #include "runtime/models/shard_size.h"
+#include "tests/files.h"
 #include "tests/parallel/rank_test.h"
 #include "tests/parallel/tiny_model.h"
 
@@ -258,7 +259,7 @@ TEST(LinearSlicesTest, HeadsOfAnyOrderAreFound) {
 }
 
 TEST(LoadTest, EveryRankReadsItsShareOnly) {
-  const std::filesystem::path dir = std::filesystem::path(COHORT_SOURCE_DIR) / "configs/quickstart/model";
+  const std::filesystem::path dir = test::source_dir() / "configs/quickstart/model";
   for (const ParallelSizes sizes : {ParallelSizes{}, ParallelSizes{.tensor = 2}, ParallelSizes{.tensor = 8},
                                     ParallelSizes{.pipeline = 3}, ParallelSizes{.tensor = 4, .pipeline = 2}}) {
     int64_t total = 0;

@@ -1,11 +1,8 @@
 #include "tests/parallel/tiny_model.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <atomic>
-#include <filesystem>
-#include <fstream>
+#include "tests/files.h"
 
 namespace cohort::test {
 
@@ -31,13 +28,9 @@ const char* const kT5Config = R"({
   "n_positions": 96, "decoder_start_token_id": 0})";
 
 OpenModel open_tiny(const std::string& config, DType dtype, Numerics numerics) {
-  static std::atomic<int> counter{0};
-  const auto dir = std::filesystem::path(testing::TempDir()) /
-                   ("tiny_model_" + std::to_string(getpid()) + "_" + std::to_string(counter++));
-  std::filesystem::create_directories(dir);
-  std::ofstream(dir / "config.json") << config;
-  auto model = open_model(dir, {.dtype = dtype, .random_weights = true, .random_seed = 7, .numerics = numerics});
-  std::filesystem::remove_all(dir);
+  const TemporaryDirectory dir;
+  write_file(dir / "config.json", config);
+  auto model = open_model(dir.path(), {.dtype = dtype, .random_weights = true, .random_seed = 7, .numerics = numerics});
   EXPECT_TRUE(model.ok()) << model.status().message();
   return *std::move(model);
 }

@@ -5,12 +5,12 @@
 
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "runtime/chat/chat_template_source.h"
+#include "tests/files.h"
 
 namespace cohort {
 namespace {
@@ -213,30 +213,24 @@ TEST(ChatTemplate, TellsWhatItUses) {
 
 class ChatTemplateFiles : public testing::Test {
  protected:
-  void SetUp() override {
-    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    dir_ = std::filesystem::temp_directory_path() / (std::string("cohort_chat_") + test->name());
-    std::filesystem::remove_all(dir_);
-    std::filesystem::create_directories(dir_ / "additional_chat_templates");
-  }
-  void TearDown() override { std::filesystem::remove_all(dir_); }
+  ChatTemplateFiles() { std::filesystem::create_directories(dir_ / "additional_chat_templates"); }
 
-  void write(const std::string& name, const std::string& text) { std::ofstream(dir_ / name) << text; }
+  void write(const std::string& name, const std::string& text) { test::write_file(dir_ / name, text); }
 
-  std::filesystem::path dir_;
+  const test::TemporaryDirectory dir_;
 };
 
 TEST_F(ChatTemplateFiles, NoneIsNotFound) {
-  EXPECT_EQ(find_chat_template(dir_).status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(find_chat_template(dir_.path()).status().code(), StatusCode::kNotFound);
   write("tokenizer_config.json", R"({"chat_template": null})");
-  EXPECT_EQ(find_chat_template(dir_).status().code(), StatusCode::kNotFound);
+  EXPECT_EQ(find_chat_template(dir_.path()).status().code(), StatusCode::kNotFound);
 }
 
 TEST_F(ChatTemplateFiles, OneTemplateAndTokensOfBothForms) {
   write(
       "tokenizer_config.json",
       R"({"chat_template": "a", "bos_token": "<s>", "eos_token": {"content": "</s>", "lstrip": false}, "pad_token": null})");
-  const auto found = find_chat_template(dir_);
+  const auto found = find_chat_template(dir_.path());
   ASSERT_TRUE(found.ok()) << found.status().message();
   EXPECT_EQ(found->source, "a");
   EXPECT_FALSE(found->tool_source.has_value());
@@ -246,7 +240,7 @@ TEST_F(ChatTemplateFiles, OneTemplateAndTokensOfBothForms) {
 TEST_F(ChatTemplateFiles, NamedTemplates) {
   write("tokenizer_config.json",
         R"({"chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]})");
-  const auto found = find_chat_template(dir_);
+  const auto found = find_chat_template(dir_.path());
   ASSERT_TRUE(found.ok());
   EXPECT_EQ(found->source, "d");
   EXPECT_EQ(found->tool_source, "t");
@@ -256,7 +250,7 @@ TEST_F(ChatTemplateFiles, TheFileGoesBeforeTheKey) {
   write("tokenizer_config.json", R"({"chat_template": "a", "bos_token": "<s>"})");
   write("chat_template.jinja", "file");
   write("additional_chat_templates/tool_use.jinja", "tools");
-  const auto found = find_chat_template(dir_);
+  const auto found = find_chat_template(dir_.path());
   ASSERT_TRUE(found.ok());
   EXPECT_EQ(found->source, "file");
   EXPECT_EQ(found->tool_source, "tools");
@@ -268,7 +262,7 @@ TEST_F(ChatTemplateFiles, WhatIsNotATemplateIsRefused) {
        {"[]", "{", R"({"chat_template": 1})", R"({"chat_template": [1]})",
         R"({"chat_template": [{"name": "default"}]})", R"({"bos_token": 1, "chat_template": "a"})"}) {
     write("tokenizer_config.json", text);
-    EXPECT_EQ(find_chat_template(dir_).status().code(), StatusCode::kInvalidArgument) << text;
+    EXPECT_EQ(find_chat_template(dir_.path()).status().code(), StatusCode::kInvalidArgument) << text;
   }
 }
 

@@ -2,8 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -11,19 +9,14 @@
 #include "runtime/config/config_loader.h"
 #include "runtime/config/config_schema.h"
 #include "runtime/models/family.h"
+#include "tests/files.h"
 
 namespace cohort {
 namespace {
 
 namespace fs = std::filesystem;
 
-const fs::path kConfigs = fs::path(COHORT_SOURCE_DIR) / "configs";
-
-std::string read_text(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  EXPECT_TRUE(file) << path;
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
+const fs::path kConfigs = test::source_dir() / "configs";
 
 Result<Config> load_text(std::string_view yaml, NamedTexts flags = {}, NamedTexts environment = {}) {
   return load_config_text(yaml, {.file = "x.yaml", .flags = std::move(flags), .environment = std::move(environment)});
@@ -111,7 +104,7 @@ TEST(CanonicalConfig, TellsWhatRanksMustAgreeOn) {
 }
 
 TEST(ConfigSchema, TheFileIsWhatTheProgramMakes) {
-  EXPECT_EQ(read_text(kConfigs / "config.schema.json"), config_json_schema())
+  EXPECT_EQ(test::read_file(kConfigs / "config.schema.json"), config_json_schema())
       << "expected it as `cohort config schema > configs/config.schema.json` writes it";
 }
 
@@ -145,14 +138,14 @@ TEST(Examples, LoadAndNameTheirSchema) {
     ASSERT_TRUE(again.ok()) << file << again.status().message();
     EXPECT_EQ(*again, *config) << file;
 
-    const std::string text = read_text(file);
+    const std::string text = test::read_file(file);
     const std::string_view mark = "# yaml-language-server: $schema=";
     ASSERT_TRUE(text.starts_with(mark)) << file;
     const fs::path schema = text.substr(mark.size(), text.find('\n') - mark.size());
     EXPECT_TRUE(fs::equivalent(file.parent_path() / schema, kConfigs / "config.schema.json")) << file;
     // A model that comes with the checkout must be there.
     if (config->model.path.starts_with("configs/")) {
-      EXPECT_TRUE(fs::exists(fs::path(COHORT_SOURCE_DIR) / config->model.path / "config.json")) << file;
+      EXPECT_TRUE(fs::exists(test::source_dir() / config->model.path / "config.json")) << file;
     }
   }
 }
@@ -197,7 +190,7 @@ void expect_sane(const std::string& yaml) {
 
 TEST(Robustness, TruncatedFiles) {
   for (const fs::path& file : example_files()) {
-    const std::string text = read_text(file);
+    const std::string text = test::read_file(file);
     for (size_t size = 0; size < text.size(); ++size) expect_sane(text.substr(0, size));
   }
 }

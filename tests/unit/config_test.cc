@@ -2,12 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <set>
 
 #include "runtime/config/config_loader.h"
 #include "runtime/config/config_value.h"
 #include "runtime/config/near_miss.h"
+#include "tests/files.h"
 
 namespace cohort {
 namespace {
@@ -298,13 +298,12 @@ TEST(ConfigLoader, Flags) {
 
 class ConfigFileTest : public testing::Test {
  protected:
-  ConfigFileTest() : path_(std::filesystem::path(testing::TempDir()) / "config_file_test.yaml") {}
-  ~ConfigFileTest() override { std::filesystem::remove_all(path_); }
   Result<Config> load(std::string_view text) {
-    std::ofstream(path_, std::ios::binary) << text;
+    test::write_file(path_, text);
     return load_config({.file = path_, .flags = {}, .environment = {}});
   }
-  std::filesystem::path path_;
+  const test::TemporaryDirectory directory_;
+  const std::filesystem::path path_ = directory_ / "config.yaml";
 };
 
 TEST_F(ConfigFileTest, IsReadWithItsName) {
@@ -319,8 +318,8 @@ TEST_F(ConfigFileTest, MustBeThereAndSmall) {
   const auto absent = load_config({.file = "/no/x.yaml", .flags = {}, .environment = {}});
   EXPECT_EQ(absent.status().code(), StatusCode::kNotFound);
   EXPECT_EQ(absent.status().message(), "/no/x.yaml: no such file");
-  const auto directory = load_config({.file = testing::TempDir(), .flags = {}, .environment = {}});
-  EXPECT_EQ(directory.status().message(), testing::TempDir() + ": expected a YAML file, got a directory");
+  const auto directory = load_config({.file = directory_.path(), .flags = {}, .environment = {}});
+  EXPECT_EQ(directory.status().message(), directory_.path().string() + ": expected a YAML file, got a directory");
   EXPECT_TRUE(load("#" + std::string(kMaxConfigBytes - 1, 'x')).ok());
   EXPECT_EQ(load("#" + std::string(kMaxConfigBytes, 'x')).status().message(),
             path_.string() + ": expected at most 1048576 bytes");

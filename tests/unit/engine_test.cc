@@ -1,11 +1,9 @@
 // The engine over a random model: what one sequence gets never depends on the others, nor on how the work is cut.
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
-
 #include "runtime/engine/engine.h"
 #include "runtime/engine/load_model.h"
+#include "tests/files.h"
 #include "tests/parallel/tiny_requests.h"
 
 namespace cohort {
@@ -24,17 +22,14 @@ using test::Output;
 class EngineTest : public testing::TestWithParam<DType> {
  protected:
   EngineTest() : stream_(kCpuDevice, 2) {
-    const auto dir =
-        std::filesystem::path(testing::TempDir()) / ("engine_test_" + std::to_string(static_cast<int>(GetParam())));
-    std::filesystem::create_directories(dir);
-    std::ofstream(dir / "config.json") << kConfig;
-    auto open = open_model(dir, {.dtype = GetParam(), .random_weights = true, .random_seed = 7});
+    const test::TemporaryDirectory dir;
+    test::write_file(dir / "config.json", kConfig);
+    auto open = open_model(dir.path(), {.dtype = GetParam(), .random_weights = true, .random_seed = 7});
     EXPECT_TRUE(open.ok()) << open.status().message();
     const ModelShard whole = whole_model(open->config.spec);
     auto model = load_model(*std::move(open), whole, nullptr, stream_);
     EXPECT_TRUE(model.ok()) << model.status().message();
     model_ = *std::move(model);
-    std::filesystem::remove_all(dir);
   }
 
   static GenerationRequest request(int64_t prompt_length, int64_t max_tokens, uint64_t seed) {

@@ -12,7 +12,7 @@
 namespace cohort {
 namespace {
 
-using testing::HttpTestServer;
+using test::HttpTestServer;
 
 using Exchange = std::shared_ptr<HttpExchange>;
 

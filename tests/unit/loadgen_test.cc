@@ -17,6 +17,7 @@
 #include "launcher/loadgen/sse_parser.h"
 #include "launcher/loadgen/statistics.h"
 #include "launcher/picture/chart.h"
+#include "tests/files.h"
 
 namespace cohort {
 namespace {
@@ -135,7 +136,7 @@ TEST(Prompts, RandomIdsHaveTheLengthsAskedFor) {
 }
 
 TEST(Prompts, RandomTextHasAsManyTokens) {
-  const auto tokenizer = Tokenizer::load(COHORT_SOURCE_DIR "/configs/quickstart/model");
+  const auto tokenizer = Tokenizer::load(test::source_dir() / "configs/quickstart/model");
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
   int num_exact = 0;
   const auto prompts = make_random_prompts({.count = 50, .prefix_length = 8, .input_length = 64}, tokenizer->get());

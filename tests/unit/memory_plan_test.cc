@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "runtime/layers/workspace.h"
+#include "tests/files.h"
 
 namespace cohort {
 namespace {
@@ -11,8 +12,8 @@ constexpr Device kCuda{DeviceKind::kCuda, 0};
 
 // Llama 2 13B, of which config.json is all that there is.
 OpenModel llama_13b() {
-  auto model = open_model(std::string(COHORT_SOURCE_DIR) + "/configs/models/llama-2-13b",
-                          {.dtype = DType::kBF16, .random_weights = true});
+  auto model =
+      open_model(test::source_dir() / "configs/models/llama-2-13b", {.dtype = DType::kBF16, .random_weights = true});
   EXPECT_TRUE(model.ok()) << model.status().message();
   return *std::move(model);
 }

@@ -2,11 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 
 #include "runtime/engine/load_model.h"
 #include "runtime/json/json.h"
 #include "runtime/models/shard_size.h"
+#include "tests/files.h"
 
 namespace cohort {
 namespace {
@@ -30,16 +30,9 @@ nlohmann::json llama_config() {
 
 class ModelConfigTest : public testing::Test {
  protected:
-  ModelConfigTest()
-      : dir_(fs::path(testing::TempDir()) /
-             (std::string("config_") + testing::UnitTest::GetInstance()->current_test_info()->name())) {
-    fs::create_directories(dir_);
-  }
-  ~ModelConfigTest() override { fs::remove_all(dir_); }
-
   Result<ModelConfig> read(const nlohmann::json& config) {
-    std::ofstream(dir_ / "config.json") << config;
-    return read_model_config(dir_);
+    test::write_file(dir_ / "config.json", config.dump());
+    return read_model_config(dir_.path());
   }
   // The message for a llama config with one change, without the directory's name.
   std::string error(std::string_view key, const nlohmann::json& value) {
@@ -51,7 +44,7 @@ class ModelConfigTest : public testing::Test {
     return message.substr(message.find("config.json"));
   }
 
-  fs::path dir_;
+  const test::TemporaryDirectory dir_;
 };
 
 TEST_F(ModelConfigTest, ReadsLlama) {
@@ -165,8 +158,8 @@ TEST_F(ModelConfigTest, TablesThatAreReadByRow) {
 }
 
 TEST_F(ModelConfigTest, GenerationConfigComesFirst) {
-  std::ofstream(dir_ / "generation_config.json")
-      << R"({"eos_token_id": [7, 9], "do_sample": true, "temperature": 0.6, "top_p": 0.9, "top_k": 40})";
+  test::write_file(dir_ / "generation_config.json",
+                   R"({"eos_token_id": [7, 9], "do_sample": true, "temperature": 0.6, "top_p": 0.9, "top_k": 40})");
   const auto model = read(llama_config());
   ASSERT_TRUE(model.ok()) << model.status().message();
   EXPECT_EQ(model->generation.eos_ids, (std::vector<int32_t>{7, 9}));
@@ -201,22 +194,22 @@ TEST_F(ModelConfigTest, MistakesNameTheKey) {
 
 TEST_F(ModelConfigTest, NotAModelDirectory) {
   EXPECT_EQ(read_model_config(dir_ / "nowhere").status().code(), StatusCode::kNotFound);
-  const auto no_config = read_model_config(dir_);
+  const auto no_config = read_model_config(dir_.path());
   ASSERT_FALSE(no_config.ok());
   EXPECT_NE(no_config.status().message().find("config.json"), std::string::npos);
 }
 
 TEST_F(ModelConfigTest, CheckpointThatContradictsItsConfig) {
-  const fs::path golden = fs::path(COHORT_SOURCE_DIR) / "tests/data/golden/llama-gqa";
+  const fs::path golden = test::data_dir() / "golden/llama-gqa";
   fs::copy_file(golden / "model.safetensors", dir_ / "model.safetensors", fs::copy_options::overwrite_existing);
   const auto golden_config = read_json_file(golden / "config.json");
   ASSERT_TRUE(golden_config.ok());
   const auto load_error = [&](std::string_view key, const nlohmann::json& value) {
     nlohmann::json config = *golden_config;
     config[std::string(key)] = value;
-    std::ofstream(dir_ / "config.json") << config;
+    test::write_file(dir_ / "config.json", config.dump());
     Stream stream(kCpuDevice, 1);
-    auto open = open_model(dir_, {});
+    auto open = open_model(dir_.path(), {});
     if (!open.ok()) return open.status().message();
     const ModelShard whole = whole_model(open->config.spec);
     const auto model = load_model(*std::move(open), whole, nullptr, stream);

@@ -2,52 +2,39 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "runtime/tokenizer/tokenizer.h"
+#include "tests/files.h"
 
 namespace cohort {
 namespace {
 
 using Json = nlohmann::json;
 
-const std::filesystem::path kTokenizers = std::filesystem::path(COHORT_SOURCE_DIR) / "tests" / "data" / "tokenizer";
+using test::read_file;
+using test::write_file;
 
-std::string read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return std::move(text).str();
-}
+const std::filesystem::path kTokenizers = test::data_dir() / "tokenizer";
 
 class TokenizerFiles : public testing::Test {
  protected:
-  void SetUp() override {
-    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    dir_ = std::filesystem::path(testing::TempDir()) / (std::string("tokenizer_files_") + test->name());
-    std::filesystem::remove_all(dir_);
-    std::filesystem::create_directories(dir_);
-  }
-  void TearDown() override { std::filesystem::remove_all(dir_); }
-
-  void write(const char* name, const std::string& text) const { std::ofstream(dir_ / name, std::ios::binary) << text; }
+  void write(const char* name, const std::string& text) const { write_file(dir_ / name, text); }
 
   std::unique_ptr<Tokenizer> load() const {
-    auto tokenizer = Tokenizer::load(dir_);
+    auto tokenizer = Tokenizer::load(dir_.path());
     EXPECT_TRUE(tokenizer.ok()) << tokenizer.status().message();
     return tokenizer.ok() ? *std::move(tokenizer) : nullptr;
   }
 
   std::string error() const {
-    const auto tokenizer = Tokenizer::load(dir_);
+    const auto tokenizer = Tokenizer::load(dir_.path());
     EXPECT_FALSE(tokenizer.ok());
     const std::string& message = tokenizer.status().message();
-    return message.starts_with(dir_.string()) ? message.substr(dir_.string().size()) : message;
+    return message.starts_with(dir_.path().string()) ? message.substr(dir_.path().string().size()) : message;
   }
 
   // vocab.txt of a tokenizer.json: its tokens by id.
@@ -59,7 +46,7 @@ class TokenizerFiles : public testing::Test {
     return text;
   }
 
-  std::filesystem::path dir_;
+  const test::TemporaryDirectory dir_;
 };
 
 // The texts of a golden file without those that have tokens which only the tokenizer.json adds.

@@ -9,12 +9,12 @@
 #include <vector>
 
 #include "runtime/tokenizer/tokenizer.h"
-#include "tests/unit/tokenizer_testing.h"
+#include "tests/files.h"
 
 namespace cohort {
 namespace {
 
-using test::kDataDir;
+using test::data_dir;
 using test::read_file;
 
 std::string from_hex(const std::string& hex) {
@@ -40,7 +40,7 @@ std::string fnv1a64(const std::vector<int32_t>& ids) {
 class TokenizerGolden : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    const std::filesystem::path dir = kDataDir / "tokenizer" / GetParam();
+    const std::filesystem::path dir = data_dir() / "tokenizer" / GetParam();
     auto tokenizer = Tokenizer::load(dir);
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
     tokenizer_ = *std::move(tokenizer);
@@ -95,7 +95,7 @@ TEST_P(TokenizerGolden, BytesThatAreNotUtf8) {
 TEST_P(TokenizerGolden, FifteenLanguages) {
   ASSERT_EQ(golden_["udhr"].size(), 15u);
   for (const auto& language : golden_["udhr"].items()) {
-    const std::string text = read_file(kDataDir / "udhr" / (language.key() + ".txt"));
+    const std::string text = read_file(data_dir() / "udhr" / (language.key() + ".txt"));
     ASSERT_FALSE(text.empty());
     const std::vector<int32_t> ids = tokenizer_->encode(text);
     const nlohmann::json& golden = language.value();

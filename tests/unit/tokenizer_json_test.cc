@@ -3,11 +3,9 @@
 
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,6 +13,7 @@
 #include "runtime/tokenizer/sentencepiece_tokenizer.h"
 #include "runtime/tokenizer/tokenizer.h"
 #include "runtime/tokenizer/tokenizer_json.h"
+#include "tests/files.h"
 
 namespace cohort {
 namespace {
@@ -332,35 +331,28 @@ TEST(TokenizerConfig, NamesWhatIsWrong) {
 }
 
 TEST(TokenizerLoad, NamesWhatIsMissingOrBroken) {
-  const std::filesystem::path dir = testing::TempDir() + "tokenizer_load_test";
-  std::filesystem::remove_all(dir);
-  std::filesystem::create_directories(dir);
+  const test::TemporaryDirectory directory;
+  const std::filesystem::path& dir = directory.path();
   auto tokenizer = Tokenizer::load(dir);
   ASSERT_FALSE(tokenizer.ok());
   EXPECT_EQ(tokenizer.status().code(), StatusCode::kNotFound);
   EXPECT_EQ(
       tokenizer.status().message(),
       dir.string() + ": has no tokenizer.json, tokenizer.model, spiece.model, vocab.txt, or vocab.json and merges.txt");
-  std::ofstream(dir / "tokenizer.model") << "not a model";
+  test::write_file(dir / "tokenizer.model", "not a model");
   tokenizer = Tokenizer::load(dir);
   ASSERT_FALSE(tokenizer.ok());
   EXPECT_EQ(tokenizer.status().code(), StatusCode::kDataLoss);
-  std::ofstream(dir / "tokenizer.json") << "{}";
+  test::write_file(dir / "tokenizer.json", "{}");
   tokenizer = Tokenizer::load(dir);
   ASSERT_FALSE(tokenizer.ok());
   EXPECT_EQ(tokenizer.status().message(), dir.string() + ": tokenizer.json: model is missing");
-  std::filesystem::remove_all(dir);
 }
 
 // Truncated and damaged models are refused, or load and encode; they never crash.
 TEST(TokenizerLoad, SurvivesDamagedModels) {
   for (const char* name : {"sentencepiece", "sentencepiece_t5"}) {
-    const auto path =
-        std::filesystem::path(COHORT_SOURCE_DIR) / "tests" / "data" / "tokenizer" / name / "tokenizer.model";
-    std::ifstream file(path, std::ios::binary);
-    std::ostringstream buffer;
-    buffer << file.rdbuf();
-    const std::string model = buffer.str();
+    const std::string model = test::read_file(test::data_dir() / "tokenizer" / name / "tokenizer.model");
     ASSERT_TRUE(tokenizer_from_sentencepiece(model, "").ok());
     std::mt19937 random(3);
     for (int round = 0; round < 200; ++round) {
@@ -380,8 +372,7 @@ TEST(TokenizerLoad, SurvivesDamagedModels) {
 TEST(Tokenizer, LongRunsAreQuick) {
   for (const char* name :
        {"gpt2", "llama3", "qwen2", "llama2", "mistral", "sentencepiece", "bert_uncased", "t5", "sentencepiece_t5"}) {
-    const auto tokenizer =
-        Tokenizer::load(std::filesystem::path(COHORT_SOURCE_DIR) / "tests" / "data" / "tokenizer" / name);
+    const auto tokenizer = Tokenizer::load(test::data_dir() / "tokenizer" / name);
     ASSERT_TRUE(tokenizer.ok());
     // The encoders' drop spaces and what they do not know.
     const bool is_lossless =
@@ -402,8 +393,7 @@ TEST(Tokenizer, LongRunsAreQuick) {
 
 TEST(Tokenizer, EncodesFromManyThreads) {
   for (const char* name : {"llama3", "bert_uncased", "t5", "sentencepiece_t5"}) {
-    const auto tokenizer =
-        Tokenizer::load(std::filesystem::path(COHORT_SOURCE_DIR) / "tests" / "data" / "tokenizer" / name);
+    const auto tokenizer = Tokenizer::load(test::data_dir() / "tokenizer" / name);
     ASSERT_TRUE(tokenizer.ok());
     const std::string text = "The quick brown fox, l'\xC3\xA9t\xC3\xA9 12345 \xE6\x97\xA5\xE6\x9C\xAC\n\n";
     const std::vector<int32_t> expected = (*tokenizer)->encode(text);

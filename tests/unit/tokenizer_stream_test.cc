@@ -10,12 +10,12 @@
 #include "runtime/tokenizer/stream_decoder.h"
 #include "runtime/tokenizer/tokenizer.h"
 #include "runtime/tokenizer/unicode.h"
-#include "tests/unit/tokenizer_testing.h"
+#include "tests/files.h"
 
 namespace cohort {
 namespace {
 
-using test::kDataDir;
+using test::data_dir;
 using test::read_file;
 
 // Whether `id` is one byte, as SentencePiece spells it.
@@ -27,7 +27,7 @@ bool is_byte_token(const Tokenizer& tokenizer, int32_t id) {
 class TokenizerStream : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override {
-    auto tokenizer = Tokenizer::load(kDataDir / "tokenizer" / GetParam());
+    auto tokenizer = Tokenizer::load(data_dir() / "tokenizer" / GetParam());
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
     tokenizer_ = *std::move(tokenizer);
   }
@@ -60,7 +60,7 @@ TEST_P(TokenizerStream, EqualsWholeDecodingOfTexts) {
       "\xEF\xBF\xBD\xEF\xBF\xBDx",
       "a\xFF\xE2\x82z",
       "<s>Hello</s> <|im_start|>user"};
-  for (const auto& entry : std::filesystem::directory_iterator(kDataDir / "udhr")) {
+  for (const auto& entry : std::filesystem::directory_iterator(data_dir() / "udhr")) {
     texts.push_back(read_file(entry.path()).substr(0, 4000));
   }
   for (const std::string& text : texts) {
@@ -147,7 +147,7 @@ TEST(Utf8Assembler, IsIndifferentToCuts) {
 // In a stream, the characters of a run of byte tokens come out before the run turns out to be
 // invalid.
 TEST(StreamDecoder, KeepsCharactersBeforeAnInvalidByte) {
-  const auto tokenizer = Tokenizer::load(kDataDir / "tokenizer" / "llama2");
+  const auto tokenizer = Tokenizer::load(data_dir() / "tokenizer" / "llama2");
   ASSERT_TRUE(tokenizer.ok());
   const std::vector<int32_t> ids = {*(*tokenizer)->token_to_id("<0xC3>"), *(*tokenizer)->token_to_id("<0xA9>"),
                                     *(*tokenizer)->token_to_id("<0xFF>")};

@@ -5,15 +5,16 @@
 #include <vector>
 
 #include "runtime/weights/checkpoint.h"
+#include "tests/files.h"
 #include "tests/unit/weights_test_files.h"
 
 namespace cohort {
 namespace {
 
-using testing::counted;
-using testing::SafetensorsWriter;
-using testing::TemporaryDirectory;
-using testing::write_file;
+using test::counted;
+using test::SafetensorsWriter;
+using test::TemporaryDirectory;
+using test::write_file;
 
 class CheckpointTest : public ::testing::Test {
  protected:

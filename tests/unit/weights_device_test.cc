@@ -5,14 +5,15 @@
 #include <random>
 
 #include "runtime/weights/weight_source.h"
+#include "tests/files.h"
 #include "tests/unit/weights_test_files.h"
 
 namespace cohort {
 namespace {
 
-using testing::SafetensorsWriter;
-using testing::TemporaryDirectory;
-using testing::write_file;
+using test::SafetensorsWriter;
+using test::TemporaryDirectory;
+using test::write_file;
 
 constexpr Device kCuda{DeviceKind::kCuda, 0};
 constexpr DType kFloatDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
@@ -176,7 +177,7 @@ TEST_F(DeviceSource, NamesTheTensorThatCannotBeRead) {
 
 TEST_F(DeviceSource, NamesWhatIsMissing) {
   const TemporaryDirectory directory;
-  write_file(directory / "model.safetensors", SafetensorsWriter().add("w", "F32", {2, 3}, testing::counted(6)).bytes());
+  write_file(directory / "model.safetensors", SafetensorsWriter().add("w", "F32", {2, 3}, test::counted(6)).bytes());
   const auto source = open_source(directory, stream_.get(), 2);
   const Tensor out(DType::kF32, {2, 3}, kCuda);
   const Status missing = source->load_into(out, "v", {2, 3}, 0, 0, 2);

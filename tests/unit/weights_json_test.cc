@@ -3,14 +3,15 @@
 #include <string>
 
 #include "runtime/json/json.h"
+#include "tests/files.h"
 #include "tests/unit/weights_test_files.h"
 
 namespace cohort {
 namespace {
 
 using nlohmann::json;
-using testing::TemporaryDirectory;
-using testing::write_file;
+using test::TemporaryDirectory;
+using test::write_file;
 
 void expect_error(std::string_view text, std::string_view message) {
   const Result<json> result = parse_json(text, "f.json");

@@ -5,16 +5,17 @@
 #include <vector>
 
 #include "runtime/weights/safetensors.h"
+#include "tests/files.h"
 #include "tests/unit/weights_test_files.h"
 
 namespace cohort {
 namespace {
 
-using testing::counted;
-using testing::file_of;
-using testing::SafetensorsWriter;
-using testing::TemporaryDirectory;
-using testing::write_file;
+using test::counted;
+using test::file_of;
+using test::SafetensorsWriter;
+using test::TemporaryDirectory;
+using test::write_file;
 
 Result<std::vector<SafetensorsEntry>> parse(const std::string& bytes) {
   const std::span prefix(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());

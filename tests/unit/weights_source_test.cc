@@ -9,15 +9,16 @@
 #include <vector>
 
 #include "runtime/weights/weight_source.h"
+#include "tests/files.h"
 #include "tests/unit/weights_test_files.h"
 
 namespace cohort {
 namespace {
 
-using testing::counted;
-using testing::SafetensorsWriter;
-using testing::TemporaryDirectory;
-using testing::write_file;
+using test::counted;
+using test::SafetensorsWriter;
+using test::TemporaryDirectory;
+using test::write_file;
 
 std::unique_ptr<WeightSource> open_source(const TemporaryDirectory& directory, Progress* progress = nullptr) {
   Result<Checkpoint> checkpoint = Checkpoint::open(directory.path());

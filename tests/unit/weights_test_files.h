@@ -1,44 +1,16 @@
-// Directories and safetensors files, good and bad, for the tests of the weights.
+// Safetensors files, good and bad, for the tests of the weights.
 #pragma once
 
-#include <unistd.h>
-
-#include <atomic>
 #include <cstdint>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
-namespace cohort::testing {
+#include "tests/files.h"
 
-// A new directory that goes with the object.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    static std::atomic<int> count{0};
-    path_ = std::filesystem::temp_directory_path() /
-            ("cohort_weights_" + std::to_string(::getpid()) + "_" + std::to_string(count++));
-    std::filesystem::create_directories(path_);
-  }
-  ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
-
-inline void write_file(const std::filesystem::path& path, std::string_view bytes) {
-  std::ofstream file(path, std::ios::binary);
-  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
+namespace cohort::test {
 
 // The length of the header (or another one), the header, the data.
 inline std::string file_of(std::string_view header, std::string_view data, uint64_t length) {
@@ -82,4 +54,4 @@ inline std::vector<float> counted(int64_t count, float first = 0) {
   return values;
 }
 
-}  // namespace cohort::testing
+}  // namespace cohort::test
