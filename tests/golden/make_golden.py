@@ -23,10 +23,8 @@ MIN_MARGIN between the two best tokens at every step, so that no rounding can ch
 Run: python3 tests/golden/make_golden.py [--out tests/data/golden] [--only NAME ...]
 """
 
-import argparse
 import json
 import math
-import pathlib
 import shutil
 
 import torch
@@ -35,6 +33,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.models.llama import modeling_llama
 
+from golden_main import make_all
 from golden_specs import SPECS
 
 PROMPT_LENGTHS = [1, 7, 16, 17, 33, 70]
@@ -326,19 +325,5 @@ def make(name, spec, root):
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("tests/data/golden"))
-    parser.add_argument("--only", nargs="*", choices=sorted(SPECS))
-    args = parser.parse_args()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    args.out.mkdir(parents=True, exist_ok=True)
-    for name in args.only or SPECS:
-        make(name, SPECS[name], args.out)
-
-
 if __name__ == "__main__":
-    main()
+    make_all(__doc__, "golden", SPECS, make)

@@ -29,16 +29,16 @@ best tokens at every step, so that no rounding can change them.
 Run: python3 tests/golden/make_golden_encoder_decoders.py [--out tests/data/golden_encoder_decoders] [--only NAME ...]
 """
 
-import argparse
 import json
 import math
-import pathlib
 import shutil
 
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from transformers import T5Config, T5ForConditionalGeneration
+
+from golden_main import make_all
 
 PROMPT_LENGTHS = [1, 7, 33, 70]
 PROBE_PROMPT = 1  # the source of 7 tokens
@@ -288,18 +288,5 @@ def make(name, spec, root):
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("tests/data/golden_encoder_decoders"))
-    parser.add_argument("--only", nargs="*", choices=sorted(SPECS))
-    args = parser.parse_args()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    torch.set_num_threads(1)
-    args.out.mkdir(parents=True, exist_ok=True)
-    for name in args.only or SPECS:
-        make(name, SPECS[name], args.out)
-
-
 if __name__ == "__main__":
-    main()
+    make_all(__doc__, "golden_encoder_decoders", SPECS, make)

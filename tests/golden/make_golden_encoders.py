@@ -20,7 +20,6 @@ Everything is computed on the CPU in float32 with eager attention, from the chec
 Run: python3 tests/golden/make_golden_encoders.py [--out tests/data/golden_encoders] [--only NAME ...]
 """
 
-import argparse
 import json
 import math
 import pathlib
@@ -35,6 +34,7 @@ from safetensors.torch import save_file
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "encode"))
 
 from encoders import copy_with_tokenizer  # noqa: E402
+from golden_main import make_all  # noqa: E402
 
 PROMPT_LENGTHS = [1, 7, 33, 70]
 MASKED_STEP = 16  # logits over the vocabulary are many: of every so manyth token
@@ -129,8 +129,8 @@ def fill_masks(folder):
     (folder / "fill_mask.json").write_text(json.dumps(answers, indent=1) + "\n")
 
 
-def make(name, root):
-    architecture, config, remark = SPECS[name]
+def make(name, spec, root):
+    architecture, config, remark = spec
     folder = root / name
     if folder.exists():
         shutil.rmtree(folder)
@@ -161,18 +161,5 @@ def make(name, root):
     print(f"{name:24} {sum(path.stat().st_size for path in folder.iterdir()):7} bytes", flush=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("tests/data/golden_encoders"))
-    parser.add_argument("--only", nargs="*", choices=sorted(SPECS))
-    args = parser.parse_args()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    torch.set_num_threads(1)
-    args.out.mkdir(parents=True, exist_ok=True)
-    for name in args.only or SPECS:
-        make(name, args.out)
-
-
 if __name__ == "__main__":
-    main()
+    make_all(__doc__, "golden_encoders", SPECS, make)
