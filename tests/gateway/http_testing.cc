@@ -94,7 +94,7 @@ int64_t HttpTestServer::num_streams() {
 }
 
 bool HttpTestServer::comes_to(const std::function<bool(HttpServer& server)>& condition) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  const auto end = std::chrono::steady_clock::now() + kPatience;
   bool is_so = false;
   while (!is_so && std::chrono::steady_clock::now() < end) {
     run([&](HttpServer& server) { is_so = condition(server); });
@@ -109,7 +109,7 @@ HttpTestClient::HttpTestClient(int port, int receive_bytes) : fd_(::socket(AF_IN
   if (fd_ < 0) throw std::runtime_error("no socket");
   if (receive_bytes > 0) ::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes));
   // No test is to wait for ever.
-  const timeval timeout = {.tv_sec = 20, .tv_usec = 0};
+  const timeval timeout = {.tv_sec = kPatience.count(), .tv_usec = 0};
   ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
   ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
   sockaddr_in address = {};
