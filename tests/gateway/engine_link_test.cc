@@ -18,6 +18,8 @@ namespace {
 namespace asio = boost::asio;
 using namespace std::chrono_literals;
 
+constexpr auto kPatience = 60s;  // with a busy machine
+
 class EngineLink : public testing::Test {
  protected:
   void connect(std::chrono::milliseconds max_silence = 60s) {
@@ -25,10 +27,10 @@ class EngineLink : public testing::Test {
                                                  [this](const std::string& reason) { broken_ = reason; });
   }
 
-  // Runs the gateway's loop until `is_done`, for ten seconds at most.
+  // Runs the gateway's loop until `is_done`, for kPatience at most.
   template <typename IsDone>
   void run_until(IsDone is_done) {
-    const auto end = std::chrono::steady_clock::now() + 10s;
+    const auto end = std::chrono::steady_clock::now() + kPatience;
     while (!is_done()) {
       ASSERT_LT(std::chrono::steady_clock::now(), end) << "nothing happened";
       io_.restart();
@@ -38,7 +40,7 @@ class EngineLink : public testing::Test {
 
   // The next thing that the leader gets.
   LinkServer::Received receive() {
-    const auto end = std::chrono::steady_clock::now() + 10s;
+    const auto end = std::chrono::steady_clock::now() + kPatience;
     while (received_.empty()) {
       if (std::chrono::steady_clock::now() > end) throw std::runtime_error("nothing came");
       io_.restart();
@@ -61,7 +63,7 @@ class EngineLink : public testing::Test {
   // What a process that connects to the socket and writes `bytes` reads until it is disconnected.
   std::string talk(const std::string& bytes) {
     asio::local::stream_protocol::iostream stream{asio::local::stream_protocol::endpoint(server_->path())};
-    stream.expires_after(10s);
+    stream.expires_after(kPatience);
     stream << bytes << std::flush;
     return {std::istreambuf_iterator<char>(stream), {}};
   }
