@@ -23,7 +23,7 @@ def bench(*flags, key=KEY):
     command = [cohort, "bench", "serve", *map(str, flags)]
     variables = {name: value for name, value in os.environ.items() if name not in ("COHORT_API_KEY", "OPENAI_API_KEY")}
     variables |= {"COHORT_API_KEY": key} if key else {}
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=variables)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=variables)
 
 
 class Bench(KeyedServer, unittest.TestCase):
@@ -108,13 +108,13 @@ class Bench(KeyedServer, unittest.TestCase):
         done = bench("--base-url", self.server.url, key="another")
         self.assertEqual(done.returncode, 1)
         self.assertIn("HTTP 401", done.stderr)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        done = bench("--port", port)
+        with socket.socket() as deaf:  # nobody else can listen there
+            deaf.bind(("127.0.0.1", 0))
+            done = bench("--port", deaf.getsockname()[1])
         self.assertEqual(done.returncode, 1)
         self.assertIn("refused", done.stderr)
         with socket.create_server(("127.0.0.1", 0)) as silent:
-            done = bench("--port", silent.getsockname()[1], "--model", "x", "--num-prompts", 2, "--timeout-s", 0.3)
+            done = bench("--port", silent.getsockname()[1], "--model", "x", "--num-prompts", 2, "--timeout-s", 1)
         self.assertEqual(done.returncode, 1)
         self.assertIn("timeout", done.stdout)
 

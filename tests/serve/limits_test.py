@@ -28,7 +28,7 @@ cohort = None
 class Limits(ServerTest):
     def test_full_queue_is_429(self):
         running = self.start("--max-seqs", 1, "--max-waiting", 2)
-        body = completion(PROMPT, max_tokens=60, ignore_eos=True)
+        body = completion(PROMPT, max_tokens=200, ignore_eos=True)
         streams = asyncio.run(read_all(running.port, [body] * 12))
         refused = [stream for stream in streams if stream.status == 429]
         self.assertGreater(len(refused), 0)
@@ -37,7 +37,7 @@ class Limits(ServerTest):
                 self.assertIn("retry-after", stream.headers)
                 self.assertEqual(stream.error["code"], 429)
             else:
-                self.assertEqual((stream.status, len(stream.token_ids), stream.is_done), (200, 60, True))
+                self.assertEqual((stream.status, len(stream.token_ids), stream.is_done), (200, 200, True))
         self.assertGreaterEqual(len(streams) - len(refused), 2)
         self.answers(running)
 
@@ -55,16 +55,14 @@ class Limits(ServerTest):
             )
             (other,) = asyncio.run(read_all(running.port, [completion(PROMPT, max_tokens=100, ignore_eos=True)]))
             self.assertEqual((other.token_ids, other.is_done), (expected, True))
-            running.await_metric(aborted, lambda value: value == 1, limit_s=30)
+            running.await_metric(aborted, lambda value: value == 1)
             running.await_metric("cohort:kv_cache_usage_perc", lambda value: value == 0)
 
     def test_prompt_that_never_fits_the_cache_is_refused(self):
         running = self.start("--block-size", 16, "--num-blocks", 4)
         self.assertEqual(running.post("/v1/completions", completion([5] * 30, max_tokens=8)).status, 200)
-        since = time.monotonic()
         answer = running.post("/v1/completions", completion([5] * 100, max_tokens=8))
         self.assertEqual((answer.status, answer.error["code"]), (400, 400))
-        self.assertLess(time.monotonic() - since, 5)
         self.answers(running)
 
     def test_logits_that_are_no_numbers_fail_their_request_only(self):
@@ -110,6 +108,16 @@ def poison(model, token):
     file.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
+def socket_inodes(pid):
+    """As the tables of /proc/net name the sockets of a process."""
+    inodes = set()
+    for link in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            if match := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(link)):
+                inodes.add(match[1])
+    return inodes
+
+
 class Strangers(ServerTest):
     def test_random_bytes(self):
         folder = tempfile.TemporaryDirectory()
@@ -137,12 +145,7 @@ class Strangers(ServerTest):
 
     def local_sockets(self, running):
         """Paths of the local sockets that the leader listens at."""
-        inodes = set()
-        folder = pathlib.Path(f"/proc/{running.job.rank_pid(0)}/fd")
-        for link in folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-                if match := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(link)):
-                    inodes.add(match[1])
+        inodes = socket_inodes(running.job.rank_pid(0))
         rows = (line.split() for line in pathlib.Path("/proc/net/unix").read_text().splitlines()[1:])
         # Flags 00010000: it listens.
         paths = [row[7] for row in rows if len(row) > 7 and row[3] == "00010000" and row[6] in inodes]
@@ -158,8 +161,8 @@ class Strangers(ServerTest):
             for family, address in [(socket.AF_INET, ("127.0.0.1", port))] + [(socket.AF_UNIX, path) for path in paths]:
                 with socket.socket(family) as connection:
                     connection.settimeout(5)
-                    connection.connect(address)
                     try:
+                        connection.connect(address)
                         connection.sendall(data)
                         if number % 2:
                             connection.shutdown(socket.SHUT_WR)
@@ -168,46 +171,51 @@ class Strangers(ServerTest):
                         pass
 
     def serve_into(self, out, err):
-        """A server at a port of its own, whose log goes to `err`; the port too."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        """A server whose log goes to `err`."""
         process = subprocess.Popen(
-            [cohort, "serve", "--model", MODEL, "--server-port", str(port), "--threads", "1", "--log-interval-s", "1"],
+            [cohort, "serve", "--model", MODEL, "--server-port", "0", "--threads", "1", "--log-interval-s", "1"],
             stdin=subprocess.DEVNULL, stdout=out, stderr=err, text=True,
         )  # fmt: skip
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
-        return process, port
+        return process
 
-    def serves_without_a_log(self, process, port):
+    def find_port(self, process):
+        """Where it listens, which is only told to its log."""
+        inodes = socket_inodes(process.pid)
+        rows = (line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:])
+        for _, address, _, state, *rest in rows:
+            if state == "0A" and rest[5] in inodes:  # it listens
+                return int(address.partition(":")[2], 16)
+        return None
+
+    def serves_without_a_log(self, process):
         """Each request is a line of the log."""
+        end = time.monotonic() + server.READY_S
         for _ in range(5):
-            end = time.monotonic() + server.READY_S
             while True:  # until it listens and is ready
-                try:
+                if port := self.find_port(process):
                     (stream,) = asyncio.run(read_all(port, [completion(PROMPT, max_tokens=8)]))
                     if stream.status != 503:
                         break
-                except ConnectionRefusedError:
-                    pass
                 self.assertIsNone(process.poll())
                 self.assertLess(time.monotonic(), end)
                 time.sleep(0.05)
             self.assertTrue(stream.is_done, stream.error)
             time.sleep(0.3)
         process.terminate()
-        self.assertEqual(process.wait(20), 0)
+        self.assertEqual(process.wait(60), 0)
 
     def test_closed_log_pipe(self):
-        process, port = self.serve_into(subprocess.PIPE, subprocess.PIPE)
+        process = self.serve_into(subprocess.PIPE, subprocess.PIPE)
         self.assertIn("20", process.stderr.readline())  # it has begun to log
         process.stdout.close()
         process.stderr.close()
-        self.serves_without_a_log(process, port)
+        self.serves_without_a_log(process)
 
     def test_full_disk_under_the_log(self):
         with open("/dev/full", "w") as full:
-            self.serves_without_a_log(*self.serve_into(full, full))
+            self.serves_without_a_log(self.serve_into(full, full))
 
     def test_full_disk_under_the_output(self):
         with open("/dev/full", "w") as full:
@@ -222,7 +230,7 @@ class Strangers(ServerTest):
         held = []
         self.addCleanup(lambda: [connection.close() for connection in held])
         for _ in range(100):
-            held.append(socket.create_connection(("127.0.0.1", running.port), timeout=5))
+            held.append(socket.create_connection(("127.0.0.1", running.port), timeout=60))
         time.sleep(0.5)
         while held:
             held.pop().close()
