@@ -22,6 +22,10 @@ MPIRUN = ROOT / "launcher/mpirun.sh"
 MARK = "COHORT_TEST_MARK"
 
 
+# What is promised in seconds, is promised of a machine with nothing else to do; a busy one is given so many times as long.
+PATIENCE = 3
+
+
 class Skip(Exception):
     """The host cannot do what is asked; the text says why."""
 
@@ -61,11 +65,12 @@ class Job:
 
     def __init__(self, command, variables=None, cwd=None):
         self.mark = uuid.uuid4().hex
-        # What mpirun keeps under /tmp, it leaves there when it is killed.
+        # What mpirun keeps under /tmp, and its ranks under /dev/shm, they leave there when they are killed.
         self._scratch = tempfile.TemporaryDirectory(prefix="cohort-test-")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("COHORT_")}
         environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", MARK: self.mark}
         environment["OMPI_MCA_orte_tmpdir_base"] = self._scratch.name
+        environment["OMPI_MCA_btl_vader_backing_directory"] = self._scratch.name
         self.launcher = subprocess.Popen(
             list(map(str, command)), env=environment | (variables or {}), cwd=cwd,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -91,7 +96,7 @@ class Job:
                 os.kill(process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        self.launcher.wait(30)
+        self.launcher.wait(60)
         for reader in self._readers:
             reader.join(5)
         self.launcher.stdout.close()
@@ -110,7 +115,7 @@ class Job:
         """Standard error with its line breaks as blanks: launchers wrap their sentences."""
         return re.sub(r"\s+", " ", self.err)
 
-    def await_output(self, num_bytes=1, timeout_s=60):
+    def await_output(self, num_bytes=1, timeout_s=120):
         end = time.monotonic() + timeout_s
         while len(self._texts["out"]) < num_bytes:
             if self.launcher.poll() is not None or time.monotonic() > end:
@@ -127,7 +132,7 @@ class Job:
         """The exit code, when everything was said; where a process outlives the launcher, what was said by then."""
         code = self.launcher.wait(timeout_s)
         for reader in self._readers:
-            reader.join(1)
+            reader.join(10)
         return code
 
     def await_end(self, since, limit_s, message=None):
