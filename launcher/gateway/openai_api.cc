@@ -111,8 +111,11 @@ void OpenAiApi::encode(EncodingKind kind, const Exchange& exchange) {
 void OpenAiApi::begin(const Exchange& exchange, PreparedEncoding request, SteadyTime arrival) {
   if (const Status status = service_.readiness(); !status.ok()) return exchange->respond(error_response(status));
   if (const auto error = check_size(request, service_.facts())) return exchange->respond(error_response(*error));
+  if (*num_scores_ + request.num_scores > kMaxScoresUnderWay) {
+    return exchange->respond(error_response(resource_exhausted("too many masks are being filled")));
+  }
   log_ignored_fields(exchange->request().id, request.ignored);
-  auto answer = std::make_unique<EncodingAnswer>(model_, std::move(request), exchange, unix_seconds());
+  auto answer = std::make_unique<EncodingAnswer>(model_, std::move(request), exchange, unix_seconds(), num_scores_);
   std::vector<SequencePlan> plans = answer->plans();
   service_.begin(exchange, std::move(answer), std::move(plans), arrival);
 }
@@ -145,6 +148,7 @@ void OpenAiApi::respond_health(const Exchange& exchange) const {
 }
 
 void OpenAiApi::respond_models(const Exchange& exchange) const {
+  if (const Status status = service_.readiness(); !status.ok()) return exchange->respond(error_response(status));
   const ordered_json body = {{"object", "list"},
                              {"data", ordered_json::array({model_card(*model_, service_.facts(), created_)})}};
   exchange->respond({.body = body.dump()});
@@ -152,6 +156,7 @@ void OpenAiApi::respond_models(const Exchange& exchange) const {
 
 void OpenAiApi::respond_model(const Exchange& exchange) const {
   const std::string name = exchange->request().path.substr(std::string_view("/v1/models/").size());
+  if (const Status status = service_.readiness(); !status.ok()) return exchange->respond(error_response(status));
   if (const Status status = model_->check_model(name); !status.ok()) return exchange->respond(error_response(status));
   exchange->respond({.body = model_card(*model_, service_.facts(), created_).dump()});
 }

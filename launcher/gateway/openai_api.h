@@ -44,6 +44,8 @@ class OpenAiApi {
   std::shared_ptr<const OpenAiModel> model_;
   TokenTexts texts_;
   int64_t created_;  // when this model began to be served, in seconds since 1970
+  // Of requests for masks that the engine has, at most kMaxScoresUnderWay. Their answers may outlive this object.
+  std::shared_ptr<int64_t> num_scores_ = std::make_shared<int64_t>(0);
 };
 
 }  // namespace cohort

@@ -98,14 +98,22 @@ std::string_view id_prefix(EncodingKind kind) {
 }  // namespace
 
 EncodingAnswer::EncodingAnswer(std::shared_ptr<const OpenAiModel> model, PreparedEncoding request,
-                               std::shared_ptr<HttpExchange> exchange, int64_t created)
-    : model_(std::move(model)), request_(std::move(request)), exchange_(std::move(exchange)), created_(created) {
+                               std::shared_ptr<HttpExchange> exchange, int64_t created,
+                               std::shared_ptr<int64_t> num_scores_under_way)
+    : model_(std::move(model)),
+      request_(std::move(request)),
+      exchange_(std::move(exchange)),
+      created_(created),
+      num_scores_under_way_(std::move(num_scores_under_way)) {
+  *num_scores_under_way_ += request_.num_scores;
   const bool shows_tokens =
       request_.kind == EncodingKind::kFillMask ||
       (request_.kind == EncodingKind::kClassify && model_->options().spec.head == HeadKind::kTokenLabels);
   if (!shows_tokens) return;
   for (const Tokenizer::Encoding& input : request_.inputs) token_ids_.push_back(input.ids);
 }
+
+EncodingAnswer::~EncodingAnswer() { *num_scores_under_way_ -= request_.num_scores; }
 
 std::vector<SequencePlan> EncodingAnswer::plans() { return encoding_plans(request_); }
 

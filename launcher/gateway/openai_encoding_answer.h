@@ -18,9 +18,14 @@ namespace cohort {
 
 class EncodingAnswer final : public GenerationAnswer {
  public:
-  // `created` is in seconds since 1970.
+  // `created` is in seconds since 1970. `num_scores_under_way` counts PreparedEncoding::num_scores as long as the
+  // answer lives.
   EncodingAnswer(std::shared_ptr<const OpenAiModel> model, PreparedEncoding request,
-                 std::shared_ptr<HttpExchange> exchange, int64_t created);
+                 std::shared_ptr<HttpExchange> exchange, int64_t created,
+                 std::shared_ptr<int64_t> num_scores_under_way);
+  ~EncodingAnswer() override;
+  EncodingAnswer(const EncodingAnswer&) = delete;
+  EncodingAnswer& operator=(const EncodingAnswer&) = delete;
 
   // What it is the answer to, one for each input; once.
   std::vector<SequencePlan> plans();
@@ -41,6 +46,7 @@ class EncodingAnswer final : public GenerationAnswer {
   PreparedEncoding request_;
   std::shared_ptr<HttpExchange> exchange_;
   int64_t created_;
+  std::shared_ptr<int64_t> num_scores_under_way_;
   std::vector<std::vector<int32_t>> token_ids_;  // of each input, where the answer speaks of tokens
 };
 

@@ -56,9 +56,13 @@ class InputReader {
     }
     const auto at = [](const std::vector<std::string>& texts, size_t i) { return texts.size() == 1 ? 0 : i; };
     if (is_cross_encoder(model_.options().spec)) {
-      for (size_t i = 0; i < count; ++i) {
+      // Each text is tokenized once. A pair that is too long ends the request, whatever the others are: a long text
+      // that all have would be there as often as they are many.
+      const std::vector<std::vector<int32_t>> first_tokens = tokens_of_pairs(firsts);
+      const std::vector<std::vector<int32_t>> second_tokens = tokens_of_pairs(seconds);
+      for (size_t i = 0; i < count && !has_too_long_; ++i) {
         const size_t second = at(seconds, i);
-        add_tokens(tokens(firsts[at(firsts, i)]), tokens(seconds[second]),
+        add_tokens(first_tokens[at(firsts, i)], second_tokens[second],
                    indexed(second_name, second, seconds.size() > 1));
       }
       return;
@@ -84,6 +88,16 @@ class InputReader {
   // Control tokens in a text are meant: "[MASK]".
   std::vector<int32_t> tokens(const std::string& text) const {
     return model_.tokenizer().encode(text, {.add_special_tokens = false, .parse_special = true});
+  }
+
+  // Of each text, no more than can be left of it in a pair.
+  std::vector<std::vector<int32_t>> tokens_of_pairs(const std::vector<std::string>& texts) const {
+    std::vector<std::vector<int32_t>> all;
+    for (const std::string& text : texts) {
+      std::vector<int32_t>& ids = all.emplace_back(tokens(text));
+      if (limit_ && static_cast<int64_t>(ids.size()) > *limit_) ids.resize(static_cast<size_t>(*limit_));
+    }
+    return all;
   }
 
   void add_text(const std::string& text, const std::string& name) {
@@ -114,6 +128,7 @@ class InputReader {
 
   void add(Tokenizer::Encoding input, const std::string& name) {
     if (model_.options().spec.num_token_types <= 1) input.type_ids.clear();
+    has_too_long_ |= static_cast<int64_t>(input.ids.size()) > facts_.max_position;
     request_.inputs.push_back(std::move(input));
     request_.names.push_back(name);
   }
@@ -123,14 +138,15 @@ class InputReader {
   FieldReader& reader_;
   PreparedEncoding& request_;
   bool add_special_ = true;
+  bool has_too_long_ = false;     // check_size() will say so
   std::optional<int64_t> limit_;  // tokens of an input, those of the model counted
 };
 
 // What is to be filled in, and with how many of the likeliest tokens.
-void read_masks(FieldReader& reader, const OpenAiModel& model, PreparedEncoding& request) {
+void read_masks(FieldReader& reader, const OpenAiModel& model, int64_t vocab, PreparedEncoding& request) {
   request.top_k = reader.integer("top_k", 1, std::numeric_limits<int64_t>::max()).value_or(request.top_k);
   const int32_t mask = model.tokenizer().mask_id().value();
-  size_t num_masks = 0;
+  int64_t num_masks = 0;
   for (size_t i = 0; i < request.inputs.size(); ++i) {
     const std::vector<int32_t>& ids = request.inputs[i].ids;
     std::vector<int32_t>& positions = request.masks.emplace_back();
@@ -141,11 +157,18 @@ void read_masks(FieldReader& reader, const OpenAiModel& model, PreparedEncoding&
       return reader.fail(invalid_argument(request.names[i] + ": expected the token " +
                                           model.tokenizer().id_to_token(mask) + " in it, got none"));
     }
-    num_masks += positions.size();
+    num_masks += static_cast<int64_t>(positions.size());
   }
-  if (num_masks > kMaxMasks) {
-    reader.fail(invalid_argument("input: expected at most " + std::to_string(kMaxMasks) + " masks in all, got " +
-                                 std::to_string(num_masks)));
+  request.num_scores = num_masks * vocab;
+  const int64_t max_masks = std::clamp<int64_t>(kMaxScores / vocab, 1, kMaxMasks);
+  if (num_masks > max_masks) {
+    return reader.fail(invalid_argument("input: expected at most " + std::to_string(max_masks) + " masks in all, got " +
+                                        std::to_string(num_masks)));
+  }
+  const int64_t max_top = kMaxPredictions / num_masks;
+  if (std::min(request.top_k, vocab) > max_top) {
+    reader.fail(invalid_argument("top_k: expected at most " + std::to_string(max_top) + " where there are " +
+                                 std::to_string(num_masks) + " masks, got " + std::to_string(request.top_k)));
   }
 }
 
@@ -254,7 +277,7 @@ Result<PreparedEncoding> prepare_encoding(EncodingKind kind, std::string_view bo
     if (shows) request.documents = std::move(documents);
   } else {
     inputs.add_inputs();
-    if (kind == EncodingKind::kFillMask && reader.ok()) read_masks(reader, model, request);
+    if (kind == EncodingKind::kFillMask && reader.ok()) read_masks(reader, model, facts.vocab, request);
   }
   COHORT_RETURN_IF_ERROR(Status(reader.status()));
   request.ignored = reader.unread();

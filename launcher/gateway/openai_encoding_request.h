@@ -20,8 +20,13 @@
 
 namespace cohort {
 
-inline constexpr size_t kMaxInputs = 2048;  // of one request
-inline constexpr size_t kMaxMasks = 128;    // of one request: each has a score for every token that there is
+// Of one request.
+inline constexpr size_t kMaxInputs = 2048;
+inline constexpr int64_t kMaxMasks = 128;
+inline constexpr int64_t kMaxScores = 4'000'000;  // of masks: each has one for every token that there is
+inline constexpr int64_t kMaxPredictions = 2048;  // of masks: each is shown with the text that it makes
+// Of all requests: scores that the engine link carries at once, below what it takes for a gateway that does not read.
+inline constexpr int64_t kMaxScoresUnderWay = 32'000'000;
 
 enum class EncodingKind { kEmbeddings, kClassify, kScore, kRerank, kFillMask };
 
@@ -39,6 +44,7 @@ struct PreparedEncoding {
   std::optional<int64_t> top_n;                  // of kRerank: show so many only
   std::vector<std::vector<int32_t>> masks;  // of kFillMask, for each input: the positions of its masks, at least one
   int64_t top_k = 5;                        // of kFillMask: so many tokens for each mask, or all that there are
+  int64_t num_scores = 0;                   // of kFillMask: that the engine is asked for
   int32_t priority = 0;
   std::vector<std::string> ignored;  // names of fields that are not known
 };

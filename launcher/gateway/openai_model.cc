@@ -8,6 +8,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int64_t kCompletionTokens = 16;  // of completions that do not say
+
 // Output tokens that the cache holds behind a prompt of so many.
 int64_t cache_room(const EngineFacts& facts, int64_t num_prompt_tokens) {
   const int64_t num_positions = facts.block_size * facts.num_blocks;
@@ -78,6 +80,9 @@ Result<PreparedRequest> OpenAiModel::prepare_chat(const json& body, const Engine
 // What is the same for both endpoints.
 Status OpenAiModel::finish(PreparedRequest& request, const EngineFacts& facts) const {
   GenerationFields& fields = request.fields;
+  if (request.kind == ApiKind::kCompletion && !fields.max_tokens && fields.min_tokens > kCompletionTokens) {
+    return field_error("min_tokens", "at most max_tokens, which are 16 where they are not given", fields.min_tokens);
+  }
   if (fields.truncate_prompt_tokens) {
     const int64_t room = facts.limits().room_for_prompt(fields.max_tokens.value_or(1));
     const auto limit = static_cast<size_t>(*fields.truncate_prompt_tokens < 0 ? std::max<int64_t>(room, 1)
@@ -143,7 +148,6 @@ std::optional<ApiError> OpenAiModel::check_size(const PreparedRequest& request, 
 
 SequencePlan OpenAiModel::plan(const PreparedRequest& request, size_t prompt, int64_t choice, uint64_t seed,
                                const EngineFacts& facts) const {
-  constexpr int64_t kCompletionTokens = 16;  // of completions that do not say
   const GenerationFields& fields = request.fields;
   SequencePlan plan;
   plan.output = {.stop = fields.stop,

@@ -1,6 +1,7 @@
 // What is asked of an encoder: /v1/embeddings, /v1/classify, /v1/score, /v1/rerank, /v1/fill-mask.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "tests/gateway/openai_testing.h"
@@ -152,6 +153,39 @@ TEST(OpenAiEncodings, ACrossEncoderReadsBothTexts) {
   EXPECT_EQ(results[0]["relevance_score"], 0.5);
 }
 
+TEST(OpenAiEncodings, APairLosesTokensOfTheLongerTextFirst) {
+  EncoderTester tester(options_of(HeadKind::kSequenceLabels, {"LABEL_0"}));
+  const auto words = [](std::string_view word, int count) {
+    std::string text;
+    for (int i = 0; i < count; ++i) text.append(word).append(" ");
+    return text;
+  };
+  const json documents = {words("the", 3), words("the", 100), "king"};
+  tester.post("/v1/rerank", {{"query", words("and", 50)}, {"documents", documents}, {"truncate_prompt_tokens", -1}});
+  ASSERT_EQ(tester.engine.submitted.size(), 3u);
+  const int32_t and_id = tester.ids("and")[0];
+  const auto num_first = [&](size_t index) {
+    const std::vector<int32_t>& prompt = tester.engine.submitted[index].request.prompt;
+    EXPECT_EQ(prompt.size(), 16u);
+    return std::count(prompt.begin(), prompt.end(), and_id);
+  };
+  EXPECT_EQ(num_first(0), 10);  // of 13 beside the special tokens
+  EXPECT_EQ(num_first(1), 7);
+  EXPECT_EQ(num_first(2), 12);
+}
+
+// One long text of many pairs is neither read nor kept as often as there are pairs, which would be 2 * 10^9 tokens.
+TEST(OpenAiEncodings, ALongTextOfManyPairsIsRefused) {
+  EncoderTester tester(options_of(HeadKind::kSequenceLabels, {"LABEL_0"}));
+  std::string query;
+  for (int i = 0; i < 1'000'000; ++i) query += "and ";
+  const json documents(std::vector<std::string>(2000, "the"));
+  const auto refused = tester.post("/v1/rerank", {{"query", query}, {"documents", documents}});
+  expect_refused(*refused, "documents[0]");
+  EXPECT_EQ(refused->json()["error"]["type"], "context_length_exceeded");
+  EXPECT_NE(refused->body.find("1000004"), std::string::npos) << refused->body;  // tokens, with three special ones
+}
+
 TEST(OpenAiEncodings, LikeliestTokensForMasks) {
   EncoderTester tester(options_of(HeadKind::kMaskedToken));
   const int32_t mask = tester.tokenizer_->mask_id().value();
@@ -202,6 +236,33 @@ TEST(OpenAiEncodings, MasksThatCannotBeFilled) {
   EXPECT_TRUE(tester.engine.submitted.empty());
   EncoderTester classifier(options_of(HeadKind::kSequenceLabels, {"no", "yes"}));
   expect_refused(*classifier.post("/v1/fill-mask", {{"input", "[MASK]"}}), "model");
+}
+
+// A mask has a score for every token, and each prediction the text that it makes: their numbers are bounded.
+TEST(OpenAiEncodings, WhatMasksTakeIsBounded) {
+  EncoderTester tester(options_of(HeadKind::kMaskedToken));
+  tester.engine.facts_.vocab = 250'000;
+  expect_refused(*tester.post("/v1/fill-mask", {{"input", std::vector<std::string>(17, "[MASK]")}}), "input");
+  expect_refused(*tester.post("/v1/fill-mask", {{"input", "[MASK]"}, {"top_k", 2049}}), "top_k");
+  expect_refused(*tester.post("/v1/fill-mask", {{"input", "[MASK] [MASK]"}, {"top_k", 1'000'000'000}}), "top_k");
+  EXPECT_TRUE(tester.engine.submitted.empty());
+  EXPECT_EQ(tester.post("/v1/fill-mask", {{"input", "[MASK]"}, {"top_k", 2048}})->status, 0);
+}
+
+TEST(OpenAiEncodings, MasksBeyondWhatTheEngineLinkCarriesWait) {
+  EncoderTester tester(options_of(HeadKind::kMaskedToken));
+  tester.engine.facts_.vocab = 250'000;
+  const json body = {{"input", std::vector<std::string>(16, "[MASK]")}};
+  std::vector<std::shared_ptr<Answered>> answers;
+  for (int i = 0; i < 8; ++i) answers.push_back(tester.post("/v1/fill-mask", body));
+  for (const auto& answered : answers) EXPECT_EQ(answered->status, 0) << answered->body;
+  const auto refused = tester.post("/v1/fill-mask", body);
+  EXPECT_EQ(refused->status, 429);
+  EXPECT_EQ(refused->headers["Retry-After"], "1");
+  EXPECT_EQ(tester.engine.submitted.size(), 8u * 16);
+  answers.front()->go();  // and makes room for another
+  EXPECT_EQ(tester.post("/v1/fill-mask", body)->status, 0);
+  EXPECT_EQ(tester.post("/v1/fill-mask", body)->status, 429);
 }
 
 TEST(OpenAiEncodings, FailuresOfOneFailAll) {

@@ -35,6 +35,9 @@ TEST(OpenAiEndpoints, NothingIsTakenBeforeTheEngineIsReady) {
       EXPECT_EQ(answered->json()["error"]["code"], 503);
       EXPECT_NE(answered->body.find("because"), std::string::npos);
     }
+    for (const char* path : {"/v1/models", "/v1/models/quickstart"}) {  // how long its sequences are is not known yet
+      EXPECT_EQ(tester.get(path)->status, 503) << path;
+    }
   }
   EXPECT_TRUE(tester.engine.submitted.empty());
 }

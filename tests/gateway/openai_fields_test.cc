@@ -97,6 +97,16 @@ constexpr BadField kBadFields[] = {
     {R"("user": 5)", "user"},
 };
 
+TEST(OpenAiFields, MoreTokensThanACompletionHasByDefaultAreRefused) {
+  OpenAiTester tester;
+  expect_refused(*tester.post("/v1/completions", {{"prompt", "a"}, {"min_tokens", 17}}), "min_tokens");
+  EXPECT_EQ(tester.post("/v2/models/quickstart/generate", {{"text_input", "a"}, {"min_tokens", 17}})->status, 400);
+  EXPECT_TRUE(tester.engine.submitted.empty());
+  tester.post("/v1/completions", {{"prompt", "a"}, {"min_tokens", 16}});
+  ASSERT_EQ(tester.engine.submitted.size(), 1u);
+  EXPECT_EQ(tester.engine.submitted[0].request.min_tokens, 16);
+}
+
 TEST(OpenAiFields, BadOnesAreRefusedAndNamed) {
   OpenAiTester tester;
   for (const char* path : kPaths) {
