@@ -2,7 +2,8 @@
 # Builds the libFuzzer targets and runs each for some seconds over its corpus.
 #   tests/fuzz/run.sh [seconds per target, default COHORT_FUZZ_SECONDS or 30] [target ...]
 # Prints one line a target; exits 1 when one found something, 77 when clang is not there. What is found, and the corpus
-# as it grows, lie in build/fuzz/findings and build/fuzz/corpus.
+# as it grows, lie in build/fuzz/findings and build/fuzz/corpus. From the same corpus the same inputs are tried first;
+# COHORT_FUZZ_SEED=N tries others.
 set -euo pipefail
 
 seconds=${1:-${COHORT_FUZZ_SECONDS:-30}}
@@ -38,7 +39,8 @@ for target in "${targets[@]}"; do
   mkdir -p "$corpus" "$findings"
   seeds=$root/tests/fuzz/corpus/${target#fuzz_}
   if [ -d "$seeds" ]; then cp -r "$seeds"/. "$corpus"/; fi
-  options=(-max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -print_final_stats=1
+  # An input that takes half a minute hangs, on a busy machine too.
+  options=(-max_total_time="$seconds" -seed="${COHORT_FUZZ_SEED:-1}" -rss_limit_mb=2048 -timeout=30 -print_final_stats=1
            -artifact_prefix="$findings/")
   dictionary=$root/tests/fuzz/${target#fuzz_}.dict
   if [ -f "$dictionary" ]; then options+=(-dict="$dictionary"); fi
