@@ -110,6 +110,7 @@ std::optional<std::string_view> Charsmap::shortest(std::string_view text) const 
 Charsmap::Replacement Charsmap::longest(std::string_view text) const {
   Replacement found;
   visit_entries(text, [&](size_t length, size_t offset) {
+    if (length < text.size() && is_continuation(text[length])) return true;  // ends within a character
     if (const auto replacement = replacement_at(offset)) found = {length, *replacement};
     return true;
   });

@@ -29,7 +29,8 @@ class Charsmap {
   // each character.
   void append(std::string_view text, std::string& out) const;
 
-  // What SentencePiece itself replaces at the front of a text: the longest entry. `num_bytes` is 0 where there is none.
+  // What SentencePiece itself replaces at the front of a text: the longest entry, of whole characters. `num_bytes` is 0
+  // where there is none.
   struct Replacement {
     size_t num_bytes = 0;
     std::string_view text;  // valid as long as the map

@@ -13,6 +13,9 @@ struct Field {
   uint64_t wire_type;
   uint64_t value = 0;      // kVarint, kFixed32
   std::string_view bytes;  // kBytes
+
+  // A known field of another type is an unknown one, to protobuf too.
+  bool is(uint64_t wanted_number, WireType type) const { return number == wanted_number && wire_type == type; }
 };
 
 // Walks over the fields of a message.
@@ -74,12 +77,12 @@ class FieldReader {
 bool read_piece(std::string_view message, SentencePieceModel::Piece& piece) {
   FieldReader reader(message);
   while (const std::optional<Field> field = reader.next()) {
-    if (field->number == 1) piece.text = field->bytes;
-    if (field->number == 2) {
+    if (field->is(1, Field::kBytes)) piece.text = field->bytes;
+    if (field->is(2, Field::kFixed32)) {
       const auto bits = static_cast<uint32_t>(field->value);
       std::memcpy(&piece.score, &bits, sizeof(bits));
     }
-    if (field->number == 3) piece.type = field->value;
+    if (field->is(3, Field::kVarint)) piece.type = field->value;
   }
   return !reader.failed();
 }
@@ -87,9 +90,9 @@ bool read_piece(std::string_view message, SentencePieceModel::Piece& piece) {
 bool read_trainer_spec(std::string_view message, SentencePieceModel& model) {
   FieldReader reader(message);
   while (const std::optional<Field> field = reader.next()) {
-    if (field->number == 3) model.model_type = field->value;
-    if (field->number == 24) model.treat_whitespace_as_suffix = field->value != 0;
-    if (field->number == 35) model.byte_fallback = field->value != 0;
+    if (field->is(3, Field::kVarint)) model.model_type = field->value;
+    if (field->is(24, Field::kVarint)) model.treat_whitespace_as_suffix = field->value != 0;
+    if (field->is(35, Field::kVarint)) model.byte_fallback = field->value != 0;
   }
   return !reader.failed();
 }
@@ -97,10 +100,10 @@ bool read_trainer_spec(std::string_view message, SentencePieceModel& model) {
 bool read_normalizer_spec(std::string_view message, SentencePieceModel& model) {
   FieldReader reader(message);
   while (const std::optional<Field> field = reader.next()) {
-    if (field->number == 2) model.charsmap = field->bytes;
-    if (field->number == 3) model.add_dummy_prefix = field->value != 0;
-    if (field->number == 4) model.remove_extra_whitespaces = field->value != 0;
-    if (field->number == 5) model.escape_whitespaces = field->value != 0;
+    if (field->is(2, Field::kBytes)) model.charsmap = field->bytes;
+    if (field->is(3, Field::kVarint)) model.add_dummy_prefix = field->value != 0;
+    if (field->is(4, Field::kVarint)) model.remove_extra_whitespaces = field->value != 0;
+    if (field->is(5, Field::kVarint)) model.escape_whitespaces = field->value != 0;
   }
   return !reader.failed();
 }
@@ -112,9 +115,9 @@ Result<SentencePieceModel> parse_sentencepiece_model(std::string_view bytes) {
   FieldReader reader(bytes);
   bool ok = true;
   while (const std::optional<Field> field = reader.next()) {
-    if (field->number == 1) ok &= read_piece(field->bytes, model.pieces.emplace_back());
-    if (field->number == 2) ok &= read_trainer_spec(field->bytes, model);
-    if (field->number == 3) ok &= read_normalizer_spec(field->bytes, model);
+    if (field->is(1, Field::kBytes)) ok &= read_piece(field->bytes, model.pieces.emplace_back());
+    if (field->is(2, Field::kBytes)) ok &= read_trainer_spec(field->bytes, model);
+    if (field->is(3, Field::kBytes)) ok &= read_normalizer_spec(field->bytes, model);
   }
   if (!ok || reader.failed()) return data_loss("tokenizer.model: not a SentencePiece model");
   return model;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "kernels/core/check.h"
 #include "runtime/tokenizer/added_tokens.h"
@@ -228,14 +229,18 @@ Status append_extra_ids(int32_t num_pieces, int64_t count, std::vector<AddedToke
   if (count < 0 || count > Vocab::kMaxId - num_pieces) {
     return invalid_argument("tokenizer_config.json: extra_ids: " + std::to_string(count) + " is out of range");
   }
+  std::unordered_set<int32_t> described_ids;
+  std::unordered_set<std::string> described_contents;
+  for (const AddedToken& token : tokens) {
+    described_ids.insert(token.id);
+    described_contents.insert(token.content);
+  }
   for (int32_t i = 0; i < count; ++i) {
     AddedToken token;
     token.id = num_pieces + static_cast<int32_t>(count) - 1 - i;
     token.content = "<extra_id_" + std::to_string(i) + ">";
     token.is_special = true;
-    const bool is_described = std::any_of(tokens.begin(), tokens.end(), [&](const AddedToken& other) {
-      return other.id == token.id || other.content == token.content;
-    });
+    const bool is_described = described_ids.contains(token.id) || described_contents.contains(token.content);
     if (!is_described) tokens.push_back(std::move(token));
   }
   return ok_status();

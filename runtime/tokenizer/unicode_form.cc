@@ -2,6 +2,7 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <array>
 
 #include "kernels/core/check.h"
@@ -28,22 +29,35 @@ int utf8proc_options(UnicodeForm form) {
 
 using CodePoints = std::vector<utf8proc_int32_t>;
 
-// Decomposes and, if `options` say so, composes into `buffer`; returns the number of code points.
-size_t normalize_into(std::string_view text, int options, CodePoints& buffer) {
-  const auto option_bits = static_cast<utf8proc_option_t>(options);
-  const auto bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
-  const auto num_bytes = static_cast<utf8proc_ssize_t>(text.size());
-  const auto decompose = [&] {
-    return utf8proc_decompose(bytes, num_bytes, buffer.data(), static_cast<utf8proc_ssize_t>(buffer.size()),
-                              option_bits);
-  };
-  utf8proc_ssize_t length = decompose();
-  if (length > static_cast<utf8proc_ssize_t>(buffer.size())) {
-    buffer.resize(static_cast<size_t>(length));
-    length = decompose();
+utf8proc_propval_t combining_class(utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; }
+
+// Brings each run of combining marks into canonical order (UAX #15, D109).
+void order_marks(CodePoints& buffer) {
+  const auto is_before = [](utf8proc_int32_t a, utf8proc_int32_t b) { return combining_class(a) < combining_class(b); };
+  for (auto begin = buffer.begin(); begin != buffer.end();) {
+    const auto end = std::find_if(begin, buffer.end(), [](utf8proc_int32_t c) { return combining_class(c) == 0; });
+    if (!std::is_sorted(begin, end, is_before)) std::stable_sort(begin, end, is_before);
+    begin = end == buffer.end() ? end : end + 1;
   }
-  COHORT_CHECK(length >= 0, utf8proc_errmsg(length));
-  length = utf8proc_normalize_utf32(buffer.data(), length, option_bits);
+}
+
+// Decomposes and, if `options` say so, composes into `buffer`; returns the number of code points. Not by
+// utf8proc_decompose(), which orders marks by exchanging neighbours: a long text of nothing else takes it for ever.
+size_t normalize_into(std::string_view text, int options, CodePoints& buffer) {
+  constexpr size_t kMaxDecomposed = 32;  // code points of one; Unicode's longest has 18
+  const auto option_bits = static_cast<utf8proc_option_t>(options);
+  std::array<utf8proc_int32_t, kMaxDecomposed> parts{};
+  int boundary_class = 0;  // of grapheme clusters, which these options do not look for
+  buffer.clear();
+  for (size_t pos = 0; pos < text.size();) {
+    const auto c = static_cast<utf8proc_int32_t>(next_char(text, pos));
+    const auto count = utf8proc_decompose_char(c, parts.data(), kMaxDecomposed, option_bits, &boundary_class);
+    COHORT_CHECK(count >= 0 && count <= static_cast<utf8proc_ssize_t>(kMaxDecomposed), std::to_string(count));
+    buffer.insert(buffer.end(), parts.begin(), parts.begin() + count);
+  }
+  order_marks(buffer);
+  const auto length =
+      utf8proc_normalize_utf32(buffer.data(), static_cast<utf8proc_ssize_t>(buffer.size()), option_bits);
   COHORT_CHECK(length >= 0, utf8proc_errmsg(length));
   return static_cast<size_t>(length);
 }
@@ -60,7 +74,7 @@ bool is_stable_beyond_first_plane(char32_t c) {
 
 UnicodeNormalizer::UnicodeNormalizer(UnicodeForm form) : options_(utf8proc_options(form)), stable_(kPlaneSize, false) {
   const bool composes = (options_ & UTF8PROC_COMPOSE) != 0;
-  CodePoints buffer(64);
+  CodePoints buffer;
   std::string text;
   std::vector<char32_t> second_of_composition;
   for (char32_t c = 0; c < kPlaneSize; ++c) {
@@ -68,8 +82,7 @@ UnicodeNormalizer::UnicodeNormalizer(UnicodeForm form) : options_(utf8proc_optio
     text.clear();
     append_utf8(c, text);
     const bool unchanged = normalize_into(text, options_, buffer) == 1 && static_cast<char32_t>(buffer[0]) == c;
-    const auto* property = utf8proc_get_property(static_cast<utf8proc_int32_t>(c));
-    stable_[c] = unchanged && property->combining_class == 0;
+    stable_[c] = unchanged && combining_class(static_cast<utf8proc_int32_t>(c)) == 0;
     if (!composes) continue;
     const size_t length = normalize_into(text, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, buffer);
     for (size_t i = 1; i < length; ++i) second_of_composition.push_back(static_cast<char32_t>(buffer[i]));
@@ -136,7 +149,7 @@ void UnicodeNormalizer::append(std::string_view text, std::string& out) const {
 }
 
 void UnicodeNormalizer::append_run(std::string_view run, std::string& out) const {
-  thread_local CodePoints buffer(256);
+  thread_local CodePoints buffer;
   const size_t length = normalize_into(run, options_, buffer);
   for (size_t i = 0; i < length; ++i) append_utf8(static_cast<char32_t>(buffer[i]), out);
 }

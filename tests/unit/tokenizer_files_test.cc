@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/tokenizer/sentencepiece_model.h"
+#include "runtime/tokenizer/sentencepiece_unigram.h"
 #include "runtime/tokenizer/tokenizer.h"
 #include "tests/files.h"
 
@@ -174,8 +176,50 @@ TEST_F(TokenizerFiles, ReadsTheSpieceModelOfT5) {
   const Tokenizer::Encoding pair = tokenizer->encode_pair("a", "b");
   EXPECT_EQ(std::count(pair.ids.begin(), pair.ids.end(), *tokenizer->eos_id()), 2);
   EXPECT_EQ(pair.type_ids, std::vector<int32_t>(pair.ids.size(), 0));
+  write("tokenizer_config.json", R"({"tokenizer_class": "T5Tokenizer", "extra_ids": 100000})");
+  EXPECT_EQ(load()->vocab_size(), num_pieces + 100'000);
   write("tokenizer_config.json", R"({"tokenizer_class": "T5Tokenizer", "extra_ids": -1})");
   EXPECT_EQ(error(), ": tokenizer_config.json: extra_ids: -1 is out of range");
+}
+
+void append_u32(uint32_t value, std::string& out) {
+  for (int shift = 0; shift < 32; shift += 8) out += static_cast<char>(value >> shift & 0xFF);
+}
+
+// A map that replaces the byte 0xC3, which begins characters and is none, by "x".
+std::string charsmap_of_half_a_character() {
+  constexpr uint32_t kHasLeaf = 1 << 8;
+  constexpr uint32_t kOffsetOne = 1 << 10;
+  std::vector<uint32_t> units(0xC4, 0);
+  units[0xC3] = 0xC3 | kHasLeaf | kOffsetOne;  // its leaf, units[0xC2], says that the replacement is the first
+  std::string bytes;
+  append_u32(static_cast<uint32_t>(4 * units.size()), bytes);
+  for (const uint32_t unit : units) append_u32(unit, bytes);
+  return bytes + std::string("x\0", 2);
+}
+
+TEST(SentencePieceUnigramTest, ReplacesWholeCharactersOnly) {
+  SentencePieceModel model;
+  model.pieces = {{"<unk>", 0, SentencePieceModel::kUnknown},
+                  {"x", -1, SentencePieceModel::kNormal},
+                  {"\xC3\xA9", -1, SentencePieceModel::kNormal},
+                  {"a", -1, SentencePieceModel::kNormal}};
+  model.charsmap = charsmap_of_half_a_character();
+  model.add_dummy_prefix = false;
+  const auto unigram = SentencePieceUnigram::create(model);
+  ASSERT_NE(unigram, nullptr);
+  std::vector<int32_t> ids;
+  unigram->encode("a\xC3\xA9", ids);
+  EXPECT_EQ(ids, (std::vector<int32_t>{3, 2}));
+}
+
+TEST(SentencePieceModelTest, FieldsOfOtherTypesAreUnknown) {
+  const std::string piece("\x0A\x03\x0A\x01z", 5);
+  const std::string piece_as_number("\x08\x01", 2);
+  const auto model = parse_sentencepiece_model(piece_as_number + piece);
+  ASSERT_TRUE(model.ok());
+  ASSERT_EQ(model->pieces.size(), 1u);
+  EXPECT_EQ(model->pieces[0].text, "z");
 }
 
 }  // namespace

@@ -70,6 +70,23 @@ TEST(Unicode, NormalizesAcrossStableCharacters) {
   EXPECT_FALSE(UnicodeNormalizer::get(UnicodeForm::kNfd).is_trivial("plain caf\xC3\xA9"));
 }
 
+TEST(Unicode, OrdersALongRunOfMarks) {  // in a time that no prompt can make a server lose
+  constexpr size_t kNumPairs = 300'000;
+  const std::string above = "\xCC\x81";  // of class 230
+  const std::string below = "\xCC\x96";  // of class 220
+  const auto append = [](std::string text, std::string_view part, size_t count) {
+    for (size_t i = 0; i < count; ++i) text += part;
+    return text;
+  };
+  const std::string text = append("e", above + below, kNumPairs);
+  std::string decomposed;
+  UnicodeNormalizer::get(UnicodeForm::kNfd).append(text, decomposed);
+  EXPECT_TRUE(decomposed == append(append("e", below, kNumPairs), above, kNumPairs));
+  std::string composed;
+  UnicodeNormalizer::get(UnicodeForm::kNfc).append(text, composed);
+  EXPECT_TRUE(composed == append(append("\xC3\xA9", below, kNumPairs), above, kNumPairs - 1));
+}
+
 std::vector<std::string> matches(std::string_view pattern, std::string_view text) {
   const auto regex = Regex::compile(pattern);
   EXPECT_TRUE(regex.ok()) << regex.status().message();
