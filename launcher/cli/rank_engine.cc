@@ -22,6 +22,7 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 LoadOptions load_options(const Job& job, const Config& config) {
   return {.dtype = dtype_from_name(config.model.dtype),  // nothing for "auto"
+          .max_model_len = config.model.max_model_len,
           .random_weights = config.model.weights == "random",
           .random_seed = config.model.random_seed,
           .numerics = config.model.numerics == "deterministic" ? Numerics::kDeterministic : Numerics::kFast,

@@ -29,6 +29,7 @@ constexpr std::array kLevels = {"error"sv, "warning"sv, "info"sv, "debug"sv};
 // Keeps the product of the three sizes within int64_t.
 constexpr int64_t kMaxParallelSize = 65536;
 constexpr int64_t kMaxBlocks = std::numeric_limits<int32_t>::max();  // a block id is an int32_t
+constexpr int64_t kMaxModelLen = 1 << 24;
 constexpr int64_t kHourMs = 3'600'000;
 constexpr int64_t kDayS = 86'400;
 
@@ -54,6 +55,11 @@ constexpr auto kKeys = std::to_array<ConfigKey>({
      .limits = TextChoices{kDtypes},
      .help = "Of weights and activations; auto is the checkpoint's",
      .field = field<&Config::model, &ModelConfigSection::dtype>()},
+    {.path = "model.max_model_len",
+     .flag = "--max-model-len",
+     .limits = IntegerRange{0, kMaxModelLen},
+     .help = "The longest sequence; 0 is the checkpoint's. More than that only where positions are relative: T5, ALiBi",
+     .field = field<&Config::model, &ModelConfigSection::max_model_len>()},
     {.path = "model.numerics",
      .flag = "--numerics",
      .limits = TextChoices{kNumerics},

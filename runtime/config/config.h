@@ -21,6 +21,7 @@ struct ModelConfigSection {
   std::string weights = "checkpoint";  // checkpoint, random
   uint64_t random_seed = 0;
   std::string dtype = "auto";     // auto, float32, bfloat16, float16
+  int64_t max_model_len = 0;      // tokens of a sequence, prompt and output together; 0: as config.json says
   std::string numerics = "fast";  // fast, deterministic
   bool operator==(const ModelConfigSection&) const = default;
 };

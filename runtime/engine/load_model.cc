@@ -28,6 +28,18 @@ void use_tensorflow_name(std::string& name, const Checkpoint& checkpoint) {
   }
 }
 
+// Tables of positions end where config.json says, and rotations were not trained beyond; distances between tokens have no
+// end.
+Status limit_sequences(int64_t max_model_len, const std::filesystem::path& model_dir, ModelSpec& spec) {
+  const bool has_end = spec.position == PositionKind::kLearned || spec.position == PositionKind::kRotary;
+  if (has_end && max_model_len > spec.max_position) {
+    return invalid_argument(fmt::format("model.max_model_len: expected at most {}, the longest sequence of {}, got {}",
+                                        spec.max_position, model_dir.string(), max_model_len));
+  }
+  if (max_model_len > 0) spec.max_position = max_model_len;
+  return ok_status();
+}
+
 }  // namespace
 
 WeightMap resolve_weight_map(const ModelConfig& config, const Checkpoint& checkpoint) {
@@ -65,11 +77,13 @@ Result<OpenModel> open_model(const std::filesystem::path& model_dir, const LoadO
   if (options.random_weights) {
     model.map = with_base_prefix(model.config.family->weight_map(model.config.spec),
                                  std::string(model.config.family->base_prefix));
-    return model;
+  } else {
+    COHORT_ASSIGN_OR_RETURN(model.checkpoint, Checkpoint::open(model_dir));
+    model.map = resolve_weight_map(model.config, *model.checkpoint);
+    COHORT_RETURN_IF_ERROR(check_checkpoint(model.map, *model.checkpoint));
   }
-  COHORT_ASSIGN_OR_RETURN(model.checkpoint, Checkpoint::open(model_dir));
-  model.map = resolve_weight_map(model.config, *model.checkpoint);
-  COHORT_RETURN_IF_ERROR(check_checkpoint(model.map, *model.checkpoint));
+  // After the map, whose table of positions has all rows.
+  COHORT_RETURN_IF_ERROR(limit_sequences(options.max_model_len, model_dir, model.config.spec));
   return model;
 }
 

@@ -14,6 +14,7 @@ namespace cohort {
 
 struct LoadOptions {
   std::optional<DType> dtype;   // nothing: as the checkpoint says
+  int64_t max_model_len = 0;    // the longest sequence, instead of config.json's; 0: as that says
   bool random_weights = false;  // made from config.json; no weights are read
   uint64_t random_seed = 0;
   Numerics numerics = Numerics::kFast;
@@ -47,7 +48,8 @@ WeightMap resolve_weight_map(const ModelConfig& config, const Checkpoint& checkp
 // the tensor, or the first few of many. Reads no weights.
 Status check_checkpoint(const WeightMap& map, const Checkpoint& checkpoint);
 
-// Reads and checks everything but the weights.
+// Reads and checks everything but the weights. kInvalidArgument for a max_model_len beyond config.json's of a model whose
+// positions end there.
 Result<OpenModel> open_model(const std::filesystem::path& model_dir, const LoadOptions& options);
 
 // Reads the weights of `shard`. Bytes are told to `progress`, which may be null.

@@ -151,6 +151,8 @@ class Mistakes(unittest.TestCase):
             ((*prompt, "--repetition-penalty", 0), ["--repetition-penalty"]),
             (("generate", "--model", MODEL, "--prompt-ids", "1,x"), ["--prompt-ids", '"x"']),
             (("generate", "--model", MODEL, "--prompt-ids", "99999"), ["--prompt", "99999"]),
+            ((*prompt, "--max-model-len", -1), ["--max-model-len"]),
+            (("generate", "--model", MODEL, "--prompt-ids", "1,2,3", "--max-model-len", 3), ["--prompt", "longest", "3"]),
             ((*prompt, "--no-such-flag"), ["--no-such-flag"]),
             (("fly",), ["fly"]),
             ((), ["subcommand"]),
@@ -162,6 +164,8 @@ class Mistakes(unittest.TestCase):
     def test_broken_models_are_exit_1_and_named(self):
         self.assertIn("/nowhere", self.fails(1, "generate", "--model", "/nowhere", "--prompt", "x"))
         self.assertIn("/nowhere", self.fails(1, "inspect", "/nowhere"))
+        err = self.fails(1, "generate", "--model", MODEL, "--prompt", "x", "--max-model-len", 4096)
+        self.assertIn("model.max_model_len: expected at most 2048", err)
         with tempfile.TemporaryDirectory() as name:
             model = pathlib.Path(name) / "model"
             shutil.copytree(MODEL, model)

@@ -51,6 +51,7 @@ TEST(PrintConfig, ShowsEveryKeyWithItsOrigin) {
                        "  weights: checkpoint  # default\n"
                        "  random_seed: 0  # default\n"
                        "  dtype: float16  # COHORT_DTYPE\n"
+                       "  max_model_len: 0  # default\n"
                        "  numerics: fast  # default\n"
                        "parallel:\n"
                        "  tensor_parallel_size: 2  # x.yaml:2\n"

@@ -198,9 +198,9 @@ TEST(ConfigLoader, WrongTypes) {
   EXPECT_EQ(error("model:\n  path: |\n    a\n"),
             "x.yaml:2: model.path: expected UTF-8 text without control characters, got \"a\\n\"");
   EXPECT_EQ(error("model: a\n"),
-            "x.yaml:1: model: expected a map with any of path, weights, random_seed, dtype, numerics");
+            "x.yaml:1: model: expected a map with any of path, weights, random_seed, dtype, max_model_len, numerics");
   EXPECT_EQ(error("model: [a]\n"),
-            "x.yaml:1: model: expected a map with any of path, weights, random_seed, dtype, numerics");
+            "x.yaml:1: model: expected a map with any of path, weights, random_seed, dtype, max_model_len, numerics");
   EXPECT_EQ(error("- a\n"), "x.yaml:1: expected a map of sections");
   EXPECT_EQ(error("\nhello\n"), "x.yaml:2: expected a map of sections");
 }

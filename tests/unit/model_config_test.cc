@@ -229,5 +229,34 @@ TEST_F(ModelConfigTest, CheckpointThatContradictsItsConfig) {
   EXPECT_EQ(untied, "accepted");  // as Hugging Face: the table is used, the stored head is not
 }
 
+// max_model_len of a whole load of a golden checkpoint: what the longest sequence is then, or the error.
+std::string longest_sequence_of(const std::string& name, int64_t max_model_len) {
+  Stream stream(kCpuDevice, 1);
+  auto open = open_model(test::data_dir() / name, {.dtype = {}, .max_model_len = max_model_len});
+  if (!open.ok()) return open.status().message();
+  const ModelShard whole = whole_model(open->config.spec);
+  const auto model = load_model(*std::move(open), whole, nullptr, stream);
+  return model.ok() ? std::to_string(model->decoder->spec().max_position) : model.status().message();
+}
+
+TEST(MaxModelLen, ShortensEveryModel) {
+  for (const char* name : {"golden/llama-gqa", "golden/gpt2", "golden/opt", "golden/bloom", "golden_encoders/roberta",
+                           "golden_encoder_decoders/t5"}) {
+    EXPECT_EQ(longest_sequence_of(name, 40), "40") << name;
+  }
+}
+
+TEST(MaxModelLen, LengthensWherePositionsHaveNoEnd) {
+  EXPECT_EQ(longest_sequence_of("golden/bloom", 100'000), "100000");
+  EXPECT_EQ(longest_sequence_of("golden/falcon-rw", 100'000), "100000");
+  EXPECT_EQ(longest_sequence_of("golden_encoder_decoders/t5", 100'000), "100000");
+  for (const char* name : {"golden/llama-gqa", "golden/gpt2", "golden_encoders/roberta"}) {
+    const std::string longest = longest_sequence_of(name, 0);
+    const std::string dir = (test::data_dir() / name).string();
+    EXPECT_EQ(longest_sequence_of(name, 100'000),
+              "model.max_model_len: expected at most " + longest + ", the longest sequence of " + dir + ", got 100000");
+  }
+}
+
 }  // namespace
 }  // namespace cohort
