@@ -130,6 +130,14 @@ Job::Job(const JobOptions& options) : options_(options), recorder_(std::make_sha
   monitor_ = std::make_unique<Monitor>(world_->split(0), monitor, on_failure());
 }
 
+Job::Job(std::unique_ptr<HostComm> world)
+    : world_(std::move(world)),
+      local_rank_(world_->rank()),
+      local_size_(world_->size()),
+      num_sharing_(world_->size()),
+      hosts_(all_gather(*world_, host_name())),
+      recorder_(std::make_shared<FlightRecorder>()) {}
+
 Job::~Job() {
   monitor_.reset();
   world_.reset();
@@ -256,6 +264,13 @@ Status run_job(const JobOptions& options, const std::function<Status(Job&)>& bod
     job.fail(error.what());
   }
   return ok_status();
+}
+
+void run_thread_job(int num_ranks, const std::function<void(Job&)>& body) {
+  run_thread_ranks(num_ranks, [&](HostComm& world) {
+    Job job(world.split(0));
+    body(job);
+  });
 }
 
 }  // namespace cohort

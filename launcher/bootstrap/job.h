@@ -88,7 +88,9 @@ class Job {
 
  private:
   friend Status run_job(const JobOptions& options, const std::function<Status(Job&)>& body);
+  friend void run_thread_job(int num_ranks, const std::function<void(Job&)>& body);
   explicit Job(const JobOptions& options);
+  explicit Job(std::unique_ptr<HostComm> world);  // of threads of this process
   // Throws JobFailure on every rank unless the outcome of each is good.
   void compare(const std::string& mine);
   [[noreturn]] void fail(const std::string& reason);
@@ -110,5 +112,9 @@ class Job {
 // Brings the job up, runs `body` as one rank of it, and takes it down. A status that is not ok, of any rank, is thrown
 // as JobFailure on all, after rank 0 has said it on standard error. Does not return when a rank breaks.
 Status run_job(const JobOptions& options, const std::function<Status(Job&)>& body);
+
+// For tests: runs `body` as every rank of a job whose ranks are threads of this process, which nobody watches. Rethrows
+// what the first rank to fail threw, once the others have been stopped.
+void run_thread_job(int num_ranks, const std::function<void(Job&)>& body);
 
 }  // namespace cohort

@@ -143,6 +143,8 @@ TEST(ScalingPicture, HasABarForEveryMeasure) {
   const std::string svg = draw_scaling(make_report(true));
   EXPECT_EQ(count(svg, "<rect"), 1 + 3 * (2 * 3 + 2));  // ground; of each chart bars and legend
   EXPECT_EQ(count(svg, "tp2pp2 (4)"), 3);
+  EXPECT_EQ(count(svg, ">ideal</text>"), 2);  // of strong and of weak scaling
+  EXPECT_EQ(count(svg, "<polyline"), 2);
   EXPECT_EQ(count(svg, "nan") + count(svg, "inf"), 0);
   EXPECT_EQ(count(draw_scaling(make_report(false)), "Weak"), 0);
 }
