@@ -38,7 +38,7 @@ class Layouts(job.PlacedTest):
         super().prepare(make_place)
         cls.expected = {}
         for dtype in ("float32", "bfloat16"):
-            one = subprocess.run([cohort, *map(str, flags(dtype=dtype))], capture_output=True, text=True, timeout=60)
+            one = subprocess.run([cohort, *map(str, flags(dtype=dtype))], capture_output=True, text=True, timeout=120)
             if one.returncode != 0 or len(one.stdout.splitlines()) != len(PROMPTS):
                 raise AssertionError(f"one rank: code {one.returncode}, {one.stderr}")
             cls.expected[dtype] = one.stdout
@@ -98,7 +98,8 @@ class Slurm(Layouts):
             job_flags = ("--parsable", "-N4", "-n4", f"--output={output.name}")
             number = ask("sbatch", *job_flags, f"slurm/{script}", *words)
             # sbatch --wait looks every ten seconds.
-            for _ in range(600):
+            end = time.monotonic() + 200
+            while time.monotonic() < end:
                 shown = ask("scontrol", "show", "job", number.strip())
                 facts = dict(word.partition("=")[::2] for word in shown.split())
                 if facts["JobState"] not in ("PENDING", "RUNNING", "COMPLETING"):

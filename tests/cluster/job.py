@@ -128,7 +128,7 @@ class Job:
             raise AssertionError(f"rank {rank}: expected one process, got {pids} of {processes(self.mark)}")
         return pids[0]
 
-    def wait(self, timeout_s=120):
+    def wait(self, timeout_s=600):
         """The exit code, when everything was said; where a process outlives the launcher, what was said by then."""
         code = self.launcher.wait(timeout_s)
         for reader in self._readers:

@@ -125,9 +125,9 @@ srun --mpi=list 2>&1 | grep -q pmix || skip "this Slurm has no pmix"
 mungekey --create --keyfile="$dir/munge.key"
 start munged --foreground --socket="$dir/munge.socket" --key-file="$dir/munge.key" --pid-file="$dir/munged.pid" \
   --seed-file="$dir/munged.seed" --log-file="$dir/log/munged.log"
-await 50 test -S "$dir/munge.socket" || fail "munged does not start"
+await 300 test -S "$dir/munge.socket" || fail "munged does not start"
 start slurmctld -D
 for node in vn0 vn1 vn2 vn3; do start slurmd -D -N "$node"; done
-await 200 bash -c '[ "$(sinfo -h -t idle -o %D)" = 4 ]' || fail "the nodes are not idle: $(sinfo -h 2>&1)"
+await 600 bash -c '[ "$(sinfo -h -t idle -o %D)" = 4 ]' || fail "the nodes are not idle: $(sinfo -h 2>&1)"
 
 "$@"
