@@ -1,7 +1,9 @@
 // cohort serve: a model behind the OpenAI API, on the ranks that the launcher started or on this one process.
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <csignal>
+#include <optional>
 #include <thread>
 
 #include "launcher/bootstrap/build_facts.h"
@@ -18,7 +20,13 @@ namespace {
 
 constexpr std::chrono::milliseconds kLastWords{200};  // for a gateway to read why the engine ends
 
-volatile std::sig_atomic_t is_asked_to_end = 0;  // an engine without a gateway of its own, by a signal
+// An engine without a gateway of its own, by a signal; the second one ends it at once.
+volatile std::sig_atomic_t is_asked_to_end = 0;
+
+void ask_to_end(int) {
+  if (is_asked_to_end != 0) _exit(kExitFailed);
+  is_asked_to_end = 1;
+}
 
 // What the leader serves with.
 struct FrontDoor {
@@ -40,7 +48,7 @@ Status open_front_door(Job& job, const Config& config, const RankModel& model, b
     return Status(StatusCode::kUnavailable, error.what());
   }
   if (engine_only) {
-    for (const int signal : {SIGTERM, SIGINT, SIGUSR2}) std::signal(signal, [](int) { is_asked_to_end = 1; });
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR2}) std::signal(signal, ask_to_end);
     job.set_last_words([&door](const std::string& reason) { announce_failure(*door.link, reason); });
     spdlog::info("waiting for gateways at {}", door.link->path());
     return ok_status();
@@ -78,6 +86,32 @@ wire::Facts make_facts(const ModelRunner& runner) {
   return facts;
 }
 
+// Whether an engine without a gateway of its own has drained, or has had the time to. Called between two steps.
+class EngineDrain {
+ public:
+  explicit EngineDrain(std::chrono::seconds limit) : limit_(limit) {}
+
+  bool has_ended(EngineServer& server, const Engine& engine) {
+    if (is_asked_to_end == 0) return false;
+    const Clock::time_point now = Clock::now();
+    if (!end_) {
+      spdlog::info("draining");
+      server.refuse_new();
+      end_ = now + limit_;
+    }
+    if (!engine.has_work()) return true;
+    if (now < *end_) return false;
+    spdlog::warn("draining took too long: what is under way is ended");
+    return true;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  const std::chrono::seconds limit_;
+  std::optional<Clock::time_point> end_;  // once it has begun
+};
+
 Status run_rank(Job& job, const Config& config, RankModel model, FrontDoor& door) {
   RankPlan plan = make_rank_plan(job, config, model.model, model.layout, model.device, {});
   plan.engine.max_waiting = config.scheduler.max_waiting;
@@ -92,12 +126,8 @@ Status run_rank(Job& job, const Config& config, RankModel model, FrontDoor& door
   Engine engine(rank.runner(), rank.comms());
   spdlog::info("ready after {:.1f} s", rank.load_seconds());
   EngineServer server(engine, *door.link, make_facts(rank.runner()));
-  server.run([&] {
-    if (door.gateway) return door.gateway->has_ended();
-    if (is_asked_to_end == 0) return false;
-    server.refuse_new();
-    return !engine.has_work();
-  });
+  EngineDrain drain(std::chrono::seconds(config.server.drain_timeout_s));
+  server.run([&] { return door.gateway ? door.gateway->has_ended() : drain.has_ended(server, engine); });
   return ok_status();
 }
 

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "launcher/link/frame.h"
 #include "launcher/link/messages.h"
 #include "runtime/scheduler/encoding_message.h"
 
@@ -51,6 +52,15 @@ void EngineServer::run(const std::function<bool()>& should_end) {
     next_stats = Clock::now() + kStatsInterval;
     send_stats();
   }
+  drop_all();
+}
+
+// The followers are in the steps under way, too: these are gone through to their end.
+void EngineServer::drop_all() {
+  for (const auto& [id, origin] : origins_) engine_.cancel(id);
+  origins_.clear();
+  ids_.clear();
+  while (engine_.has_work()) engine_.step();
 }
 
 void EngineServer::take(const LinkServer::Received& received) {
@@ -107,12 +117,27 @@ void EngineServer::send_tokens(const std::vector<TokenEvent>& events) {
     const auto found = origins_.find(event.request_id);
     if (found == origins_.end()) continue;
     const Origin origin = found->second;
-    *messages[origin.connection].mutable_tokens()->add_tokens() = write_token(origin.id, event);
+    if (event.encoding) {
+      send_encoding(origin, event);
+    } else {
+      *messages[origin.connection].mutable_tokens()->add_tokens() = write_token(origin.id, event);
+    }
     if (event.finish == FinishReason::kNone) continue;
     origins_.erase(found);
     ids_.erase(origin);
   }
   for (const auto& [connection, message] : messages) link_.send(connection, message);
+}
+
+void EngineServer::send_encoding(Origin origin, const TokenEvent& event) {
+  wire::FromEngine message;
+  *message.mutable_tokens()->add_tokens() = write_token(origin.id, event);
+  if (const size_t num_bytes = message.ByteSizeLong(); num_bytes > FrameReader::kMaxMessageBytes) {
+    return refuse(origin, invalid_argument("its result of " + std::to_string(num_bytes) +
+                                           " bytes is more than the engine link carries, which is " +
+                                           std::to_string(FrameReader::kMaxMessageBytes)));
+  }
+  link_.send(origin.connection, message);
 }
 
 void EngineServer::send_stats() {

@@ -41,7 +41,10 @@ class EngineServer {
   void refuse(Origin origin, const Status& status);
   void cancel(Origin origin);
   void cancel_all(int64_t connection);
+  void drop_all();
   void send_tokens(const std::vector<TokenEvent>& events);
+  // By itself: together with others it may be more than a message may have.
+  void send_encoding(Origin origin, const TokenEvent& event);
   void send_stats();
 
   Engine& engine_;

@@ -210,6 +210,24 @@ class Encoders(unittest.TestCase):
         scores = [fill["score"] for fill in item["masks"][0]["predictions"]]
         self.assertEqual(scores, sorted(scores, reverse=True))
 
+    def test_masks_of_a_large_vocabulary(self):
+        # The scores of what a step makes of five requests together are more than a message of the engine link has.
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        model = encoders.with_tokenizer("bert-masked", pathlib.Path(folder.name) / "large")
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps(config | {"vocab_size": 250_000, "max_position_embeddings": 512}))
+        server, _ = self.serve(model, "--weights", "random")
+        body = {"input": " ".join(["[MASK]"] * 16), "top_k": 2}
+        with concurrent.futures.ThreadPoolExecutor(5) as pool:
+            answers = list(pool.map(lambda _: server.post("/v1/fill-mask", body), range(5)))
+        for answer in answers:
+            self.assertEqual(answer.status, 200, answer.body)
+            self.assertEqual(answer.json["data"], answers[0].json["data"])
+        self.error(server.post("/v1/fill-mask", {"input": " ".join(["[MASK]"] * 17)}), 400, "16")
+        self.error(server.post("/v1/fill-mask", {"input": "[MASK]", "top_k": 100_000}), 400, "top_k")
+        self.assertEqual(server.stop(), 0)
+
     def test_scores_of_a_cross_encoder(self):
         server, _ = self.serve("bert-score")
         texts = ["an ox", "to be or", "he is"]

@@ -217,11 +217,11 @@ class Faults(Life):
 class TwoProcesses(Life):
     """Ranks without HTTP, and a gateway beside them."""
 
-    def start_both(self):
+    def start_both(self, *engine_flags):
         folder = tempfile.TemporaryDirectory(prefix="cohort-test-")
         self.addCleanup(folder.cleanup)
         link = f"{folder.name}/engine.sock"
-        engine = Server(cohort, "--engine-only", "--link", link, tensor=2)
+        engine = Server(cohort, "--engine-only", "--link", link, *engine_flags, tensor=2)
         self.addCleanup(engine.__exit__)
         gateway = self.start("--link", link, tensor=2, command=lambda program: [cohort, "gateway", *program[2:]])
         return engine, gateway
@@ -256,7 +256,7 @@ class TwoProcesses(Life):
         self.expect_end(engine, "SIGKILL of the leader", since)
 
     def test_engine_that_ends_lets_streams_end(self):
-        engine, gateway = self.start_both()
+        engine, gateway = self.start_both("--drain-timeout-s", 500)
 
         async def stop():
             streams, readers = await open_streams(gateway, 2, max_tokens=400, ignore_eos=True)
@@ -270,6 +270,40 @@ class TwoProcesses(Life):
             self.assertEqual((stream.error, stream.finish_reason, len(stream.token_ids)), (None, "length", 400))
         self.expect_end(engine, "SIGTERM of an engine at work", since, code=0)
         self.expect_end(gateway, "the end of an engine, seen by a gateway", since, code=1)
+
+
+    def test_engine_that_drains_too_long_ends_streams(self):
+        engine, gateway = self.start_both("--drain-timeout-s", 1)
+
+        async def stop():
+            streams, readers = await open_streams(gateway, 2, **LONG)
+            engine.terminate()
+            await asyncio.gather(*readers)
+            return streams
+
+        streams = asyncio.run(stop())
+        for stream in streams:
+            self.assertTrue(stream.is_done)
+            self.assertIn("the engine has ended", stream.error["message"])
+        since = max(stream.ended for stream in streams)
+        self.expect_end(engine, "SIGTERM of an engine, with a drain cut short", since, code=0)
+        self.expect_end(gateway, "the end of an engine that drained too long, seen by a gateway", since, code=1)
+
+    def test_second_signal_ends_an_engine_at_once(self):
+        engine, gateway = self.start_both("--drain-timeout-s", 200)
+
+        async def stop():
+            _, readers = await open_streams(gateway, 2, **LONG)
+            os.kill(engine.job.rank_pid(0), signal.SIGTERM)
+            await asyncio.to_thread(engine._await, "draining", lambda: "draining" in engine.job.err)
+            since = time.monotonic()
+            os.kill(engine.job.rank_pid(0), signal.SIGTERM)
+            await asyncio.gather(*readers, return_exceptions=True)
+            return since
+
+        since = asyncio.run(stop())
+        self.expect_end(engine, "a second SIGTERM of an engine", since)
+        self.expect_end(gateway, "the end of an engine by two signals, seen by a gateway", since, code=1)
 
 
 class Refusals(unittest.TestCase):
