@@ -1,7 +1,6 @@
 // cohort bench serve: how fast a server of the OpenAI protocol answers a load that does not wait for it.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,6 +10,7 @@
 
 #include "kernels/core/device_facts.h"
 #include "launcher/bootstrap/build_facts.h"
+#include "launcher/bootstrap/mpi_session.h"
 #include "launcher/cli/bench_serve_flags.h"
 #include "launcher/cli/command.h"
 #include "launcher/loadgen/arrivals.h"
@@ -96,11 +96,6 @@ Result<LoadReport> measure(const Bench& bench, const LoadSetup& setup, uint64_t 
 void print_progress(const LoadProgress& progress) {
   fmt::print(stderr, "  {:.0f} s: {} sent, {} done, of which {} failed\n", progress.seconds, progress.num_sent,
              progress.num_done, progress.num_failed);
-}
-
-std::string host_name() {
-  char name[256] = {};
-  return gethostname(name, sizeof(name) - 1) == 0 ? name : "";
 }
 
 ordered_json describe(const Bench& bench, const ServerAddress& address) {
@@ -195,8 +190,15 @@ Result<Bench> open_bench(const BenchServeFlags& flags, const ServerAddress& addr
   return bench;
 }
 
+// Before what takes long.
+Status check_files(const BenchServeFlags& flags) {
+  if (!flags.json_file.empty()) COHORT_RETURN_IF_ERROR(can_write(flags.json_file));
+  return flags.svg_file.empty() ? ok_status() : can_write(flags.svg_file);
+}
+
 Status run_bench_serve(const BenchServeFlags& flags) {
   flags.check();
+  COHORT_RETURN_IF_ERROR(check_files(flags));
   const ServerAddress address = flags.address();
   COHORT_ASSIGN_OR_RETURN(const Bench bench, open_bench(flags, address));
   COHORT_RETURN_IF_ERROR(warm_up(bench));

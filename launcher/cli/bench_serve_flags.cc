@@ -183,6 +183,11 @@ std::string BenchServeFlags::extra_members() const {
   if (extra_body.empty()) return {};
   const auto parsed = nlohmann::ordered_json::parse(extra_body, nullptr, false);
   if (!parsed.is_object()) throw UsageError("--extra-body: expected a JSON object, got " + extra_body);
+  for (const char* name : {"model", "max_tokens", "temperature", "stream", "stream_options", "messages", "prompt"}) {
+    if (parsed.contains(name)) throw UsageError(fmt::format("--extra-body: {} is in every request already", name));
+  }
+  if (ignore_eos && parsed.contains("ignore_eos"))
+    throw UsageError("--extra-body: ignore_eos goes without --ignore-eos");
   const std::string object = parsed.dump();
   return object.substr(1, object.size() - 2);
 }

@@ -16,9 +16,9 @@ Result<std::string> read_input(const std::string& path) {
   }
   std::ifstream file(path, std::ios::binary);
   if (!file) return not_found(path + ": " + std::strerror(errno));
-  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  file.peek();  // fails with a directory, of which the iterators would throw
   if (file.bad()) return data_loss(path + ": cannot be read");
-  return text;
+  return std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
 }
 
 Result<std::vector<int32_t>> parse_token_ids(std::string_view text) {

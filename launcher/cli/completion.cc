@@ -18,13 +18,18 @@ std::string words_of(const CLI::App& app) {
 }
 
 std::string bash_script(const CLI::App& app) {
+  // By the first two words, of which the second may be any but where the first has commands of its own.
   std::string cases;
   for (const CLI::App* sub : app.get_subcommands(nullptr)) {
-    cases += fmt::format("    {}) words=\"{}\" ;;\n", sub->get_name(), words_of(*sub));
+    for (const CLI::App* inner : sub->get_subcommands(nullptr)) {
+      cases += fmt::format("    '{} {}') words=\"{}\" ;;\n", sub->get_name(), inner->get_name(), words_of(*inner));
+    }
+    cases += fmt::format("    '{} '*) words=\"{}\" ;;\n", sub->get_name(), words_of(*sub));
   }
   return fmt::format(R"(_cohort() {{
-  local current="${{COMP_WORDS[COMP_CWORD]}}" words
-  case "${{COMP_WORDS[1]}}" in
+  local current="${{COMP_WORDS[COMP_CWORD]}}" words second=
+  if [ "$COMP_CWORD" -gt 2 ]; then second="${{COMP_WORDS[2]}}"; fi
+  case "${{COMP_WORDS[1]}} $second" in
 {}    *) words="{}" ;;
   esac
   if [ "$COMP_CWORD" -eq 1 ]; then words="{}"; fi

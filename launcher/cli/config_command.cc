@@ -17,9 +17,8 @@ void add_config(CLI::App& app, Run& run) {
   CLI::App& show = *command.add_subcommand("show", "Print the resolved configuration, with where each value came from");
   auto flags = std::make_shared<ConfigFlags>(show);
   show.callback([flags, &run] {
-    run = [flags]() -> Status {
-      COHORT_ASSIGN_OR_RETURN(const Config config, flags->load());
-      fmt::print("{}", print_config(config));
+    run = [flags] {
+      fmt::print("{}", print_config(flags->load()));
       return flush_output();
     };
   });

@@ -54,7 +54,7 @@ ConfigFlags::ConfigFlags(CLI::App& command) : texts_(config_keys().size()) {
   }
 }
 
-Result<Config> ConfigFlags::load() const {
+Config ConfigFlags::load() const {
   ConfigSources sources;
   if (files_.size() > 1) throw UsageError("--config: given twice, expected once");
   if (!files_.empty()) sources.file = files_[0];
@@ -62,9 +62,8 @@ Result<Config> ConfigFlags::load() const {
     for (const std::string& text : texts_[i]) sources.flags.emplace_back(config_keys()[i].flag, text);
   }
   Result<Config> config = load_config(sources);
-  // Messages begin with where the mistake is.
-  if (!config.ok() && config.status().message().starts_with("--")) throw UsageError(config.status().message());
-  return config;
+  if (!config.ok()) throw UsageError(config.status().message());  // it begins with where the mistake is
+  return *std::move(config);
 }
 
 }  // namespace cohort

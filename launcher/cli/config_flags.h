@@ -21,9 +21,9 @@ class ConfigFlags {
   ConfigFlags(const ConfigFlags&) = delete;
   ConfigFlags& operator=(const ConfigFlags&) = delete;
 
-  // After parsing: command line over environment over --config over defaults. What is wrong on the command line itself
-  // is thrown as UsageError; what is wrong in the environment or the file is returned.
-  Result<Config> load() const;
+  // After parsing: command line over environment over --config over defaults. Throws UsageError, which names the flag,
+  // the variable, or file, line and key.
+  Config load() const;
 
   // Whether the command shall print the configuration and exit.
   bool print_config() const { return print_config_; }

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <utility>
 
 #include "launcher/cli/command.h"
+#include "launcher/cli/generate_requests.h"
 #include "runtime/engine/engine.h"
 
 namespace cohort {
@@ -30,12 +30,6 @@ Result<std::vector<std::string>> read_texts(const std::string& path) {
     begin = end + 1;
   }
   return texts;
-}
-
-// A tokenizer, which token ids alone do not need.
-Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::filesystem::path& dir, bool has_texts) {
-  if (!has_texts && !std::filesystem::exists(dir / "tokenizer.json")) return std::unique_ptr<Tokenizer>();
-  return Tokenizer::load(dir);
 }
 
 }  // namespace

@@ -1,4 +1,6 @@
 // cohort gateway: the HTTP side of a server, as a process of its own. `cohort serve --engine-only` is the other one.
+#include <fmt/format.h>
+
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -16,11 +18,16 @@ namespace {
 constexpr std::chrono::milliseconds kTick{50};  // between looks whether it has ended
 
 Status run_gateway(const ConfigFlags& flags) {
-  COHORT_ASSIGN_OR_RETURN(const Config config, flags.load());
+  const Config config = flags.load();
+  if (flags.print_config()) {
+    fmt::print("{}", print_config(config));
+    return flush_output();
+  }
   if (config.model.path.empty()) throw UsageError("--model: expected the model directory of the engine");
   if (config.server.link.empty()) throw UsageError("--link: expected the socket of a `cohort serve --engine-only`");
   start_log(config.logging.level, "");
   COHORT_ASSIGN_OR_RETURN(const ModelConfig model, read_model_config(config.model.path));
+  if (flags.dry_run()) return Gateway::check(config);
 
   std::mutex mutex;
   std::condition_variable changed;

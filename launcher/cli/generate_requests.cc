@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "launcher/cli/command.h"
 #include "runtime/engine/engine.h"
@@ -59,14 +58,6 @@ Result<std::vector<std::vector<int32_t>>> tokenized_prompts(const RequestOptions
   return prompts;
 }
 
-// A tokenizer, which a run with random weights and token ids does not need.
-Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::filesystem::path& dir, bool has_texts) {
-  const bool has_files =
-      std::filesystem::exists(dir / "tokenizer.json") || std::filesystem::exists(dir / "tokenizer.model");
-  if (!has_files && !has_texts) return std::unique_ptr<Tokenizer>();
-  return Tokenizer::load(dir);
-}
-
 // "top_p: ..." as "top-p: ...": a request's field and its flag differ in that only.
 std::string flag_of(std::string message) {
   const size_t end = std::min(message.find(':'), message.size());
@@ -104,6 +95,13 @@ void add_request_flags(CLI::App& command, RequestOptions& o) {
       .add_option("--top-logprobs", o.top_logprobs,
                   "Report the K (up to 20) most probable tokens of each step (with --json)")
       ->capture_default_str();
+}
+
+Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::string& model_dir, bool is_needed) {
+  auto tokenizer = Tokenizer::load(model_dir);
+  const bool has_none = !tokenizer.ok() && tokenizer.status().code() == StatusCode::kNotFound;
+  if (has_none && !is_needed) return std::unique_ptr<Tokenizer>();
+  return tokenizer;
 }
 
 Result<PromptRequests> make_requests(const RequestOptions& options, const std::string& model_dir,

@@ -43,6 +43,9 @@ struct PromptRequests {
   std::vector<GenerationRequest> requests;
 };
 
+// The tokenizer of a model directory; null where it has none and `is_needed` is false: token ids alone do without.
+Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::string& model_dir, bool is_needed);
+
 // Reads prompts and tokenizer and checks every request. Throws UsageError for a flag that cannot be.
 Result<PromptRequests> make_requests(const RequestOptions& options, const std::string& model_dir,
                                      const ModelConfig& config);

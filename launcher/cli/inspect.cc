@@ -118,7 +118,7 @@ void add_inspect(CLI::App& app, Run& run) {
   CLI::App& command = *app.add_subcommand("inspect", "Show what a model directory holds");
   auto options = std::make_shared<InspectOptions>();
   command.add_option("model", options->model, "Hugging Face model directory")->required()->type_name("DIR");
-  command.add_flag("--json", options->json);
+  command.add_flag("--json", options->json, "One JSON object instead of a line a fact");
   command.callback([options, &run] { run = [options] { return run_inspect(*options); }; });
 }
 

@@ -39,9 +39,8 @@ std::string format_layout(const ScalingResult& result) {
   const RankEngine::StartUp start = slowest_start(result);
   const ScalingMemory& memory = fullest_rank(result).memory;
   return fmt::format(
-      "{:<8} start-up {:.2f} s: weights {:.2f}, communicators {:.2f}, graphs {:.2f}; memory of the fullest rank {:.3f} "
-      "GB: "
-      "weights {:.3f}, cache {:.3f}, activations {:.3f}, graphs {:.3f}, libraries {:.3f}\n",
+      "{:<8} start-up {:.2f} s: weights {:.2f}, communicators {:.2f}, graphs {:.2f}; memory of the fullest rank "
+      "{:.3f} GB: weights {:.3f}, cache {:.3f}, activations {:.3f}, graphs {:.3f}, libraries {:.3f}\n",
       result.layout.name, slowest_load_s(result), start.weights_s, start.communicators_s, start.graphs_s,
       gigabytes(memory.total), gigabytes(memory.weights), gigabytes(memory.cache), gigabytes(memory.workspace),
       gigabytes(memory.graphs), gigabytes(memory.libraries));
@@ -206,8 +205,7 @@ std::string format_scaling_table(const ScalingReport& report) {
   for (const ScalingResult& result : report.results) text += format_layout(result);
   text += fmt::format(
       "\n{} tokens in, {} out with all sequences decoding; ms; floor: weights and cache once at the speed of a copy, "
-      "{:.0f} "
-      "GB/s\n",
+      "{:.0f} GB/s\n",
       report.input_length, report.output_length, report.results[0].ranks[0].copy_gbps);
   text += fmt::format(
       "{:<8} {:>5} {:>5} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>9} {:>8} {:>10} {:>8} {:>7}\n", "layout",

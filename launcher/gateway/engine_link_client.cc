@@ -1,6 +1,7 @@
 #include "launcher/gateway/engine_link_client.h"
 
 #include <boost/asio.hpp>
+#include <stdexcept>
 #include <unordered_map>
 #include <utility>
 
@@ -16,6 +17,14 @@ using Protocol = asio::local::stream_protocol;
 using boost::system::error_code;
 
 constexpr std::chrono::milliseconds kTick{200};  // between looks at the clock, and attempts to connect
+
+Protocol::endpoint endpoint_at(const std::string& path) {
+  try {
+    return Protocol::endpoint(path);
+  } catch (const boost::system::system_error& error) {  // it is too long for an address
+    throw std::runtime_error("engine link: " + path + ": " + error.code().message());
+  }
+}
 
 EngineFacts read_facts(const wire::Facts& in) {
   return {.vocab = in.vocab(),
@@ -43,9 +52,13 @@ EngineEvent read_event(const wire::NewToken& in) {
 
 class EngineLinkClient::Impl : public std::enable_shared_from_this<Impl> {
  public:
-  Impl(asio::io_context& io, std::string path, std::chrono::milliseconds max_silence,
+  Impl(asio::io_context& io, const std::string& path, std::chrono::milliseconds max_silence,
        std::function<void(const std::string& reason)> on_broken)
-      : path_(std::move(path)), max_silence_(max_silence), on_broken_(std::move(on_broken)), socket_(io), timer_(io) {
+      : endpoint_(endpoint_at(path)),
+        max_silence_(max_silence),
+        on_broken_(std::move(on_broken)),
+        socket_(io),
+        timer_(io) {
     health_.what = "starting";
   }
 
@@ -105,7 +118,7 @@ class EngineLinkClient::Impl : public std::enable_shared_from_this<Impl> {
   void connect() {
     is_connecting_ = true;
     socket_ = Protocol::socket(timer_.get_executor());
-    socket_.async_connect(Protocol::endpoint(path_), [self = shared_from_this()](error_code error) {
+    socket_.async_connect(endpoint_, [self = shared_from_this()](error_code error) {
       self->is_connecting_ = false;
       if (error || self->has_ended()) return;  // the next tick tries again
       self->begin_talk();
@@ -208,7 +221,7 @@ class EngineLinkClient::Impl : public std::enable_shared_from_this<Impl> {
 
   void send(const wire::ToEngine& message) { link_->send(frame(message)); }
 
-  const std::string path_;
+  const Protocol::endpoint endpoint_;
   const std::chrono::milliseconds max_silence_;
   const std::function<void(const std::string& reason)> on_broken_;
   Protocol::socket socket_;  // until it is connected
@@ -222,9 +235,9 @@ class EngineLinkClient::Impl : public std::enable_shared_from_this<Impl> {
   std::unordered_map<uint64_t, OnEvent> requests_;
 };
 
-EngineLinkClient::EngineLinkClient(asio::io_context& io, std::string path, std::chrono::milliseconds max_silence,
+EngineLinkClient::EngineLinkClient(asio::io_context& io, const std::string& path, std::chrono::milliseconds max_silence,
                                    std::function<void(const std::string& reason)> on_broken)
-    : impl_(std::make_shared<Impl>(io, std::move(path), max_silence, std::move(on_broken))) {
+    : impl_(std::make_shared<Impl>(io, path, max_silence, std::move(on_broken))) {
   impl_->start();
 }
 

@@ -22,9 +22,10 @@ namespace cohort {
 
 class EngineLinkClient : public EngineClient {
  public:
-  // Connects to `path`, again and again until somebody listens. `max_silence`: after which a leader that is ready is
-  // taken for broken. `on_broken` is called at most once, after every request has had its last event.
-  EngineLinkClient(boost::asio::io_context& io, std::string path, std::chrono::milliseconds max_silence,
+  // Connects to `path`, again and again until somebody listens; throws std::runtime_error that names it if it cannot be
+  // that of a socket. `max_silence`: after which a leader that is ready is taken for broken. `on_broken` is called at
+  // most once, after every request has had its last event.
+  EngineLinkClient(boost::asio::io_context& io, const std::string& path, std::chrono::milliseconds max_silence,
                    std::function<void(const std::string& reason)> on_broken);
   ~EngineLinkClient() override;
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,6 +22,7 @@
 #include "launcher/gateway/openai_api.h"
 #include "launcher/gateway/task_executor.h"
 #include "runtime/tokenizer/tokenizer.h"
+#include "runtime/tokenizer/unicode.h"
 
 namespace cohort {
 namespace {
@@ -38,6 +40,39 @@ std::string model_name(const Config& config) {
   if (!config.server.served_model_name.empty()) return config.server.served_model_name;
   const std::filesystem::path path = std::filesystem::weakly_canonical(config.model.path);
   return path.filename().string();
+}
+
+// What the gateway knows from files.
+struct GatewayFiles {
+  ApiKeys keys;
+  std::unique_ptr<Tokenizer> tokenizer;
+  ChatOptions chat;
+};
+
+Result<GatewayFiles> read_files(const Config& config) {
+  if (!is_valid_utf8(model_name(config))) {  // which every answer has
+    return invalid_argument("server.served_model_name: expected UTF-8, which the name of the model's directory is not");
+  }
+  GatewayFiles files;
+  if (!config.server.api_key_file.empty()) {
+    COHORT_ASSIGN_OR_RETURN(files.keys, ApiKeys::read(config.server.api_key_file));
+  }
+  COHORT_ASSIGN_OR_RETURN(files.tokenizer, Tokenizer::load(config.model.path));
+  COHORT_ASSIGN_OR_RETURN(files.chat, read_chat_options(config.model.path, config.server.chat_template));
+  return files;
+}
+
+// A client is an open file, and the usual limit of 1024 is far below what --max-connections lets in.
+void allow_connections(int64_t max_connections) {
+  constexpr rlim_t kOthers = 1024;  // that the process has open
+  const rlim_t wanted = static_cast<rlim_t>(max_connections) + kOthers;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted) return;
+  limit.rlim_cur = std::min(wanted, limit.rlim_max);
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted) {
+    spdlog::warn("--max-connections lets in {} clients, but this process may open {} files (ulimit -n)",
+                 max_connections, limit.rlim_cur);
+  }
 }
 
 HttpServerOptions http_options(const Config& config, ApiKeys keys) {
@@ -87,24 +122,21 @@ class Gateway::Impl {
   }
 
   Status open() {
-    ApiKeys keys;
-    if (!config_.server.api_key_file.empty()) {
-      COHORT_ASSIGN_OR_RETURN(keys, ApiKeys::read(config_.server.api_key_file));
-    }
-    COHORT_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::load(config_.model.path));
-    auto openai = openai_options();
-    if (!openai.ok()) return openai.status();
+    COHORT_ASSIGN_OR_RETURN(GatewayFiles files, read_files(config_));
+    tokenizer_ = std::move(files.tokenizer);
     GenerationService::Options service = {
         .model_name = model_name(config_),
         .vllm_metric_names = config_.metrics.vllm_names == "on",
         .call_later = [this](auto delay, auto function) { return call_later(delay, std::move(function)); }};
     service_ = std::make_unique<GenerationService>(engine_, *tokenizer_, tasks_, std::move(service));
-    const auto model = std::make_shared<const OpenAiModel>(*tokenizer_, *std::move(openai));
+    const auto model = std::make_shared<const OpenAiModel>(*tokenizer_, openai_options(std::move(files.chat)));
     openai_ = std::make_unique<OpenAiApi>(*service_, model);
     kserve_ = std::make_unique<KserveApi>(*service_, model);
     std::vector<HttpRoute> routes = openai_->routes();
     std::ranges::move(kserve_->routes(), std::back_inserter(routes));
-    COHORT_ASSIGN_OR_RETURN(http_, HttpServer::listen(io_, http_options(config_, std::move(keys)), std::move(routes)));
+    allow_connections(config_.server.max_connections);
+    COHORT_ASSIGN_OR_RETURN(http_,
+                            HttpServer::listen(io_, http_options(config_, std::move(files.keys)), std::move(routes)));
     spdlog::info("listening on http://{}", http_->address());
     wait_for_signal();
     if (config_.server.log_interval_s > 0) log_later();
@@ -122,13 +154,13 @@ class Gateway::Impl {
   }
 
  private:
-  Result<OpenAiOptions> openai_options() const {
+  OpenAiOptions openai_options(ChatOptions chat) const {
     OpenAiOptions openai;
     openai.model_name = model_name(config_);
     openai.generation = options_.generation;
     openai.spec = options_.spec;
     openai.version = options_.version;
-    COHORT_ASSIGN_OR_RETURN(openai.chat, read_chat_options(config_.model.path, config_.server.chat_template));
+    openai.chat = std::move(chat);
     openai.chat.request_templates = config_.server.request_templates == "on";
     return openai;
   }
@@ -257,6 +289,8 @@ Result<std::unique_ptr<Gateway>> Gateway::open(Options options) {
   COHORT_RETURN_IF_ERROR(impl->open());
   return std::unique_ptr<Gateway>(new Gateway(std::move(impl)));
 }
+
+Status Gateway::check(const Config& config) { return read_files(config).status(); }
 
 Gateway::Gateway(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Gateway::~Gateway() = default;

@@ -34,8 +34,10 @@ class Gateway {
     std::optional<std::chrono::milliseconds> patience_after_sigterm;
   };
 
-  // Reads tokenizer, templates and keys, opens the port and serves.
+  // Reads tokenizer, templates and keys, opens the port and serves. An error names the file, key or address.
   static Result<std::unique_ptr<Gateway>> open(Options options);
+  // Only reads them.
+  static Status check(const Config& config);
   ~Gateway();  // closes what is open
 
   // Whether it has drained. Any thread.

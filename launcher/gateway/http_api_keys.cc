@@ -39,8 +39,9 @@ Result<ApiKeys> ApiKeys::parse(std::string_view text, std::string_view name) {
 
 Result<ApiKeys> ApiKeys::read(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  file.peek();  // fails with a directory, of which the iterators would throw
   if (!file.is_open() || file.bad()) return not_found(path + ": cannot be read");
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
   return parse(text, path);
 }
 

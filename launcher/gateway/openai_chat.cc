@@ -40,8 +40,8 @@ Status cut_behind(std::string_view final_text, std::string& prompt) {
 Result<std::string> read_text(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
-  text << file.rdbuf();
-  if (!file) return not_found(path.string() + ": cannot be read");
+  text << file.rdbuf();  // fails with what has no characters, as a directory
+  if (!file || !text) return not_found(path.string() + ": cannot be read, or is empty");
   return text.str();
 }
 

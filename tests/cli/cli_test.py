@@ -123,6 +123,18 @@ class Generate(unittest.TestCase):
             self.assertNotEqual(first, self.ok(*args, "--random-seed", 4)[0])
             self.assertIsNone(json.loads(first)["text"])
 
+    def test_every_kind_of_tokenizer_file_makes_text(self):
+        tokenizer = json.loads((MODEL / "tokenizer.json").read_text())["model"]
+        merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in tokenizer["merges"]]
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            shutil.copy(MODEL / "config.json", name)
+            (folder / "vocab.json").write_text(json.dumps(tokenizer["vocab"]))
+            (folder / "merges.txt").write_text("\n".join(merges))
+            (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer"}')
+            args = ("--model", name, "--weights", "random", "--prompt-ids", "1,2,3", "--max-tokens", 4, "--json")
+            self.assertIsInstance(json.loads(self.ok(*args)[0])["text"], str)
+
     def test_threads_do_not_change_logprobs(self):
         args = ("--model", MODEL, "--prompt", PROMPT, "--max-tokens", 8, "--json", "--top-logprobs", 20)
         self.assertEqual(self.ok(*args, "--threads", 1)[0], self.ok(*args, "--threads", 3)[0])
@@ -154,6 +166,8 @@ class Mistakes(unittest.TestCase):
             ((*prompt, "--max-model-len", -1), ["--max-model-len"]),
             (("generate", "--model", MODEL, "--prompt-ids", "1,2,3", "--max-model-len", 3), ["--prompt", "longest", "3"]),
             ((*prompt, "--no-such-flag"), ["--no-such-flag"]),
+            (("bench", "serve", "--extra-body", '{"max_tokens": 5}'), ["--extra-body", "max_tokens"]),
+            (("bench", "serve", "--ignore-eos", "--extra-body", '{"ignore_eos": true}'), ["--extra-body", "ignore_eos"]),
             (("fly",), ["fly"]),
             ((), ["subcommand"]),
         ]:
@@ -184,6 +198,33 @@ class Mistakes(unittest.TestCase):
             err = self.fails(1, "generate", "--model", model, "--prompt", "x")
             self.assertIn("tokenizer.json", err)
         self.assertIn("/no/prompts", self.fails(1, "generate", "--model", MODEL, "--prompts-file", "/no/prompts"))
+
+    def test_a_folder_where_a_file_is_wanted_is_named(self):
+        with tempfile.TemporaryDirectory() as name:
+            for args in [
+                ("generate", "--model", MODEL, "--prompts-file", name),
+                ("tokenize", "--model", MODEL, "--file", name),
+                ("encode", "--model", ROOT / "configs/classifier", "--texts-file", name),
+                ("serve", "--model", MODEL, "--server-port", 0, "--api-key-file", name),
+                ("serve", "--model", MODEL, "--server-port", 0, "--chat-template", name),
+            ]:
+                self.assertIn(name, self.fails(1, *args), args)
+
+    def test_a_gateway_says_what_it_cannot_do(self):
+        with tempfile.TemporaryDirectory() as name:
+            link = ("--link", f"{name}/engine.sock")
+            self.assertIn("--model", self.fails(2, "gateway", *link))
+            self.assertIn("--link", self.fails(2, "gateway", "--model", MODEL))
+            self.assertIn("/nowhere", self.fails(1, "gateway", "--model", "/nowhere", *link))
+            config = pathlib.Path(name) / "cohort.yaml"
+            config.write_text("server:\n  prot: 80\n")
+            self.assertIn(f"{config}:2", self.fails(2, "gateway", "--config", config))
+            long_link = f"{name}/{'x' * 150}"
+            args = ("gateway", "--model", MODEL, "--server-port", 0, "--link")
+            self.assertIn(long_link, self.fails(1, *args, long_link))
+            dry = (*args, link[1], "--dry-run")
+            self.assertEqual(run(*dry), ("", "", 0))
+            self.assertIn("/no/keys", self.fails(1, *dry, "--api-key-file", "/no/keys"))
 
     def test_a_model_that_does_not_fit_is_refused_at_once(self):
         with tempfile.TemporaryDirectory() as name:
@@ -307,6 +348,12 @@ class Others(unittest.TestCase):
         self.assertAlmostEqual(report["total_tokens_per_second"] * report["seconds"], 6 * (9 + 4))
         self.assertIn("6 prompts of 9 tokens in, 4 out, 4 at once", self.ok(*flags))
 
+    def test_a_bench_that_cannot_write_its_report_does_not_begin(self):
+        for flag in ("--save-json", "--svg"):
+            _, err, code = run("bench", "serve", "--request-rate", 1, flag, "/no/such/folder/report")
+            self.assertEqual(code, 1)
+            self.assertIn("/no/such/folder/report", err)
+
     def test_bench_refuses_what_does_not_fit_the_model(self):
         _, err, code = run("bench", "latency", "--model", MODEL, "--input-len", 100000)
         self.assertEqual(code, 1)
@@ -321,11 +368,18 @@ class Others(unittest.TestCase):
         self.assertRegex(self.ok("--version"), r"^\d+\.\d+")
         script = self.ok("completion", "bash")
         self.assertIn("--max-tokens", script)
-        completed = subprocess.run(
-            ["bash", "-c", f"{script}\nCOMP_WORDS=(cohort generate --max-t); COMP_CWORD=2; _cohort; echo ${{COMPREPLY[@]}}"],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        self.assertEqual(completed.stdout.split(), ["--max-tokens", "--max-tokens-per-step"])
+        for words, expected in [
+            (["gen"], ["generate"]),
+            (["generate", "--max-t"], ["--max-tokens", "--max-tokens-per-step"]),
+            (["generate", "--model", ".", "--prompt-"], ["--prompt-ids"]),
+            (["bench", "s"], ["scaling", "serve"]),
+            (["bench", "serve", "--good"], ["--goodput"]),
+            (["bench", "serve", "--quiet", "--lay"], []),
+            (["config", "show", "--tp"], ["--tp"]),
+        ]:
+            line = f"COMP_WORDS=(cohort {' '.join(words)}); COMP_CWORD={len(words)}; _cohort; echo ${{COMPREPLY[@]}}"
+            completed = subprocess.run(["bash", "-c", f"{script}\n{line}"], capture_output=True, text=True, check=True)
+            self.assertEqual(sorted(completed.stdout.split()), expected, words)
 
 
 @unittest.skipIf(shutil.which("mpirun") is None, "mpirun is not installed")
@@ -355,6 +409,9 @@ class Ranks(unittest.TestCase):
         self.assertGreater(float(empty.splitlines()[1].split()[-1]), 0.01)
 
     def test_print_config_prints_once(self):
+        shown, err, code = run("gateway", "--config", ROOT / "configs/quickstart.yaml", "--tp", 2, "--print-config")
+        self.assertEqual((err, code), ("", 0))
+        self.assertIn("tensor_parallel_size: 2 ", shown)
         out, _ = self.ok(2, "generate", "--config", ROOT / "configs/quickstart.yaml", "--tp", 2, "--print-config")
         self.assertEqual(out.count("tensor_parallel_size: 2 "), 1, out)
         self.assertIn("# --tensor-parallel-size", out)

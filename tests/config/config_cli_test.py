@@ -80,15 +80,15 @@ class Config(unittest.TestCase):
             self.assertIn(message, self.fails(2, "show", *args))
         self.assertIn("subcommand", self.fails(2))
 
-    def test_files_and_variables_that_cannot_be_are_exit_1(self):
-        self.assertEqual(self.fails(1, "show", "--config", "/no.yaml"), "cohort: /no.yaml: no such file\n")
+    def test_files_and_variables_that_cannot_be_are_exit_2(self):
+        self.assertEqual(self.fails(2, "show", "--config", "/no.yaml"), "cohort: /no.yaml: no such file\n")
         message = "cohort: COHORT_BLOK_SIZE: unknown variable, did you mean COHORT_BLOCK_SIZE?\n"
-        self.assertEqual(self.fails(1, "show", COHORT_BLOK_SIZE="2"), message)
+        self.assertEqual(self.fails(2, "show", COHORT_BLOK_SIZE="2"), message)
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             file.write("cache:\n  block_size: 2\n  block_size: 3\n")
             file.flush()
             message = f"cohort: {file.name}:3: cache.block_size: duplicate key, first on line 2\n"
-            self.assertEqual(self.fails(1, "show", "--config", file.name), message)
+            self.assertEqual(self.fails(2, "show", "--config", file.name), message)
 
 
 if __name__ == "__main__":

@@ -224,6 +224,17 @@ class Strangers(ServerTest):
                 self.assertEqual(done.returncode, 1, words)
                 self.assertIn("No space left on device", done.stderr)
 
+    def test_more_clients_than_the_usual_limit_of_files(self):
+        limited = lambda program: ["bash", "-c", 'ulimit -S -n 64 && ulimit -H -n 512 && exec "$@"', "bash", *program]
+        running = self.start(command=limited)
+        held = []
+        self.addCleanup(lambda: [connection.close() for connection in held])
+        for _ in range(200):
+            held.append(socket.create_connection(("127.0.0.1", running.port), timeout=60))
+        self.answers(running)
+        self.assertIn("--max-connections lets in 16384 clients, but this process may open 512 files", running.job.err)
+        self.assertEqual(running.stop(), 0)
+
     def test_no_file_descriptors(self):
         limited = lambda program: ["bash", "-c", 'ulimit -n 64 && exec "$@"', "bash", *program]
         running = self.start(command=limited)
