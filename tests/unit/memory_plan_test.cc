@@ -1,7 +1,11 @@
+// What memory there is, and what a rank takes of it.
 #include "launcher/cli/memory_plan.h"
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
+#include "launcher/cli/host_memory.h"
 #include "runtime/layers/workspace.h"
 #include "tests/files.h"
 
@@ -25,6 +29,30 @@ MemoryOwner owner_of(const OpenModel& model, Device device, int tensor) {
 
 constexpr EngineOptions kOptions{.max_tokens_per_step = 2048, .max_seqs = 64};
 constexpr int64_t kGB = 1'000'000'000;
+
+// A group's limit and what it uses, of which so much are pages of files that can be dropped.
+void write_group(const std::filesystem::path& group, const std::string& limit, int64_t used, int64_t droppable) {
+  std::filesystem::create_directories(group);
+  test::write_file(group / "memory.max", limit + "\n");
+  test::write_file(group / "memory.current", std::to_string(used) + "\n");
+  test::write_file(group / "memory.stat", "anon 7\ninactive_file " + std::to_string(droppable) + "\nactive_file 9\n");
+}
+
+TEST(HostMemory, TheTightestControlGroupBoundsIt) {
+  const test::TemporaryDirectory mount;
+  constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
+  EXPECT_EQ(cgroup_available_bytes(mount.path(), "/"), kNoLimit);  // as the root of all groups, which has no such files
+  write_group(mount.path() / "job", "1000", 900, 300);
+  write_group(mount.path() / "job/step", "max", 200, 0);
+  write_group(mount.path() / "job/step/task", "500", 200, 50);
+  write_group(mount.path() / "job/idle", "600", 10, 20);
+  EXPECT_EQ(cgroup_available_bytes(mount.path(), "/job"), 400);
+  EXPECT_EQ(cgroup_available_bytes(mount.path(), "/job/step"), 400);
+  EXPECT_EQ(cgroup_available_bytes(mount.path(), "/job/step/task"), 350);
+  EXPECT_EQ(cgroup_available_bytes(mount.path() / "job", "/idle"), 400);  // a mount that shows part of the tree
+  EXPECT_EQ(cgroup_available_bytes(mount.path() / "job/idle", "/"), 600);
+  EXPECT_EQ(cgroup_available_bytes(mount.path(), "/job/gone"), 400);
+}
 
 TEST(MemoryPlan, CountsEveryPart) {
   const OpenModel model = llama_13b();
