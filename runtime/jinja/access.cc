@@ -131,6 +131,7 @@ Result<Value> get_attribute(const Value& object, std::string_view name) {
 Result<Value> get_item(Budget& budget, const Value& object, const Value& key) {
   if (object.is_undefined()) return undefined_error(object);
   if (const Dict* dict = object.as_dict()) {
+    COHORT_RETURN_IF_ERROR(budget.charge(dict->search_steps(key)));
     const Value* value = is_hashable(key) ? dict->find(key) : nullptr;
     if (value != nullptr) return *value;
   }

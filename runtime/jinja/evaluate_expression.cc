@@ -16,6 +16,7 @@ Result<Value> Evaluator::evaluate(const Expression& expression) {
 
 Result<Value> Evaluator::evaluate(const NameExpression& node) {
   for (Scope* scope = scopes_.back().get(); scope != nullptr; scope = scope->parent) {
+    COHORT_RETURN_IF_ERROR(budget().charge(scope->search_steps()));
     if (const Value* value = scope->find(node.name)) return *value;
   }
   const Builtin function = find_function(node.name);
@@ -41,6 +42,7 @@ Result<Value> Evaluator::evaluate(const DictExpression& node) {
     COHORT_ASSIGN_OR_RETURN(Value key, evaluate(*key_expression));
     COHORT_ASSIGN_OR_RETURN(Value value, evaluate(*value_expression));
     if (!is_hashable(key)) return invalid_argument("unhashable type: '" + std::string(type_name(key)) + "'");
+    COHORT_RETURN_IF_ERROR(budget().charge(dict.search_steps(key)));
     dict.set(std::move(key), std::move(value));
   }
   return make_dict(budget(), std::move(dict));

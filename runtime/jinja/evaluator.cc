@@ -180,16 +180,20 @@ Result<Value> Evaluator::apply_to_block(const ExpressionPtr& filter, Text text) 
   return filtered;
 }
 
-Value Evaluator::make_macro(const MacroStatement& macro) {
+Result<Value> Evaluator::make_macro(const MacroStatement& macro) {
+  // The scope and its variables last until the render ends.
+  constexpr int64_t kCapturingSteps = 32;
+  COHORT_RETURN_IF_ERROR(budget().charge(kCapturingSteps));
   scopes_.back()->is_captured = true;
   auto callable = std::make_shared<Callable>();
   callable->macro = &macro;
   callable->scope = scopes_.back().get();
-  return CallablePtr(std::move(callable));
+  return Value(CallablePtr(std::move(callable)));
 }
 
 Result<Evaluator::Flow> Evaluator::execute(const MacroStatement& node) {
-  scopes_.back()->set(node.name, make_macro(node));
+  COHORT_ASSIGN_OR_RETURN(Value macro, make_macro(node));
+  COHORT_RETURN_IF_ERROR(set(node.name, std::move(macro)));
   return Flow::kNext;
 }
 
@@ -197,7 +201,8 @@ Result<Evaluator::Flow> Evaluator::execute(const CallStatement& node) {
   const auto& call_node = std::get<CallExpression>(node.call->node);
   COHORT_ASSIGN_OR_RETURN(const Value callee, evaluate(*call_node.callee));
   COHORT_ASSIGN_OR_RETURN(Arguments arguments, evaluate_arguments(call_node.arguments));
-  arguments.named.emplace_back("caller", make_macro(node.caller));
+  COHORT_ASSIGN_OR_RETURN(Value caller, make_macro(node.caller));
+  arguments.named.emplace_back("caller", std::move(caller));
   COHORT_ASSIGN_OR_RETURN(const Value value, call(callee, arguments));
   COHORT_RETURN_IF_ERROR(append_str(budget(), value, *out_));
   return Flow::kNext;
@@ -219,14 +224,19 @@ Result<Evaluator::Flow> Evaluator::execute(const GenerationStatement& node) {
   return execute(node.body);
 }
 
+Status Evaluator::set(std::string_view name, Value value) {
+  Scope& scope = *scopes_.back();
+  COHORT_RETURN_IF_ERROR(budget().charge(scope.search_steps()));
+  scope.set(name, std::move(value));
+  return ok_status();
+}
+
 Status Evaluator::assign(const Target& target, const Value& value) {
   if (target.items.empty()) {
-    if (target.attribute.empty()) {
-      scopes_.back()->set(target.name, value);
-      return ok_status();
-    }
+    if (target.attribute.empty()) return set(target.name, value);
     Value* space_value = nullptr;
     for (Scope* scope = scopes_.back().get(); scope != nullptr && space_value == nullptr; scope = scope->parent) {
+      COHORT_RETURN_IF_ERROR(budget().charge(scope->search_steps()));
       space_value = scope->find(target.name);
     }
     Namespace* space = space_value == nullptr ? nullptr : space_value->as_namespace();
@@ -257,6 +267,7 @@ Status Evaluator::bind_parameters(const MacroStatement& macro, const Arguments& 
   size_t num_named = 0;
   for (size_t i = 0; i < macro.parameters.size(); ++i) {
     const MacroParameter& parameter = macro.parameters[i];
+    COHORT_RETURN_IF_ERROR(budget().charge(static_cast<int64_t>(arguments.named.size() / 16)));
     const auto named = std::find_if(arguments.named.begin(), arguments.named.end(),
                                     [&](const auto& argument) { return argument.first == parameter.name; });
     const bool is_named = named != arguments.named.end();
@@ -271,11 +282,11 @@ Status Evaluator::bind_parameters(const MacroStatement& macro, const Arguments& 
     } else if (parameter.otherwise != nullptr) {
       COHORT_ASSIGN_OR_RETURN(value, evaluate(*parameter.otherwise));
     }
-    scopes_.back()->set(parameter.name, std::move(value));
+    COHORT_RETURN_IF_ERROR(set(parameter.name, std::move(value)));
   }
   for (const auto& [name, value] : arguments.named) {
     if (name != "caller") continue;
-    scopes_.back()->set(name, value);
+    COHORT_RETURN_IF_ERROR(set(name, value));
     ++num_named;
   }
   if (num_named < arguments.named.size())

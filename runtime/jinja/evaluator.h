@@ -20,6 +20,8 @@ struct Scope {
   std::vector<std::pair<std::string_view, Value>> variables;
 
   Value* find(std::string_view name);
+  // What find() and set() cost, in steps, beyond the first.
+  int64_t search_steps() const { return static_cast<int64_t>(variables.size() / 16); }
   void set(std::string_view name, Value value);
 };
 
@@ -57,6 +59,8 @@ class Evaluator {
   Result<Flow> execute_apart(const Block& block, Text& out);
   Result<SequencePtr> filtered_items(const ForStatement& node);
   Status assign(const Target& target, const Value& value);
+  // Sets a variable of the innermost scope.
+  Status set(std::string_view name, Value value);
 
   Result<Value> evaluate(const Expression& expression);
   Result<Value> evaluate(const LiteralExpression& node) { return node.value; }
@@ -84,7 +88,7 @@ class Evaluator {
   Result<Value> call(const Value& callee, const Arguments& arguments);
   Result<Value> call_macro(const Callable& callable, const Arguments& arguments);
   Status bind_parameters(const MacroStatement& macro, const Arguments& arguments);
-  Value make_macro(const MacroStatement& macro);
+  Result<Value> make_macro(const MacroStatement& macro);
 
   Budget& budget() { return state_.budget(); }
   void push_scope(Scope* parent);

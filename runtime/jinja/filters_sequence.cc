@@ -199,8 +199,7 @@ Status keep_unique(Budget& budget, const Value& iterable, const Value* attribute
   for (const Value& item : items->items) {
     COHORT_ASSIGN_OR_RETURN(Value key, comparison_key(budget, item, attribute, case_matters));
     if (!is_hashable(key)) return invalid_argument("unhashable type: '" + std::string(type_name(key)) + "'");
-    // Keys that are no texts are compared one by one.
-    COHORT_RETURN_IF_ERROR(budget.charge(key.is_text() ? 1 : 1 + static_cast<int64_t>(seen.size() / 4)));
+    COHORT_RETURN_IF_ERROR(budget.charge(1 + seen.search_steps(key)));
     if (seen.find(key) != nullptr) continue;
     seen.set(std::move(key), None());
     kept.push_back(item);

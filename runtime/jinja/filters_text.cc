@@ -17,8 +17,12 @@
 namespace cohort::jinja {
 namespace {
 
-// The filtered value as a text, as Jinja's soft_str() makes it.
-Result<TextPtr> self_text(const Invocation& call) { return to_text(call.state.budget(), call.self); }
+// The filtered value as a text, as Jinja's soft_str() makes it; charges for reading it.
+Result<TextPtr> self_text(const Invocation& call) {
+  COHORT_ASSIGN_OR_RETURN(TextPtr text, to_text(call.state.budget(), call.self));
+  COHORT_RETURN_IF_ERROR(call.state.budget().charge_text(text->size()));
+  return text;
+}
 
 Result<Value> trim(const Invocation& call) {
   COHORT_ASSIGN_OR_RETURN(const Binding arguments, Binding::make(call, "trim", {"chars"}));

@@ -57,11 +57,13 @@ Status collect_named(const Invocation& call, std::string_view function, Assign a
 
 Result<Value> dict(const Invocation& call) {
   Dict made;
-  COHORT_RETURN_IF_ERROR(collect_named(call, "dict", [&](const Value& key, const Value& value) {
+  const auto assign = [&](const Value& key, const Value& value) -> Status {
     if (!is_hashable(key)) return invalid_argument("unhashable type: '" + std::string(type_name(key)) + "'");
+    COHORT_RETURN_IF_ERROR(call.state.budget().charge(made.search_steps(key)));
     made.set(key, value);
     return ok_status();
-  }));
+  };
+  COHORT_RETURN_IF_ERROR(collect_named(call, "dict", assign));
   return make_dict(call.state.budget(), std::move(made));
 }
 

@@ -230,7 +230,9 @@ Result<Value> get_of_dict(const Invocation& call) {
   if (!is_hashable(*arguments[0])) {
     return invalid_argument("unhashable type: '" + std::string(type_name(*arguments[0])) + "'");
   }
-  if (const Value* value = call.self.as_dict()->find(*arguments[0])) return *value;
+  const Dict& dict = *call.self.as_dict();
+  COHORT_RETURN_IF_ERROR(call.state.budget().charge(dict.search_steps(*arguments[0])));
+  if (const Value* value = dict.find(*arguments[0])) return *value;
   return arguments[1] == nullptr ? Value(None()) : *arguments[1];
 }
 

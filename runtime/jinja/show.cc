@@ -140,7 +140,7 @@ class JsonWriter {
   Status append_object(const Dict& dict, int level);
   Status append_key(const Value& key);
   void append_string(const Text& text);
-  void append_break(int level);
+  Status append_break(int level);
   void put(std::string_view bytes) { out_.append(bytes, false); }
 
   Budget& budget_;
@@ -154,10 +154,12 @@ void JsonWriter::append_string(const Text& text) {
   put("\"");
 }
 
-void JsonWriter::append_break(int level) {
-  if (!style_.indent) return;
+Status JsonWriter::append_break(int level) {
+  if (!style_.indent) return ok_status();
   put("\n");
+  COHORT_RETURN_IF_ERROR(budget_.check_size(out_.size() + style_.indent->size() * static_cast<size_t>(level)));
   for (int i = 0; i < level; ++i) put(*style_.indent);
+  return ok_status();
 }
 
 Status JsonWriter::append_key(const Value& key) {
@@ -176,10 +178,10 @@ Status JsonWriter::append_array(const std::vector<Value>& items, int level) {
   put("[");
   for (size_t i = 0; i < items.size(); ++i) {
     if (i > 0) put(style_.item_separator);
-    append_break(level + 1);
+    COHORT_RETURN_IF_ERROR(append_break(level + 1));
     COHORT_RETURN_IF_ERROR(append(items[i], level + 1));
   }
-  if (!items.empty()) append_break(level);
+  if (!items.empty()) COHORT_RETURN_IF_ERROR(append_break(level));
   put("]");
   return ok_status();
 }
@@ -199,12 +201,12 @@ Status JsonWriter::append_object(const Dict& dict, int level) {
   put("{");
   for (size_t i = 0; i < entries.size(); ++i) {
     if (i > 0) put(style_.item_separator);
-    append_break(level + 1);
+    COHORT_RETURN_IF_ERROR(append_break(level + 1));
     COHORT_RETURN_IF_ERROR(append_key(entries[i]->first));
     put(style_.key_separator);
     COHORT_RETURN_IF_ERROR(append(entries[i]->second, level + 1));
   }
-  if (!entries.empty()) append_break(level);
+  if (!entries.empty()) COHORT_RETURN_IF_ERROR(append_break(level));
   put("}");
   return ok_status();
 }

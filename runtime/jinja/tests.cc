@@ -71,6 +71,7 @@ Result<Value> is_same_as(const Invocation& call) {
 template <CharClass kClass>
 Result<Value> has_case(const Invocation& call) {
   COHORT_ASSIGN_OR_RETURN(const TextPtr text, to_text(call.state.budget(), call.self));
+  COHORT_RETURN_IF_ERROR(call.state.budget().charge_text(text->size()));
   return Value(is_all(text->view(), kClass));
 }
 

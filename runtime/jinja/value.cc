@@ -51,6 +51,7 @@ Result<bool> are_equal_dicts(Budget& budget, const Dict& a, const Dict& b) {
   if (&a == &b) return true;
   if (a.size() != b.size()) return false;
   for (const auto& [key, value] : a.entries()) {
+    COHORT_RETURN_IF_ERROR(budget.charge(b.search_steps(key)));
     const Value* other = b.find(key);
     if (other == nullptr) return false;
     COHORT_ASSIGN_OR_RETURN(const bool same, is_equal(budget, value, *other));
@@ -300,7 +301,7 @@ Result<bool> contains(Budget& budget, const Value& haystack, const Value& needle
   }
   if (const Dict* dict = haystack.as_dict()) {
     if (!is_hashable(needle)) return invalid_argument("unhashable type: '" + std::string(type_name(needle)) + "'");
-    COHORT_RETURN_IF_ERROR(budget.charge(1));
+    COHORT_RETURN_IF_ERROR(budget.charge(1 + dict->search_steps(needle)));
     return dict->find(needle) != nullptr;
   }
   if (haystack.is_undefined()) return false;

@@ -170,7 +170,27 @@ INSTANTIATE_TEST_SUITE_P(
         "{{ '%1000000d' % 1 }}", "{{ 'x'.ljust(10 ** 15) }}", "{{ [1]|tojson(indent=10 ** 12) }}",
         "{{ 'x'|indent(10 ** 12, true) }}", "{{ strftime_now('%999999999d') }}",
         "{{ ('a,' * 9999999).split(',') | length }}", "{{ ('a' * 9999999) | list }}",
+        "{% set x = 'x' * 9000000 %}{% for i in range(99999) %}{{ (x|trim)[0] }}{% endfor %}",
+        "{% set ns = namespace(s=1) %}{% for i in range(99) %}{% set ns.s = [ns.s] %}{% endfor %}{{ "
+        "ns.s|tojson(indent=1000000) }}",
         "{{ 'a'|map('map','map','map') | list }}{{ [[]] | map('map', 'map') | map('nothing') }}"));
+
+// What is looked for among many, one by one.
+TEST(ChatTemplate, ManyNamesAndKeysAreAnError) {
+  std::string variables;
+  std::string keys;
+  std::string parameters;
+  for (int i = 0; i < 25'000; ++i) {
+    const std::string number = std::to_string(i);
+    variables.append("{% set v").append(number).append(" = 1 %}");
+    keys.append(number).append(":1,");
+    parameters.append(i == 0 ? "" : ",").append("p").append(number);
+  }
+  for (const std::string& source : {variables, "{% set d = {" + keys + "} %}",
+                                    "{% macro m(" + parameters + ") %}{% endmacro %}{{ m() }}{{ m() }}{{ m() }}"}) {
+    EXPECT_EQ(render_status(source).code(), StatusCode::kResourceExhausted) << source.substr(0, 30);
+  }
+}
 
 TEST(ChatTemplate, DeepNestingIsAnErrorOrWorks) {
   for (const std::string& open :
