@@ -57,14 +57,18 @@ class LayoutTest : public testing::TestWithParam<Case> {
   const std::string& config() const { return GetParam().config; }
   DType dtype() const { return GetParam().dtype; }
 
-  // Calls check(sizes) for every layout that there are ranks and layers for.
+  // Calls check(sizes) for every layout of at most 12 ranks that the model can have and there are ranks for.
   template <typename F>
-  void for_each_layout(int64_t num_layers, F&& check) const {
-    for (const int tensor : {1, 2, 4}) {
-      for (const int pipeline : {1, 2, 3}) {
-        if (!has_ranks(tensor * pipeline) || pipeline > num_layers) continue;
+  void for_each_layout(const ModelSpec& spec, F&& check) const {
+    for (const int tensor : {1, 2, 4, 8}) {
+      for (const int pipeline : {1, 2, 3, 4}) {
+        const ParallelSizes sizes{.tensor = tensor, .pipeline = pipeline};
+        if (sizes.num_ranks() > 12 || !has_ranks(static_cast<int>(sizes.num_ranks()))) continue;
+        if (pipeline > spec.num_encoder_layers + spec.num_layers) continue;
+        // All can be split by four, the larger ones by eight.
+        if (tensor > 4 && !shard_model(spec, ParallelLayout(sizes, 0)).ok()) continue;
         SCOPED_TRACE("tp " + std::to_string(tensor) + " pp " + std::to_string(pipeline));
-        check(ParallelSizes{.tensor = tensor, .pipeline = pipeline});
+        check(sizes);
       }
     }
   }
@@ -156,7 +160,7 @@ TEST_P(LayoutTest, LogitsHaveEqualBits) {
   const std::vector<float> expected = PromptRun(*whole, solo, stream).logits({prompt}, 64);
   ASSERT_EQ(static_cast<int64_t>(expected.size()), 37 * vocab);
 
-  for_each_layout(whole->spec().num_encoder_layers + whole->spec().num_layers, [&](const ParallelSizes& sizes) {
+  for_each_layout(whole->spec(), [&](const ParallelSizes& sizes) {
     run_ranks(sizes.num_ranks(), [&](HostComm& world) {
       Stream rank_stream(kCpuDevice, 1);
       const RankComms comms = RankComms::create(world, sizes, kCpuDevice);
@@ -184,7 +188,7 @@ TEST_P(LayoutTest, RequestsGetTheSameTokensAndLogprobs) {
   Engine solo_engine(solo_runner, solo);
   const std::vector<Output> expected = generate(solo_engine, requests);
 
-  for_each_layout(whole->spec().num_encoder_layers + whole->spec().num_layers, [&](const ParallelSizes& sizes) {
+  for_each_layout(whole->spec(), [&](const ParallelSizes& sizes) {
     run_ranks(sizes.num_ranks(), [&](HostComm& world) {
       Stream rank_stream(kCpuDevice, 1);
       const RankComms comms = RankComms::create(world, sizes, kCpuDevice);
