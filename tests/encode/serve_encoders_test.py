@@ -128,6 +128,7 @@ class Encoders(unittest.TestCase):
         for name, layout in (
             ("roberta", {}),
             ("distilbert", {}),
+            ("split-xlm-roberta", {}),
             ("split-roberta", dict(tensor=2, pipeline=2)),
             ("split-distilbert", dict(tensor=2, pipeline=2)),
         ):

@@ -89,6 +89,11 @@ SPECS = {
         ROBERTA | dict(hidden_size=32, num_attention_heads=8, intermediate_size=80),
         "as many shards as bert-split",
     ),
+    "split-xlm-roberta": (
+        "XLMRobertaModel",
+        ROBERTA | dict(hidden_size=32, num_attention_heads=8, intermediate_size=80),
+        "as many shards as bert-split",
+    ),
 }  # fmt: skip
 
 

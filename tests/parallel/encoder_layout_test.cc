@@ -67,7 +67,7 @@ TEST_P(EncoderLayoutTest, AnswersHaveEqualBits) {
 
 INSTANTIATE_TEST_SUITE_P(, EncoderLayoutTest,
                          testing::Values("bert-split", "bert-classifier-split", "bert-masked-split", "split-distilbert",
-                                         "split-roberta"),
+                                         "split-roberta", "split-xlm-roberta"),
                          [](const auto& param) {
                            std::string name = param.param;
                            std::replace(name.begin(), name.end(), '-', '_');
