@@ -18,6 +18,7 @@
 namespace cohort {
 namespace {
 
+constexpr std::chrono::milliseconds kTick{50};        // between looks whether the job is asked to end
 constexpr std::chrono::milliseconds kLastWords{200};  // for a gateway to read why the engine ends
 
 // An engine without a gateway of its own, by a signal; the second one ends it at once.
@@ -32,7 +33,20 @@ void ask_to_end(int) {
 struct FrontDoor {
   std::unique_ptr<LinkServer> link;
   std::unique_ptr<Gateway> gateway;  // null where that is another process
+  std::jthread start_watch;          // until the engine is ready
 };
+
+// While the engine is made ready nobody looks whether the job has been asked to end: it then ends at once.
+std::jthread watch_start(Job& job, const Gateway* gateway) {
+  return std::jthread([&job, gateway](const std::stop_token& is_ready) {
+    while (!is_ready.stop_requested()) {
+      std::this_thread::sleep_for(kTick);
+      if (is_asked_to_end != 0 || (gateway != nullptr && gateway->has_ended())) {
+        job.on_failure()("asked to end before the engine was ready");
+      }
+    }
+  });
+}
 
 void announce_failure(LinkServer& link, const std::string& reason) {
   wire::FromEngine message;
@@ -51,6 +65,7 @@ Status open_front_door(Job& job, const Config& config, const RankModel& model, b
     for (const int signal : {SIGTERM, SIGINT, SIGUSR2}) std::signal(signal, ask_to_end);
     job.set_last_words([&door](const std::string& reason) { announce_failure(*door.link, reason); });
     spdlog::info("waiting for gateways at {}", door.link->path());
+    door.start_watch = watch_start(job, nullptr);
     return ok_status();
   }
   Gateway::Options options{.config = config,
@@ -62,6 +77,7 @@ Status open_front_door(Job& job, const Config& config, const RankModel& model, b
                            .patience_after_sigterm = launcher_patience()};
   COHORT_ASSIGN_OR_RETURN(door.gateway, Gateway::open(std::move(options)));
   job.set_last_words([&door](const std::string& reason) { door.gateway->fail(reason); });
+  door.start_watch = watch_start(job, door.gateway.get());
   return ok_status();
 }
 
@@ -126,6 +142,7 @@ Status run_rank(Job& job, const Config& config, RankModel model, FrontDoor& door
   Engine engine(rank.runner(), rank.comms());
   spdlog::info("ready after {:.1f} s", rank.load_seconds());
   EngineServer server(engine, *door.link, make_facts(rank.runner()));
+  door.start_watch = {};
   EngineDrain drain(std::chrono::seconds(config.server.drain_timeout_s));
   server.run([&] { return door.gateway ? door.gateway->has_ended() : drain.has_ended(server, engine); });
   return ok_status();

@@ -107,14 +107,32 @@ class Drain(Life):
 
 
 class Loading(Life):
+    def make_model(self, folder):
+        """One with as many layers as take a while."""
+        model = pathlib.Path(folder) / MODEL.name
+        shutil.copytree(MODEL, model)
+        config = json.loads((model / "config.json").read_text())
+        config["num_hidden_layers"] = 200
+        (model / "config.json").write_text(json.dumps(config))
+        return model
+
+    def test_a_signal_ends_it_at_once(self):
+        for flags, begun in [((), "listening"), (("--engine-only", "--link", "engine.sock"), "waiting for gateways")]:
+            with tempfile.TemporaryDirectory(prefix="cohort-test-") as name:
+                flags = [flag.replace("engine.sock", f"{name}/engine.sock") for flag in flags]
+                flags += ["--weights", "random", "--num-blocks", 64, "--heartbeat-timeout-ms", 600_000]
+                running = Server(cohort, *flags, model=self.make_model(name), tensor=2)
+                self.addCleanup(running.__exit__)
+                running._await(begun, lambda: begun in running.job.err)
+                running.signal_rank(1, signal.SIGSTOP)  # without it the engine is never ready
+                since = time.monotonic()
+                os.kill(running.job.rank_pid(0), signal.SIGTERM)
+                self.expect_end(running, "SIGTERM while the model is loaded", since)
+                self.assertIn("asked to end before the engine was ready", running.job.err)
+
     def test_how_far_it_is(self):
         with tempfile.TemporaryDirectory() as name:
-            # As many layers as take a while.
-            model = pathlib.Path(name) / MODEL.name
-            shutil.copytree(MODEL, model)
-            config = json.loads((model / "config.json").read_text())
-            config["num_hidden_layers"] = 200
-            (model / "config.json").write_text(json.dumps(config))
+            model = self.make_model(name)
             running = Server(cohort, "--weights", "random", "--num-blocks", 64, model=model, tensor=2)
             self.addCleanup(running.__exit__)
             told = []
