@@ -28,8 +28,8 @@ void use_tensorflow_name(std::string& name, const Checkpoint& checkpoint) {
   }
 }
 
-// Tables of positions end where config.json says, and rotations were not trained beyond; distances between tokens have no
-// end.
+// Tables of positions end where config.json says, and rotations were not trained beyond; distances between tokens have
+// no end.
 Status limit_sequences(int64_t max_model_len, const std::filesystem::path& model_dir, ModelSpec& spec) {
   const bool has_end = spec.position == PositionKind::kLearned || spec.position == PositionKind::kRotary;
   if (has_end && max_model_len > spec.max_position) {

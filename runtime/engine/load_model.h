@@ -48,8 +48,8 @@ WeightMap resolve_weight_map(const ModelConfig& config, const Checkpoint& checkp
 // the tensor, or the first few of many. Reads no weights.
 Status check_checkpoint(const WeightMap& map, const Checkpoint& checkpoint);
 
-// Reads and checks everything but the weights. kInvalidArgument for a max_model_len beyond config.json's of a model whose
-// positions end there.
+// Reads and checks everything but the weights. kInvalidArgument for a max_model_len beyond config.json's of a model
+// whose positions end there.
 Result<OpenModel> open_model(const std::filesystem::path& model_dir, const LoadOptions& options);
 
 // Reads the weights of `shard`. Bytes are told to `progress`, which may be null.
