@@ -27,7 +27,7 @@ def run(num_ranks, *args):
     process = subprocess.run(
         ["mpirun", "--oversubscribe", "--bind-to", "none", "-np", str(num_ranks), cohort, "bench", "scaling",
          "--model", MODEL, "--device", "cpu", *map(str, args)],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=250, env=environment,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=800, env=environment,
     )  # fmt: skip
     return process.stdout, process.stderr, process.returncode
 
