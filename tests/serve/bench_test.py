@@ -29,7 +29,8 @@ def bench(*flags, key=KEY):
 class Bench(KeyedServer, unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.start_keyed(cohort, "--num-blocks", 256, "--max-seqs", 4, "--max-waiting", 12)
+        # Room for all requests of a sweep, however slow it is, and not for those of test_requests_that_are_refused().
+        cls.start_keyed(cohort, "--num-blocks", 256, "--max-seqs", 4, "--max-waiting", 16)
 
     def measured(self, *flags):
         """Standard output and the object of --save-json."""
