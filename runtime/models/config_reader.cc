@@ -1,6 +1,7 @@
 #include "runtime/models/config_reader.h"
 
 #include <cmath>
+#include <limits>
 
 namespace cohort {
 namespace {
@@ -43,8 +44,7 @@ int64_t ConfigReader::positive_int(std::string_view key) {
 }
 
 int64_t ConfigReader::positive_int(std::string_view key, int64_t fallback) {
-  // A bound that leaves room for products of three sizes in int64_t.
-  constexpr int64_t kMax = int64_t{1} << 31;
+  constexpr int64_t kMax = std::numeric_limits<int32_t>::max();  // products of two fit int64_t
   const nlohmann::json* value = find(key);
   if (value == nullptr) return fallback;
   if (!value->is_number_integer() || *value < 1 || *value > kMax) {
@@ -62,6 +62,15 @@ double ConfigReader::number(std::string_view key, double fallback) {
     return fallback;
   }
   return value->get<double>();
+}
+
+int32_t ConfigReader::int32(std::string_view key, int32_t fallback) {
+  const double value = number(key, fallback);
+  if (value < std::numeric_limits<int32_t>::min() || value > std::numeric_limits<int32_t>::max()) {
+    fail(key, "expected a number of 32 bits, got " + shown(*find(key)));
+    return fallback;
+  }
+  return static_cast<int32_t>(value);
 }
 
 double ConfigReader::positive_number(std::string_view key, double fallback) {

@@ -24,6 +24,7 @@ class ConfigReader {
   int64_t positive_int(std::string_view key, int64_t fallback);  // optional
   double positive_number(std::string_view key, double fallback);
   double number(std::string_view key, double fallback);
+  int32_t int32(std::string_view key, int32_t fallback);  // of any number of 32 bits, what is before its point
   bool boolean(std::string_view key, bool fallback);
   std::string text(std::string_view key, std::string_view fallback);
   // The nested object, empty if absent.

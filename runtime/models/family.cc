@@ -61,6 +61,30 @@ DType read_dtype(ConfigReader& config) {
   return *dtype;
 }
 
+// Sizes that no model has, before memory is taken for lists of layers or angles and before they are multiplied.
+void check_sizes(ConfigReader& config, const ModelSpec& spec) {
+  constexpr int64_t kMaxHeadDim = 1 << 16;
+  constexpr double kMaxParameters = 1e15;
+  const auto real = [](int64_t size) { return static_cast<double>(size); };
+  const int64_t num_layers = spec.num_layers + spec.num_encoder_layers;
+  const double attention = real(2 * (spec.num_heads + spec.num_kv_heads)) * real(spec.head_dim);
+  const double mlp = 3 * real(spec.ffn) * real(std::max<int64_t>(spec.num_experts, 1));
+  const double rows = real(spec.vocab) + real(spec.max_position) + real(spec.num_token_types);
+  const double width = real(std::max(spec.hidden, spec.embedding_dim));
+  const double distances = 2 * real(spec.max_position_distance) * real(spec.num_heads);
+  const double num_parameters = real(num_layers) * width * (attention + mlp) + rows * width + distances;
+  if (num_layers > kMaxLayers) {
+    config.fail("layers", "expected at most " + std::to_string(kMaxLayers) + ", got " + std::to_string(num_layers));
+  } else if (spec.head_dim > kMaxHeadDim) {
+    config.fail("head_dim",
+                "expected at most " + std::to_string(kMaxHeadDim) + ", got " + std::to_string(spec.head_dim));
+  } else if (spec.max_position > std::numeric_limits<int32_t>::max()) {
+    config.fail("rope_scaling", "factor: the longest sequence has more positions than 32 bits can tell apart");
+  } else if (num_parameters > kMaxParameters) {
+    config.fail("sizes", "a model of more parameters than any machine holds");
+  }
+}
+
 void check_spec(ConfigReader& config, const ModelSpec& spec) {
   if (spec.num_heads % spec.num_kv_heads != 0) {
     config.fail("num_key_value_heads", "expected a divisor of the " + std::to_string(spec.num_heads) +
@@ -98,7 +122,7 @@ Result<GenerationDefaults> read_generation(const std::filesystem::path& path, Co
   if (generation.has("eos_token_id")) defaults.eos_ids = read_token_ids(generation, "eos_token_id");
   defaults.do_sample = generation.boolean("do_sample", false);
   defaults.temperature = static_cast<float>(generation.number("temperature", 1));
-  defaults.top_k = static_cast<int32_t>(generation.number("top_k", 0));
+  defaults.top_k = generation.int32("top_k", 0);
   defaults.top_p = static_cast<float>(generation.number("top_p", 1));
   defaults.repetition_penalty = static_cast<float>(generation.number("repetition_penalty", 1));
   COHORT_RETURN_IF_ERROR(Status(generation.status()));
@@ -148,6 +172,7 @@ Result<ModelConfig> read_model_config(const std::filesystem::path& model_dir) {
   model.spec.family = model.family->model_type;
   if (model.spec.embedding_dim == 0) model.spec.embedding_dim = model.spec.hidden;
   model.spec.checkpoint_dtype = read_dtype(config);
+  check_sizes(config, model.spec);
   check_spec(config, model.spec);
   COHORT_RETURN_IF_ERROR(Status(config.status()));
   if (model.spec.head == HeadKind::kNone) COHORT_RETURN_IF_ERROR(read_sentence_pooling(model_dir, model.spec));

@@ -16,7 +16,7 @@ ModelSpec read_spec(ConfigReader& config) {
   ModelSpec spec = read_bert_like_spec(config);
   read_bert_sizes(config, spec);
   // Positions begin behind the id of its padding token, and max_position_embeddings counts the rows before them too.
-  spec.position_offset = static_cast<int64_t>(config.number("pad_token_id", 1)) + 1;
+  spec.position_offset = int64_t{config.int32("pad_token_id", 1)} + 1;
   if (spec.position_offset < 1 || spec.position_offset >= spec.max_position) {
     config.fail("pad_token_id", "expected a row of the table of positions");
     return spec;

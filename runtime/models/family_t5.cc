@@ -50,7 +50,7 @@ ModelSpec read_spec(ConfigReader& config) {
   // A head that is the embedding reads scaled states. transformers 5 writes tie_word_embeddings true in any case.
   spec.tied_embeddings = config.boolean("scale_decoder_outputs", config.boolean("tie_word_embeddings", true));
   if (spec.tied_embeddings) spec.logit_scale = 1 / std::sqrt(static_cast<float>(spec.hidden));
-  spec.decoder_start_token = static_cast<int32_t>(config.number("decoder_start_token_id", 0));
+  spec.decoder_start_token = config.int32("decoder_start_token_id", 0);
   if (spec.decoder_start_token < 0 || spec.decoder_start_token >= spec.vocab) {
     config.fail("decoder_start_token_id", "expected a token of the vocabulary of " + std::to_string(spec.vocab));
   }

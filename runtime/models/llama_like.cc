@@ -31,7 +31,7 @@ ModelSpec read_llama_like_spec(ConfigReader& config) {
 }
 
 std::vector<int64_t> read_windows(ConfigReader& config, int64_t num_layers, bool (*has_window)(int64_t layer)) {
-  if (!config.has("sliding_window")) return {};
+  if (!config.has("sliding_window") || num_layers > kMaxLayers) return {};
   const int64_t window = config.positive_int("sliding_window", 1);
   std::vector<int64_t> windows(static_cast<size_t>(num_layers));
   if (!config.has("layer_types")) {

@@ -41,6 +41,9 @@ enum class HeadKind {
   kMaskedToken,     // logits over the vocabulary for each token itself
 };
 
+// Of both stacks; more are a mistake in config.json.
+inline constexpr int64_t kMaxLayers = 1 << 14;
+
 struct ModelSpec {
   std::string family;  // "llama", "gpt2", ...: `model_type` of config.json
 

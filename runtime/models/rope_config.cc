@@ -79,7 +79,8 @@ RotaryConfig read_rotary_config(ConfigReader& config, int64_t head_dim, int64_t 
 int64_t longest_sequence(const RotaryConfig& rotary) {
   const RopeScaling& scaling = rotary.scaling;
   const auto scaled = [&](int64_t trained) {
-    return static_cast<int64_t>(static_cast<double>(trained) * scaling.factor);
+    constexpr double kMax = 1e18;  // for factors that are refused later
+    return static_cast<int64_t>(std::min(static_cast<double>(trained) * scaling.factor, kMax));
   };
   switch (scaling.kind) {
     case RopeScalingKind::kLinear:

@@ -1,5 +1,6 @@
 #include "runtime/models/sentence_pooling.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 
@@ -23,6 +24,11 @@ constexpr Mode kModes[] = {{"pooling_mode_mean_tokens", "mean", Pooling::kMean},
                            {"pooling_mode_max_tokens", "max", std::nullopt},
                            {"pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens", std::nullopt},
                            {"pooling_mode_weightedmean_tokens", "weightedmean", std::nullopt}};
+
+// A folder's name comes with the model: it may not lead out of its directory.
+bool is_inside(const std::filesystem::path& folder) {
+  return folder.is_relative() && std::find(folder.begin(), folder.end(), "..") == folder.end();
+}
 
 Result<Pooling> read_pooling(const std::filesystem::path& path) {
   COHORT_ASSIGN_OR_RETURN(const nlohmann::json json, read_json_file(path, kMaxFileBytes));
@@ -54,6 +60,9 @@ Status read_sentence_pooling(const std::filesystem::path& model_dir, ModelSpec& 
     const std::string type = module.text("type", "");
     const std::string folder = module.text("path", "");
     COHORT_RETURN_IF_ERROR(Status(module.status()));
+    if (!is_inside(folder)) {
+      return invalid_argument(path.string() + ": path: expected a folder beside it, got \"" + folder + "\"");
+    }
     if (type.ends_with(".Pooling")) {
       COHORT_ASSIGN_OR_RETURN(spec.pooling, read_pooling(model_dir / folder / "config.json"));
     } else if (type.ends_with(".Normalize")) {

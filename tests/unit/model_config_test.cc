@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <limits>
 
 #include "runtime/engine/load_model.h"
 #include "runtime/json/json.h"
@@ -190,6 +191,56 @@ TEST_F(ModelConfigTest, MistakesNameTheKey) {
   EXPECT_EQ(error("eos_token_id", "two"),
             "config.json: eos_token_id: expected a token id or a list of them, got \"two\"");
   EXPECT_EQ(error("attention_bias", 1), "config.json: attention_bias: expected true or false, got 1");
+}
+
+TEST_F(ModelConfigTest, SizesThatNoModelHas) {
+  constexpr int64_t kLarge = std::numeric_limits<int32_t>::max();
+  EXPECT_EQ(error("hidden_size", kLarge + 1),
+            "config.json: hidden_size: expected a positive integer below 2^31, got 2147483648");
+  EXPECT_EQ(error("num_hidden_layers", kLarge), "config.json: layers: expected at most 16384, got 2147483647");
+  EXPECT_EQ(error("head_dim", kLarge), "config.json: head_dim: expected at most 65536, got 2147483647");
+  EXPECT_EQ(error("rope_scaling", {{"type", "linear"}, {"factor", 1e300}}),
+            "config.json: rope_scaling: factor: the longest sequence has more positions than 32 bits can tell apart");
+  nlohmann::json config = llama_config();
+  config["num_hidden_layers"] = kLarge;
+  config["architectures"] = {"MistralForCausalLM"};
+  config["sliding_window"] = 4096;
+  EXPECT_FALSE(read(config).ok());
+  config = llama_config();
+  for (const char* key : {"hidden_size", "intermediate_size", "vocab_size"}) config[key] = kLarge / 8 * 8;
+  config["head_dim"] = 128;
+  const auto large = read(config);
+  ASSERT_FALSE(large.ok());
+  EXPECT_NE(large.status().message().find("sizes: a model of more parameters"), std::string::npos)
+      << large.status().message();
+}
+
+TEST_F(ModelConfigTest, NumbersThatAreNoIntegers) {
+  const nlohmann::json t5 = {{"architectures", {"T5ForConditionalGeneration"}},
+                             {"vocab_size", 100},
+                             {"d_model", 64},
+                             {"d_kv", 8},
+                             {"d_ff", 96},
+                             {"num_layers", 2},
+                             {"num_heads", 8}};
+  ASSERT_TRUE(read(t5).ok()) << read(t5).status().message();
+  nlohmann::json config = t5;
+  config["decoder_start_token_id"] = 1e300;
+  EXPECT_NE(read(config).status().message().find("decoder_start_token_id: expected a number of 32 bits, got 1e+300"),
+            std::string::npos);
+  test::write_file(dir_ / "generation_config.json", R"({"top_k": 1e300})");
+  EXPECT_NE(read(t5).status().message().find("top_k: expected a number of 32 bits, got 1e+300"), std::string::npos);
+}
+
+TEST_F(ModelConfigTest, PoolingStaysInTheModelsDirectory) {
+  nlohmann::json config = llama_config();
+  config["architectures"] = {"BertModel"};
+  for (const char* folder : {"../1_Pooling", "/tmp", "a/../../b"}) {
+    const nlohmann::json modules = {{{"type", "sentence_transformers.models.Pooling"}, {"path", folder}}};
+    test::write_file(dir_ / "modules.json", modules.dump());
+    const std::string message = read(config).status().message();
+    EXPECT_NE(message.find("path: expected a folder beside it, got"), std::string::npos) << message;
+  }
 }
 
 TEST_F(ModelConfigTest, NotAModelDirectory) {
