@@ -24,6 +24,14 @@ int integer_variable(const char* name) {
   return text == nullptr ? 0 : std::atoi(text);
 }
 
+// Under Slurm, MPI_Init of Open MPI 4.1 waits for the other ranks twice, and on a busy machine a rank may be past both
+// while another still waits for the first: a message that comes then, before there is anybody to take it, is a
+// segmentation fault. With this all wait once, when they can take messages.
+void wait_once_in_init() {
+  if (std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr) return;  // mpirun's
+  setenv("OMPI_MCA_pmix_base_async_modex", "1", /*overwrite=*/0);
+}
+
 // Whether process `id` is mpirun's daemon on a host. Only what a child of a process with threads may call.
 bool is_daemon(pid_t id) {
   char path[32] = "/proc/";
@@ -95,6 +103,7 @@ std::optional<std::chrono::milliseconds> launcher_patience() {
 }
 
 void start_mpi() {
+  wait_once_in_init();
   int provided = MPI_THREAD_SINGLE;
   if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS) {
     throw std::runtime_error("MPI_Init_thread failed");
