@@ -38,7 +38,7 @@ class DeviceComm {
   // x may be changed when the stream has done it.
   void send(ConstTensorView x, int peer, Stream& stream);
   void receive(TensorView out, int peer, Stream& stream);
-  // Sends x to `peer` and receives `out` from it at once; the sizes may differ, and so may the dtype not.
+  // Sends x to `peer` and receives `out` from it at once; the sizes may differ, the dtype may not.
   void exchange(TensorView out, ConstTensorView x, int peer, Stream& stream);
   // out [size * n, ...] = x [n, ...] of every rank, by rank.
   void all_gather(TensorView out, ConstTensorView x, Stream& stream);

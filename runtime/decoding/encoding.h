@@ -22,8 +22,8 @@ struct Encoding {
   std::vector<float> hidden_states;  // [num_tokens, hidden], after the last layer
   std::vector<float> pooler_output;  // [hidden]
   std::vector<float> embedding;      // [hidden]: pooled hidden states, normalised if the model wants it
-  std::vector<float>
-      logits;  // [num_logits], or [num_tokens, num_logits] where the model labels tokens; those of logits_of
+  // [num_logits], or [num_tokens, num_logits] where the model labels tokens: all of them, or those of logits_of
+  std::vector<float> logits;
 };
 
 }  // namespace cohort

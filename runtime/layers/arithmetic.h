@@ -8,9 +8,8 @@ namespace cohort {
 
 // What is promised of the bits that a model computes.
 //   kFast           the same command on the same devices gives the same; another batch or layout may round otherwise
-//   kDeterministic  a sequence's bits depend neither on the sequences it runs with, nor on how its prompt was cut, nor
-//   on
-//                   the number of shards and stages; see gemm.h, attention.h and device_comm.h
+//   kDeterministic  a sequence's bits depend neither on the sequences it runs with, nor on how its prompt was cut,
+//                   nor on the number of shards and stages; see gemm.h, attention.h and device_comm.h
 // The CPU is always deterministic.
 enum class Numerics { kFast, kDeterministic };
 

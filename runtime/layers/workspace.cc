@@ -38,7 +38,7 @@ std::vector<Part> parts_of(const ModelSpec& spec, const ModelShard& shard, DType
       {&Workspace::delta, dtype, {max_tokens, spec.hidden}},
       {&Workspace::normed, dtype, {max_tokens, spec.hidden}},
       {&Workspace::mlp_delta, dtype, {is_parallel ? max_tokens : 0, spec.hidden}},
-      {&Workspace::embedding, dtype, {projects && shard.is_first_stage ? max_tokens : 0, spec.embedding_dim}},
+      {&Workspace::embedding, dtype, {projects && shard.has_embedding() ? max_tokens : 0, spec.embedding_dim}},
       {&Workspace::qkv, dtype, {max_tokens, local_heads * spec.head_dim}},
       {&Workspace::context, dtype, {max_tokens, shard.heads.size() * spec.head_dim}},
       {&Workspace::up, dtype, {max_tokens, spec.gated_mlp ? 2 * local_ffn : local_ffn}},

@@ -26,7 +26,7 @@ struct Workspace {
   Tensor delta;                  // [max_tokens, hidden]: what the last sublayer adds to it, or this shard's term
   Tensor normed;                 // [max_tokens, hidden]
   Tensor mlp_delta;              // [max_tokens, hidden]: the MLP's part of delta; of parallel blocks only
-  Tensor embedding;              // [max_tokens, embedding_dim], unless that is hidden; the first stage's
+  Tensor embedding;              // [max_tokens, embedding_dim], unless that is hidden; of stages with an embedding
   Tensor qkv;                    // [max_tokens, (local_num_heads + 2 local_num_kv_heads) * head_dim]
   Tensor context;                // [max_tokens, local_num_heads * head_dim]: what attention gathered
   Tensor up;                     // [max_tokens, local ffn, or twice that]

@@ -59,7 +59,9 @@ Result<int64_t> Scheduler::submit(GenerationRequest request, double now_s) {
     return invalid_argument("prompt and output need " + std::to_string(num_blocks) +
                             " blocks of the cache, which has " + std::to_string(options_.num_blocks));
   }
-  if (waiting_.size() >= options_.max_waiting) {
+  // Places that are free now are for those that wait already, and do so until the next plan only.
+  const int64_t num_places = options_.max_seqs - std::ssize(running_);
+  if (waiting_.size() - num_places >= options_.max_waiting) {
     return resource_exhausted("the queue is full: " + std::to_string(waiting_.size()) + " requests wait");
   }
   std::erase_if(request.stop_ids, [&](int32_t token) { return token < 0 || token >= options_.vocab; });

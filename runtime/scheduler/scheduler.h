@@ -43,7 +43,7 @@ struct SchedulerOptions {
   int64_t num_blocks = 1024;                                  // of the cache
   int64_t max_tokens_per_step = 512;                          // at least max_seqs
   int64_t max_seqs = 64;                                      // sequences that run at once
-  int64_t max_waiting = std::numeric_limits<int64_t>::max();  // requests; more are refused
+  int64_t max_waiting = std::numeric_limits<int64_t>::max();  // requests beside max_seqs; more are refused
   int64_t num_micro_batches = 1;                              // plans under way at once, one a stage of the pipeline
   // A second plan may be under way whose sequences compute tokens that the first still samples. Requires one
   // micro-batch.
@@ -77,7 +77,7 @@ class Scheduler {
   explicit Scheduler(const SchedulerOptions& options);
 
   // Queues a request and returns its id, which is also its sequence's. INVALID_ARGUMENT names the field that is wrong,
-  // or says that the cache could never hold it; RESOURCE_EXHAUSTED: max_waiting requests wait already. now_s: seconds,
+  // or says that the cache could never hold it; RESOURCE_EXHAUSTED: too many requests wait already. now_s: seconds,
   // of any clock that does not go back.
   Result<int64_t> submit(GenerationRequest request, double now_s);
   // The request gets no more tokens, and its blocks are there for the next plan. One that has ended, or never was, is

@@ -255,6 +255,22 @@ TEST(SchedulerPolicyTest, AFullQueueAndWhatCanNeverFitAreToldApart) {
   EXPECT_EQ(replica.ended.size(), 4u);
 }
 
+TEST(SchedulerPolicyTest, AFreePlaceIsNoPlaceInTheQueue) {
+  SchedulerOptions options = small_options();
+  options.max_waiting = 0;
+  options.max_seqs = 2;
+  Replica replica(options);
+  for (int round = 0; round < 2; ++round) {
+    replica.submit(request_of(4, 4));
+    replica.submit(request_of(4, 4));
+    EXPECT_EQ(replica.scheduler.submit(request_of(4, 4), 0).status().code(), StatusCode::kResourceExhausted);
+    replica.step();
+    EXPECT_EQ(replica.scheduler.submit(request_of(4, 4), 0).status().code(), StatusCode::kResourceExhausted);
+    replica.run();
+  }
+  EXPECT_EQ(replica.ended.size(), 4u);
+}
+
 TEST(SchedulerPolicyTest, ACancelledRequestIsGoneAtOnce) {
   SchedulerOptions options = small_options();
   options.max_seqs = 2;
