@@ -18,7 +18,7 @@ namespace {
 constexpr int64_t kCudaReserveBytes = int64_t{512} << 20;
 // With NCCL 2.28 between two of them: 1.07 GB for a communicator with its mailbox; more ranks and stages take more.
 constexpr int64_t kNcclReserveBytes = int64_t{3} << 29;
-constexpr int kMaxTensorSize = 64;  // that is proposed
+constexpr int kMaxSize = 64;  // of shards or stages that is proposed
 
 double gigabytes(int64_t num_bytes) { return static_cast<double>(num_bytes) / 1e9; }
 
@@ -50,18 +50,38 @@ int64_t largest_that_fits(int64_t limit, const Fits& fits) {
   return good;
 }
 
-// The smallest multiple of the tensor parallel size at which the rank's part and its activations fit; 0 if none does.
+// Whether the rank of `layout` would have room for its part and its activations.
+bool would_fit(const ParallelLayout& layout, const MemoryPlan& plan, const OpenModel& model, const MemoryOwner& owner,
+               const EngineOptions& options) {
+  const auto shard = shard_model(model.config.spec, layout);
+  if (!shard.ok()) return false;
+  const MemoryOwner part{owner.device, layout, *shard, owner.num_ranks_of_host};
+  return plan_memory(model, part, options, plan.available).left_for_cache() > 0;
+}
+
+// The smallest multiple of the tensor parallel size at which the rank would fit; 0 if none does.
 int tensor_size_that_fits(const MemoryPlan& plan, const OpenModel& model, const MemoryOwner& owner,
                           const EngineOptions& options) {
   const ParallelSizes& sizes = owner.layout.sizes();
-  for (int tensor = 2 * sizes.tensor; tensor <= kMaxTensorSize; tensor += sizes.tensor) {
-    const ParallelSizes wider{.tensor = tensor, .pipeline = sizes.pipeline, .replicas = 1};
-    MemoryOwner part = owner;
-    part.layout = ParallelLayout(wider, owner.layout.stage() * tensor);
-    const auto shard = shard_model(model.config.spec, part.layout);
-    if (!shard.ok()) continue;
-    part.shard = *shard;
-    if (plan_memory(model, part, options, plan.available).left_for_cache() > 0) return tensor;
+  for (int tensor = 2 * sizes.tensor; tensor <= kMaxSize; tensor += sizes.tensor) {
+    const ParallelLayout wider({.tensor = tensor, .pipeline = sizes.pipeline}, owner.layout.stage() * tensor);
+    if (would_fit(wider, plan, model, owner, options)) return tensor;
+  }
+  return 0;
+}
+
+// The fewest stages at which a rank of each would fit; 0 if none do.
+int num_stages_that_fit(const MemoryPlan& plan, const OpenModel& model, const MemoryOwner& owner,
+                        const EngineOptions& options) {
+  const ParallelSizes& sizes = owner.layout.sizes();
+  for (int pipeline = sizes.pipeline + 1; pipeline <= kMaxSize; ++pipeline) {
+    int stage = 0;
+    while (stage < pipeline &&
+           would_fit(ParallelLayout({.tensor = sizes.tensor, .pipeline = pipeline}, stage * sizes.tensor), plan, model,
+                     owner, options)) {
+      ++stage;
+    }
+    if (stage == pipeline) return pipeline;
   }
   return 0;
 }
@@ -82,9 +102,12 @@ std::string remedy(const MemoryPlan& plan, const OpenModel& model, const MemoryO
       num_seqs > 0) {
     return fmt::format("; --max-seqs {0} and --max-tokens-per-step {0} would fit", num_seqs);
   }
+  const char* const where = owner.device == kCpuDevice ? " over more hosts" : "";
   if (const int tensor = tensor_size_that_fits(plan, model, owner, options); tensor > 0) {
-    return fmt::format("; --tensor-parallel-size {}{} would fit", tensor,
-                       owner.device == kCpuDevice ? " over more hosts" : "");
+    return fmt::format("; --tensor-parallel-size {}{} would fit", tensor, where);
+  }
+  if (const int pipeline = num_stages_that_fit(plan, model, owner, options); pipeline > 0) {
+    return fmt::format("; --pipeline-parallel-size {}{} would fit", pipeline, where);
   }
   return "";
 }

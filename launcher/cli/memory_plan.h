@@ -37,8 +37,8 @@ int64_t library_reserve(const MemoryOwner& owner);
 MemoryPlan plan_memory(const OpenModel& model, const MemoryOwner& owner, const EngineOptions& options,
                        int64_t available);
 
-// RESOURCE_EXHAUSTED unless weights, activations and the reserve leave room; says which smaller step, or which tensor
-// parallel size, would fit.
+// RESOURCE_EXHAUSTED unless weights, activations and the reserve leave room; says which smaller step, how many shards
+// or, where no number of shards does, how many stages would fit.
 Status check_model_fits(const MemoryPlan& plan, const OpenModel& model, const MemoryOwner& owner,
                         const EngineOptions& options);
 

@@ -114,6 +114,26 @@ TEST(MemoryPlan, SaysWhichTensorParallelSizeWouldFit) {
   EXPECT_EQ(message(model, kCuda, 1, kOptions, kGB / 2).find("would fit"), std::string::npos);
 }
 
+// Eight shards are the most that the model can have. Each of so many stages fits, and not each of one fewer.
+TEST(MemoryPlan, SaysHowManyStagesWouldFit) {
+  const OpenModel model = llama_13b();
+  constexpr int64_t kAvailable = 5 * kGB;
+  const std::string said = message(model, kCuda, 1, kOptions, kAvailable);
+  const std::string flag = "--pipeline-parallel-size ";
+  ASSERT_NE(said.find(flag), std::string::npos) << said;
+  const int num_stages = std::stoi(said.substr(said.find(flag) + flag.size()));
+  const auto all_fit = [&](int pipeline) {
+    for (int stage = 0; stage < pipeline; ++stage) {
+      const ParallelLayout layout({.pipeline = pipeline}, stage);
+      const MemoryOwner owner{kCuda, layout, *shard_model(model.config.spec, layout), 1};
+      if (plan_memory(model, owner, kOptions, kAvailable).left_for_cache() <= 0) return false;
+    }
+    return true;
+  };
+  EXPECT_TRUE(all_fit(num_stages));
+  EXPECT_FALSE(all_fit(num_stages - 1));
+}
+
 // A step that is as large as is said fits, and one that is larger does not.
 TEST(MemoryPlan, SaysWhichStepWouldFit) {
   const OpenModel model = llama_13b();
