@@ -409,7 +409,7 @@ void HttpConnection::cut() {
 
 void HttpConnection::flush_later() {
   if (std::exchange(will_flush_, true)) return;
-  shared_->flush_later(shared_from_this());
+  shared_->flush_later(weak_from_this());
 }
 
 void HttpConnection::flush() {

@@ -24,7 +24,7 @@ struct HttpShared : std::enable_shared_from_this<HttpShared> {
   HttpShared(boost::asio::io_context& the_io, HttpServerOptions the_options, std::vector<HttpRoute> routes);
 
   // Calls flush() of it from the event loop, soon and once.
-  void flush_later(std::shared_ptr<HttpConnection> connection);
+  void flush_later(std::weak_ptr<HttpConnection> connection);
   // The time as http_date() writes it.
   const std::string& date();
 
@@ -40,7 +40,8 @@ struct HttpShared : std::enable_shared_from_this<HttpShared> {
   std::vector<char> scratch;  // what a read has brought, until the read's end
 
  private:
-  std::vector<std::shared_ptr<HttpConnection>> to_flush_;
+  // Weak, since connections hold this: what is left here when the event loop stops is never flushed.
+  std::vector<std::weak_ptr<HttpConnection>> to_flush_;
   std::time_t date_time_ = -1;
   std::string date_;
 };

@@ -38,11 +38,13 @@ milliseconds sweep_interval(const HttpServerOptions& options) {
 HttpShared::HttpShared(asio::io_context& the_io, HttpServerOptions the_options, std::vector<HttpRoute> routes)
     : io(the_io), options(std::move(the_options)), router(std::move(routes), options.keys), scratch(64 << 10) {}
 
-void HttpShared::flush_later(std::shared_ptr<HttpConnection> connection) {
+void HttpShared::flush_later(std::weak_ptr<HttpConnection> connection) {
   if (to_flush_.empty()) {
     asio::post(io, [self = shared_from_this()] {
       const auto to_flush = std::exchange(self->to_flush_, {});
-      for (const auto& waiting : to_flush) waiting->flush();
+      for (const auto& waiting : to_flush) {
+        if (const auto open = waiting.lock()) open->flush();
+      }
     });
   }
   to_flush_.push_back(std::move(connection));
