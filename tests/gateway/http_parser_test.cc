@@ -17,6 +17,7 @@
 namespace cohort {
 namespace {
 
+using namespace std::string_view_literals;
 using test::get;
 using test::gzip;
 using test::post;
@@ -164,8 +165,8 @@ TEST(HttpParser, RefusesTargets) {
        {"/%", "/%4", "/%zz", "/%00", "/%0a", "/\xff", "/%ff", "/%c3%28", "/%ed%a0%80", "a", "ftp://h/", "h:80"}) {
     EXPECT_EQ(parse("GET " + target + " HTTP/1.1\r\nHost: h\r\n\r\n").status, 400) << target;
   }
-  EXPECT_EQ(parse(std::string("GET /a\0b HTTP/1.1\r\nHost: h\r\n\r\n", 34)).status, 400);
-  EXPECT_EQ(parse(std::string("GET / HTTP/1.1\r\nHost: h\r\nA: a\0b\r\n\r\n", 37)).status, 400);
+  EXPECT_EQ(parse("GET /a\0b HTTP/1.1\r\nHost: h\r\n\r\n"sv).status, 400);
+  EXPECT_EQ(parse("GET / HTTP/1.1\r\nHost: h\r\nA: a\0b\r\n\r\n"sv).status, 400);
 }
 
 TEST(HttpParser, RefusesHeadersThatAreTooLargeOrTooMany) {
