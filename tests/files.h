@@ -15,7 +15,7 @@
 
 namespace cohort::test {
 
-inline std::filesystem::path source_dir() { return COHORT_SOURCE_DIR; }
+std::filesystem::path source_dir();  // the root of the repository
 inline std::filesystem::path data_dir() { return source_dir() / "tests/data"; }
 
 // A new, empty directory that goes with the object. Throws std::system_error where none can be made.

@@ -6,11 +6,12 @@
 #include <set>
 
 #include "launcher/cli/scaling_run.h"
+#include "tests/files.h"
 
 namespace cohort {
 namespace {
 
-constexpr const char* kModel = COHORT_SOURCE_DIR "/configs/quickstart/model";
+const std::string kModel = test::source_dir() / "configs/quickstart/model";
 
 Config quickstart_config() {
   Config config;
