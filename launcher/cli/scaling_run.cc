@@ -154,13 +154,13 @@ Result<std::vector<BatchRun>> run_batches(RankEngine& rank, const LayoutTask& ta
   int64_t num_steps = 0;
   for (const int64_t batch : task.batches) {
     const int64_t output_length = task.output_length(options, batch);
-    COHORT_ASSIGN_OR_RETURN(BatchRun run,
+    COHORT_ASSIGN_OR_RETURN(const BatchRun run,
                             run_batch(rank, engine, batch, options.input_length, output_length, num_steps));
     if (!options.quiet) {
       spdlog::info("{}, batch {}: prefill {:.2f} ms, a step {:.3f} ms", task.layout.name, batch, run.measure.prefill_ms,
                    run.measure.step_ms.p50);
     }
-    runs.push_back(std::move(run));
+    runs.push_back(run);
   }
   engine.stop();
   return runs;
@@ -224,8 +224,8 @@ RankRun run_engine(Job& job, const LayoutTask& task, const ScalingOptions& optio
     Status status;
     if (rank.is_leader()) {
       auto runs = run_batches(rank, task, options);
-      if (runs.ok()) found.runs = *std::move(runs);
       status = runs.status();
+      if (runs.ok()) found.runs = *std::move(runs);
     } else {
       follow(rank.runner(), rank.comms());
     }
