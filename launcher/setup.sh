@@ -68,8 +68,8 @@ if [ "${#missing[@]}" -gt 0 ]; then
     "${as_root[@]}" chmod +x "$policy"
   fi
   log=$(mktemp)
-  if ! { "${as_root[@]}" apt-get update -q &&
-         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+  if ! { "${as_root[@]}" apt-get update -q -o Acquire::Retries=3 &&
+         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y -o Acquire::Retries=3 --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
     tail -20 "$log" >&2
     echo "setup.sh: apt-get failed, see above" >&2
     exit 1
