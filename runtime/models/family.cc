@@ -64,7 +64,7 @@ DType read_dtype(ConfigReader& config) {
 // Sizes that no model has, before memory is taken for lists of layers or angles and before they are multiplied.
 void check_sizes(ConfigReader& config, const ModelSpec& spec) {
   constexpr int64_t kMaxHeadDim = 1 << 16;
-  constexpr double kMaxParameters = 1e15;
+  constexpr double kMaxParameters = 1e17;  // whose bytes 64 bits count
   const auto real = [](int64_t size) { return static_cast<double>(size); };
   const int64_t num_layers = spec.num_layers + spec.num_encoder_layers;
   const double attention = real(2 * (spec.num_heads + spec.num_kv_heads)) * real(spec.head_dim);
