@@ -24,17 +24,17 @@ num_gpus=$( (nvidia-smi -L 2>/dev/null || true) | grep -c '^GPU') || skip "there
 
 # run_one TOOL PROGRAM TEST GPU: a line about it.
 run_one() {
-  local out begin=$SECONDS state=clean
-  out=$(dirname "$2")/../../sanitize/$1/$(basename "$2").${3//\//_}
-  if [ "$(tail -n 1 "$out" 2>/dev/null)" = clean ]; then return; fi
+  local log begin=$SECONDS state=clean
+  log=$(dirname "$2")/../../sanitize/$1/$(basename "$2").${3//\//_}
+  if [ "$(tail -n 1 "$log" 2>/dev/null)" = clean ]; then return; fi
   # cuBLASLt's kernels are its makers' to check: racecheck does not know how they wait and names every one of them.
   CUDA_VISIBLE_DEVICES=$4 timeout "$COHORT_SANITIZE_SECONDS" compute-sanitizer --tool "$1" --error-exitcode 1 \
     --kernel-name-exclude kns=nvjet,kns=cublas,kns=cutlass \
-    "$2" --gtest_brief=1 --gtest_filter="$3" >"$out" 2>&1 || state="not clean"
+    "$2" --gtest_brief=1 --gtest_filter="$3" >"$log" 2>&1 || state="not clean"
   # Both must be there: a process that dies early prints neither, and a skipped test has not passed.
-  if ! grep -q 'PASSED.* 1 test' "$out" || ! grep -qE 'SUMMARY: 0 (errors|hazards)' "$out"; then state="not clean"; fi
-  if ! grep -q 'SUMMARY' "$out"; then state="without an end"; fi
-  echo "$state" >>"$out"
+  if ! grep -q 'PASSED.* 1 test' "$log" || ! grep -qE 'SUMMARY: 0 (errors|hazards)' "$log"; then state="not clean"; fi
+  if ! grep -q 'SUMMARY' "$log"; then state="without an end"; fi
+  echo "$state" >>"$log"
   echo "$state: $1 $(basename "$2") $3, $((SECONDS - begin)) s"
 }
 export -f run_one

@@ -273,33 +273,29 @@ class TwoProcesses(Life):
         self.expect_end(gateway, "SIGKILL of the leader, seen by a gateway", since, code=1)
         self.expect_end(engine, "SIGKILL of the leader", since)
 
-    def test_engine_that_ends_lets_streams_end(self):
-        engine, gateway = self.start_both("--drain-timeout-s", 500)
+    def streams_of_an_ending_engine(self, engine, gateway, **fields):
+        """Two that were under way when the engine got SIGTERM, once they have ended."""
 
         async def stop():
-            streams, readers = await open_streams(gateway, 2, max_tokens=400, ignore_eos=True)
+            streams, readers = await open_streams(gateway, 2, **fields)
             engine.terminate()
             await asyncio.gather(*readers)
             return streams
 
-        streams = asyncio.run(stop())
+        return asyncio.run(stop())
+
+    def test_engine_that_ends_lets_streams_end(self):
+        engine, gateway = self.start_both("--drain-timeout-s", 500)
+        streams = self.streams_of_an_ending_engine(engine, gateway, max_tokens=400, ignore_eos=True)
         since = max(stream.ended for stream in streams)
         for stream in streams:
             self.assertEqual((stream.error, stream.finish_reason, len(stream.token_ids)), (None, "length", 400))
         self.expect_end(engine, "SIGTERM of an engine at work", since, code=0)
         self.expect_end(gateway, "the end of an engine, seen by a gateway", since, code=1)
 
-
     def test_engine_that_drains_too_long_ends_streams(self):
         engine, gateway = self.start_both("--drain-timeout-s", 1)
-
-        async def stop():
-            streams, readers = await open_streams(gateway, 2, **LONG)
-            engine.terminate()
-            await asyncio.gather(*readers)
-            return streams
-
-        streams = asyncio.run(stop())
+        streams = self.streams_of_an_ending_engine(engine, gateway, **LONG)
         for stream in streams:
             self.assertTrue(stream.is_done)
             self.assertIn("the engine has ended", stream.error["message"])

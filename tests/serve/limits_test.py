@@ -224,24 +224,23 @@ class Strangers(ServerTest):
                 self.assertEqual(done.returncode, 1, words)
                 self.assertIn("No space left on device", done.stderr)
 
-    def test_more_clients_than_the_usual_limit_of_files(self):
-        limited = lambda program: ["bash", "-c", 'ulimit -S -n 64 && ulimit -H -n 512 && exec "$@"', "bash", *program]
-        running = self.start(command=limited)
+    def start_limited(self, limits, num_clients):
+        """A server that begins with `limits` of ulimit, and so many connections to it."""
+        running = self.start(command=lambda program: ["bash", "-c", f'{limits} && exec "$@"', "bash", *program])
         held = []
         self.addCleanup(lambda: [connection.close() for connection in held])
-        for _ in range(200):
+        for _ in range(num_clients):
             held.append(socket.create_connection(("127.0.0.1", running.port), timeout=60))
+        return running, held
+
+    def test_more_clients_than_the_usual_limit_of_files(self):
+        running, _ = self.start_limited("ulimit -S -n 64 && ulimit -H -n 512", 200)
         self.answers(running)
         self.assertIn("--max-connections lets in 16384 clients, but this process may open 512 files", running.job.err)
         self.assertEqual(running.stop(), 0)
 
     def test_no_file_descriptors(self):
-        limited = lambda program: ["bash", "-c", 'ulimit -n 64 && exec "$@"', "bash", *program]
-        running = self.start(command=limited)
-        held = []
-        self.addCleanup(lambda: [connection.close() for connection in held])
-        for _ in range(100):
-            held.append(socket.create_connection(("127.0.0.1", running.port), timeout=60))
+        running, held = self.start_limited("ulimit -n 64", 100)
         time.sleep(0.5)
         while held:
             held.pop().close()
